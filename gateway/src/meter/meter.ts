@@ -1,0 +1,153 @@
+import type { Address, Hex } from '@protocolbanks/stream-protocol'
+
+/** Counters are integers the Lua of Redis holds exactly. Nine billion USDC. */
+export const maxMeterAmount = 2n ** 53n - 1n
+
+/**
+ * What was charged, live. The authority for it: everything else about a grant in here is a copy of the chain or of
+ * Postgres and can be rebuilt (see docs/architecture.md).
+ */
+export type Meter = {
+  /** Which implementation this is, for the demo's table and metrics. */
+  readonly kind: 'redis' | 'embedded'
+  /** One atomic step: decides, charges, remembers the request id, appends the usage event. One round trip on Redis. */
+  charge(use: Use): Promise<Decision>
+  /** The request of this ticket was served: its usage event may be journalled. Local bookkeeping, never fails. */
+  served(ticket: Ticket): void
+  /** Charges `amount` (0 to the ticket's amount) instead of the whole; zero is a release. Refused once journalled. */
+  capture(ticket: Ticket, amount: bigint): Promise<CaptureResult>
+  /** Takes over a charged request whose process is gone, so that one retry may be served free. False when lost. */
+  adopt(request: { account: Address; grantId: Hex; payee: Address; requestId: string; from: string }): Promise<boolean>
+  /** Copies the chain's state of an account, and Postgres' of its channels, into the meter. Counters never go back. */
+  mirror(state: AccountState): Promise<void>
+  /** What the meter knows of a grant; undefined when it has to be mirrored first. */
+  read(account: Address, grantId: Hex): Promise<GrantMeter | undefined>
+  /** Usage events whose requests have an outcome, oldest first, at most `limit`, of one partition. */
+  readUsage(partition: number, limit: number): Promise<UsageEvent[]>
+  /** These events are journalled: forget them. */
+  acknowledge(partition: number, eventIds: string[]): Promise<void>
+  /** Answers when the store does; throws `MeterUnavailableError` otherwise. */
+  ping(): Promise<void>
+  close(): Promise<void>
+}
+
+export const partitionCount = 16
+
+/** One priced use of a service. Amounts in the token's base units. */
+export type Use = {
+  account: Address
+  grantId: Hex
+  payee: Address
+  amount: bigint
+  /** The voucher of this request: its cumulative amount raises `authorized` of the channel. */
+  cumulativeAmount: bigint
+  requestId: string
+  /** What the request asks for, as a hash: the same id with another fingerprint is a conflict. */
+  fingerprint: string
+  nowMs: number
+  /** Limits of the service; undefined is none. */
+  maxAmountPerCall?: bigint | undefined
+  maxCallsPerMinute?: number | undefined
+  /** A grant is no longer served this long before it ends, so that settlement has time. */
+  settlementMarginSeconds: number
+  /** What the journal shall know of this charge. Opaque to the meter; must be JSON. */
+  event: UsageRecord
+}
+
+export type UsageRecord = {
+  service: string
+  merchant: string
+  /** The voucher's signature; with `cumulativeAmount` it is the newest voucher of the channel. */
+  signature: Hex
+}
+
+export type Decision =
+  | { ok: true; ticket: Ticket; channel: ChannelMeter }
+  /** The same request was charged before. `instance` served it, or was about to. */
+  | { ok: false; code: 'request.duplicate'; instance: string; ticket: Ticket; channel: ChannelMeter }
+  | { ok: false; code: RefusalCode; channel?: ChannelMeter | undefined }
+
+export type RefusalCode =
+  | 'grant.unknown'
+  | 'grant.revoked'
+  | 'grant.frozen'
+  | 'grant.not_yet_valid'
+  | 'grant.expired'
+  | 'request.conflict'
+  | 'limit.per_call'
+  | 'limit.rate'
+  | 'voucher.exhausted'
+  | 'limit.total'
+  | 'limit.period'
+  | 'funds.insufficient'
+
+/** A charge that can still be captured. */
+export type Ticket = {
+  account: Address
+  grantId: Hex
+  payee: Address
+  requestId: string
+  amount: bigint
+  eventId: string
+}
+
+export type CaptureResult = { ok: true; channel: ChannelMeter } | { ok: false; code: 'capture.too_late' }
+
+export type ChannelMeter = { authorized: bigint; charged: bigint }
+
+export type GrantMeter = {
+  status: GrantStatus
+  charged: bigint
+  settled: bigint
+  channels: Record<Address, ChannelMeter>
+  /** charged - settled over all grants of the account in this token. */
+  accountOutstanding: bigint
+  accountFunds: bigint
+}
+
+export type GrantStatus = 'active' | 'frozen' | 'revoked'
+
+/**
+ * One account and token as the chain and Postgres know them. `block` orders mirrors: an older one is ignored.
+ * Channels bring the journal's sums: `charged` and `authorized` only ever rise by a mirror.
+ */
+export type AccountState = {
+  account: Address
+  token: Address
+  block: bigint
+  /** min(balance, allowance to the module). */
+  funds: bigint
+  grants: GrantState[]
+}
+
+export type GrantState = {
+  grantId: Hex
+  /** The strictest of on-chain grant, on-chain account and off-chain operator state. */
+  status: GrantStatus
+  validAfter: number
+  validUntil: number
+  totalLimit: bigint
+  /** 0n: no period limit. */
+  periodLimit: bigint
+  period: number
+  settled: bigint
+  /** The period of the last settlement, and what was settled in it. */
+  periodIndex: number
+  periodSettled: bigint
+  channels: { payee: Address; authorized: bigint; charged: bigint; status: GrantStatus }[]
+}
+
+export type UsageEvent = {
+  eventId: string
+  partition: number
+  account: Address
+  grantId: Hex
+  payee: Address
+  requestId: string
+  fingerprint: string
+  amount: bigint
+  cumulativeAmount: bigint
+  /** From the meter's clock; part of the event id, so the same on every read. */
+  occurredAtMs: number
+  record: UsageRecord
+}
