@@ -93,14 +93,16 @@ export type Ticket = {
 
 export type CaptureResult = { ok: true; channel: ChannelMeter } | { ok: false; code: 'capture.too_late' }
 
-export type ChannelMeter = { authorized: bigint; charged: bigint }
+export type ChannelMeter = { authorized: bigint; charged: bigint; settled: bigint }
 
 export type GrantMeter = {
   status: GrantStatus
-  charged: bigint
+  /** What was settled on-chain, to all payees. */
   settled: bigint
+  /** Sum over channels of max(0, charged - settled): a payee who collected ahead does not lower what others are owed. */
+  owed: bigint
   channels: Record<Address, ChannelMeter>
-  /** charged - settled over all grants of the account in this token. */
+  /** Sum of `owed` over all grants of the account in this token. */
   accountOutstanding: bigint
   accountFunds: bigint
 }
@@ -130,11 +132,12 @@ export type GrantState = {
   /** 0n: no period limit. */
   periodLimit: bigint
   period: number
+  /** To all payees, on-chain. */
   settled: bigint
   /** The period of the last settlement, and what was settled in it. */
   periodIndex: number
   periodSettled: bigint
-  channels: { payee: Address; authorized: bigint; charged: bigint; status: GrantStatus }[]
+  channels: { payee: Address; authorized: bigint; charged: bigint; settled: bigint; status: GrantStatus }[]
 }
 
 export type UsageEvent = {
