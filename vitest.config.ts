@@ -2,7 +2,7 @@ import { defineConfig } from 'vitest/config'
 
 export default defineConfig({
   test: {
-    include: ['{protocol,bundler-client,contracts,db,gateway,settlement,paymaster,sdk,dev,test,bench,examples}/**/*.test.ts'],
+    include: ['**/*.test.ts'],
     exclude: ['**/node_modules/**', '**/dist/**'],
     // Starts one Postgres and one Redis for the run; tests make their own database and key prefix in them.
     globalSetup: ['dev/src/testing/global-setup.ts'],

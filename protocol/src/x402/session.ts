@@ -1,0 +1,39 @@
+import { z } from 'zod'
+import { addressSchema, atomicAmountSchema, hex32Schema } from './schemas.ts'
+
+/** Our scheme's name in `accepts[].scheme`. */
+export const sessionScheme = 'session'
+
+/** `accepts[].extra` of the scheme: everything a client needs to sign a voucher for this service. */
+export const sessionExtraSchema = z.looseObject({
+  /** SessionKeyValidator, the voucher domain's verifying contract. */
+  module: addressSchema,
+  settler: addressSchema,
+  /** Id of the priced service. */
+  service: z.string().max(64),
+})
+export type SessionExtra = z.output<typeof sessionExtraSchema>
+
+/** `payload` of the scheme. The payee is `accepted.payTo`. */
+export const sessionPayloadSchema = z.strictObject({
+  grantId: hex32Schema,
+  cumulativeAmount: atomicAmountSchema,
+  signature: z.string().regex(/^0x[0-9a-fA-F]{130}$/, 'must be a 65-byte hex signature'),
+  /** Proof that the grant may pay the payee; left out when it has one payee, or once the gateway knows it. */
+  payeeProof: z.array(hex32Schema).max(32).optional(),
+})
+export type SessionPayload = z.output<typeof sessionPayloadSchema>
+
+/** `extra` of PAYMENT-RESPONSE, and the `session` extension of a 402 to a client that proved to hold the session key. */
+export const channelSchema = z.looseObject({
+  grantId: hex32Schema,
+  /** What the payee has charged in total under this grant, base units: the next voucher starts from here. */
+  charged: atomicAmountSchema,
+  /** The highest cumulative amount seen. */
+  authorized: atomicAmountSchema,
+})
+export type ChannelInfo = z.output<typeof channelSchema>
+
+/** `extra` of PAYMENT-RESPONSE. */
+export const sessionReceiptSchema = channelSchema.extend({ requestId: z.string(), service: z.string() })
+export type SessionReceipt = z.output<typeof sessionReceiptSchema>
