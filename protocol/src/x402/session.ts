@@ -11,6 +11,8 @@ export const sessionExtraSchema = z.looseObject({
   settler: addressSchema,
   /** Id of the priced service. */
   service: z.string().max(64),
+  /** Path prefix under the resource's origin that this price holds for: a client asks once per scope. */
+  scope: z.string().max(2048),
 })
 export type SessionExtra = z.output<typeof sessionExtraSchema>
 
