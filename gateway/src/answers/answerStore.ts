@@ -1,0 +1,77 @@
+import { LRUCache } from 'lru-cache'
+
+/** An answer that can be given again. */
+export type Answer = { status: number; headers: [string, string][]; body: Uint8Array<ArrayBuffer> | string | null }
+
+/**
+ * What became of a charged request in this process.
+ * `kept`: the answer is here. `given`: it was answered, but the answer was too large to keep or is gone.
+ * `broken`: it broke off half-way; the same request may be made again without a charge.
+ */
+export type Outcome =
+  | { state: 'kept'; answer: Answer }
+  | { state: 'given' }
+  | { state: 'broken' }
+  | { state: 'released' }
+
+export type AnswerStore = {
+  /** Marks a charged request as being served. The returned function records its outcome, once. */
+  begin(key: string): (outcome: Outcome) => void
+  /** Takes a request that broke off, to serve it once more; undefined when somebody else did. */
+  resume(key: string): ((outcome: Outcome) => void) | undefined
+  /** The outcome, waiting at most `waitMs` for a request that is being served; 'pending' past that, undefined when unknown. */
+  find(key: string, waitMs: number): Promise<Outcome | 'pending' | undefined>
+}
+
+export type AnswerStoreOptions = { maxBytes: number; ttlMs: number }
+
+/** Answers of this process, so that a retry with the same request id costs nothing. Bounded in bytes and time. */
+export function createAnswerStore({ maxBytes, ttlMs }: AnswerStoreOptions): AnswerStore {
+  const outcomes = new LRUCache<string, Outcome>({
+    maxSize: maxBytes,
+    ttl: ttlMs,
+    ttlResolution: 1000,
+    sizeCalculation: (outcome, key) =>
+      key.length + 200 + (outcome.state === 'kept' ? (outcome.answer.body?.length ?? 0) : 0),
+  })
+  const serving = new Map<string, Waiters>()
+
+  function begin(key: string): (outcome: Outcome) => void {
+    const waiters: Waiters = { done: undefined, wake: [] }
+    serving.set(key, waiters)
+    return (outcome) => {
+      if (waiters.done) return
+      waiters.done = outcome
+      serving.delete(key)
+      if (outcome.state === 'released') outcomes.delete(key)
+      else outcomes.set(key, outcome)
+      for (const wake of waiters.wake) wake(outcome)
+    }
+  }
+
+  return {
+    begin,
+    resume(key) {
+      if (outcomes.get(key)?.state !== 'broken') return undefined
+      outcomes.delete(key)
+      return begin(key)
+    },
+    async find(key, waitMs) {
+      const waiters = serving.get(key)
+      if (!waiters) return outcomes.get(key)
+      if (waiters.wake.length >= maxWaiters) return 'pending'
+      return new Promise((resolve) => {
+        const timer = setTimeout(() => resolve('pending'), waitMs)
+        waiters.wake.push((outcome) => {
+          clearTimeout(timer)
+          resolve(outcome)
+        })
+      })
+    },
+  }
+}
+
+/** Retries of one request that wait for it at the same time; more are told that it is in progress. */
+const maxWaiters = 16
+
+type Waiters = { done: Outcome | undefined; wake: ((outcome: Outcome) => void)[] }

@@ -1,0 +1,43 @@
+import { addressSchema } from '@protocolbanks/stream-protocol'
+import { z } from 'zod'
+
+const configSchema = z.object({
+  DATABASE_URL: z.url(),
+  /** Without it the meter is embedded, and this must be the only gateway process. */
+  REDIS_URL: z.url().optional(),
+  RPC_URL: z.url(),
+  CHAIN_ID: z.coerce.number().int().positive(),
+  HOST: z.string().default('127.0.0.1'),
+  PORT: z.coerce.number().int().min(0).max(65_535).default(4020),
+  /** Origin under which clients reach the gateway. */
+  PUBLIC_URL: z.url().optional(),
+  LOG_LEVEL: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'silent']).default('info'),
+  SESSION_MODULE: addressSchema,
+  ENTRY_POINT: addressSchema,
+  TOKEN: addressSchema,
+  SETTLER_ADDRESS: addressSchema,
+  /** First key: creates merchants and their keys. */
+  OPERATOR_API_KEY: z.string().min(24),
+  /** Block from which the module's events are read; the module's deployment. */
+  START_BLOCK: z.coerce.bigint().default(0n),
+  MAX_CHAIN_STALENESS_SECONDS: z.coerce.number().positive().default(30),
+  INDEXER_POLL_MS: z.coerce.number().int().positive().default(1000),
+  /** A grant is no longer served this long before it ends, so that what it owes can be settled. */
+  SETTLEMENT_MARGIN_SECONDS: z.coerce.number().int().nonnegative().default(600),
+  MAX_GRANTS_IN_MEMORY: z.coerce.number().int().positive().default(100_000),
+  MAX_ANSWER_BYTES: z.coerce
+    .number()
+    .int()
+    .positive()
+    .default(64 * 1024 * 1024),
+})
+
+export type Config = Readonly<z.output<typeof configSchema>>
+
+/** @throws when the environment is not valid; the message names every problem at once and no value. */
+export function loadConfig(env: Record<string, string | undefined>): Config {
+  const parsed = configSchema.safeParse(env)
+  if (parsed.success) return Object.freeze(parsed.data)
+  const problems = parsed.error.issues.map((issue) => `  ${issue.path.join('.')}: ${issue.message}`)
+  throw new Error(`The gateway's environment is not valid:\n${problems.join('\n')}`)
+}

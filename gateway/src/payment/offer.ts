@@ -1,0 +1,66 @@
+import {
+  type PaymentRequired,
+  type PaymentRequirements,
+  paymentIdentifierKey,
+  paymentRequiredHeader,
+  sessionScheme,
+  x402Version,
+} from '@protocolbanks/stream-protocol'
+import type { ChannelMeter } from '../meter/meter.ts'
+import { problem } from '../problem.ts'
+import type { Service } from '../services/serviceTable.ts'
+import { type Chain, networkOf } from './chain.ts'
+import { type PaymentRefusal, refusals } from './refusals.ts'
+
+/** How long a client may take from the price to the payment, in seconds. */
+const maxTimeoutSeconds = 60
+
+/** The `session` entry of `accepts` for one call. */
+export function sessionRequirements(chain: Chain, service: Service, amount: bigint): PaymentRequirements {
+  return {
+    scheme: sessionScheme,
+    network: networkOf(chain),
+    amount: amount.toString(),
+    asset: service.token,
+    payTo: service.payee,
+    maxTimeoutSeconds,
+    extra: { module: chain.module, settler: chain.settler, service: service.id, scope: service.pathPrefix },
+  }
+}
+
+type Refusal = {
+  code: PaymentRefusal
+  service: Service
+  amount: bigint
+  url: string
+  /** What the channel stands at: only for a client that proved to hold the session key. */
+  channel?: ({ grantId: string } & ChannelMeter) | undefined
+  detail?: string | undefined
+}
+
+/** The refusal of a call: problem+json, and with a 402 the offer of x402 v2 in `PAYMENT-REQUIRED`. */
+export function refusePayment(chain: Chain, { code, service, amount, url, channel, detail }: Refusal): Response {
+  const { status, title, hint } = refusals[code]
+  const headers: Record<string, string> = { 'cache-control': 'no-store' }
+  if (status === 402) {
+    const offer: PaymentRequired = {
+      x402Version,
+      error: code,
+      resource: { url, description: service.name },
+      accepts: [sessionRequirements(chain, service, amount)],
+      extensions: {
+        [paymentIdentifierKey]: { info: { required: true } },
+        ...(channel && {
+          session: {
+            grantId: channel.grantId,
+            charged: channel.charged.toString(),
+            authorized: channel.authorized.toString(),
+          },
+        }),
+      },
+    }
+    headers[paymentRequiredHeader] = Buffer.from(JSON.stringify(offer)).toString('base64')
+  }
+  if (status === 429) headers['retry-after'] = '60'
+  return problem(status, code, title, { detail, hint, headers })
+}

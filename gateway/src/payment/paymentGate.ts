@@ -1,0 +1,287 @@
+import {
+  createVoucherHasher,
+  decodeHeader,
+  type Hex,
+  type PaymentPayload,
+  paymentIdentifierKey,
+  paymentIdentifierSchema,
+  paymentPayloadSchema,
+  type SessionPayload,
+  type SettleResponse,
+  sessionExtraSchema,
+  sessionPayloadSchema,
+  sessionScheme,
+  verifyVoucher,
+} from '@protocolbanks/stream-protocol'
+import type { Answer, AnswerStore, Outcome } from '../answers/answerStore.ts'
+import type { GrantDirectory, KnownGrant } from '../grants/grantDirectory.ts'
+import type { ChannelMeter, Decision, Meter, Ticket, Use } from '../meter/meter.ts'
+import { problem } from '../problem.ts'
+import type { Service } from '../services/serviceTable.ts'
+import { type Chain, networkOf } from './chain.ts'
+import { refusePayment } from './offer.ts'
+import type { PaymentRefusal } from './refusals.ts'
+
+/** A call of a paid service, as the gate sees it. */
+export type PaidRequest = {
+  service: Service
+  /** Price of this call, base units. */
+  amount: bigint
+  /** The resource, absolute. */
+  url: string
+  /** PAYMENT-SIGNATURE as received. */
+  payment: string | undefined
+  /** Hash of what is asked for; only computed when there is a payment. */
+  fingerprint(): string
+}
+
+export type Verdict =
+  | { kind: 'serve'; charge: ServedCharge }
+  /** The same request was answered before. */
+  | { kind: 'replay'; answer: Answer; receipt: string }
+  | { kind: 'refused'; code: string; response: Response }
+
+/** A charged call on its way to being served: exactly one of the three must be called. */
+export type ServedCharge = {
+  /** Value of PAYMENT-RESPONSE. */
+  receipt: string
+  ticket: Ticket
+  /** It was served. The answer is kept for a retry when it is given. */
+  served(answer: Answer | undefined): void
+  /** It broke off half-way: the charge stands, and a retry with the same id is served free. */
+  broken(): void
+  /** It was not served. True: nobody pays. False: it is too late for that, and a retry with the same id is free. */
+  release(): Promise<boolean>
+}
+
+export type PaymentGate = { authorize(request: PaidRequest): Promise<Verdict> }
+
+export type PaymentGateDeps = {
+  chain: Chain
+  meter: Meter
+  grants: GrantDirectory
+  answers: AnswerStore
+  /** Copies an account from Postgres to the meter. False when Postgres does not know it. */
+  mirrorAccount(account: KnownGrant['account']): Promise<boolean>
+  /** How old the mirror of the chain is. */
+  chainAgeMs(): number
+  maxChainAgeMs: number
+  /** Of this process, in the meter. */
+  instance: string
+  settlementMarginSeconds: number
+  /** How long a retry waits for the first request to end. */
+  retryWaitMs: number
+  now(): number
+}
+
+/** Steps 2 and 3 of the path of one request (docs/architecture.md): parse, verify, charge. */
+export function createPaymentGate(deps: PaymentGateDeps): PaymentGate {
+  const { chain, meter, grants, answers } = deps
+  const hashVoucher = createVoucherHasher(chain)
+  const network = networkOf(chain)
+
+  async function authorize(request: PaidRequest): Promise<Verdict> {
+    const { service, amount } = request
+    if (request.payment === undefined) return refuse(request, 'payment.required')
+
+    const decoded = decodeHeader(request.payment, paymentPayloadSchema)
+    if (!decoded.ok) return malformed(`PAYMENT-SIGNATURE ${decoded.reason}.`)
+    const mismatch = compareTerms(decoded.value, service, amount)
+    if (mismatch) return refuse(request, mismatch)
+    const parsed = parseSession(decoded.value)
+    if (typeof parsed === 'string') return malformed(parsed)
+    const { session, requestId } = parsed
+
+    const ageMs = deps.chainAgeMs()
+    if (ageMs > deps.maxChainAgeMs) return stale(ageMs)
+
+    const grant = await grants.find(session.grantId)
+    if (!grant) return refuse(request, 'grant.unknown')
+    if (grant.token !== service.token) return refuse(request, 'payment.wrong_token')
+    const voucher = {
+      grantId: session.grantId,
+      payee: service.payee,
+      cumulativeAmount: BigInt(session.cumulativeAmount),
+      signature: session.signature as Hex,
+    }
+    const verified = verifyVoucher(hashVoucher, voucher, grant.sessionKey, grant.publicKey)
+    if (!verified) return refuse(request, 'voucher.invalid_signature')
+    grant.publicKey = verified.publicKey
+    if (!(await grants.admit(grant, service.payee, service.merchantId, session.payeeProof ?? []))) {
+      return refuse(request, 'payee.not_granted')
+    }
+
+    const use: Use = {
+      account: grant.account,
+      grantId: voucher.grantId,
+      payee: voucher.payee,
+      amount,
+      cumulativeAmount: voucher.cumulativeAmount,
+      requestId,
+      fingerprint: request.fingerprint(),
+      nowMs: deps.now(),
+      maxAmountPerCall: service.maxAmountPerCall,
+      maxCallsPerMinute: service.maxCallsPerMinute,
+      settlementMarginSeconds: deps.settlementMarginSeconds,
+      event: { service: service.id, merchant: service.merchantId, signature: voucher.signature },
+    }
+    const decision = await chargeMirrored(use)
+    if (decision.ok) return serve(request, decision.ticket, decision.channel, answers.begin(keyOf(decision.ticket)))
+    if (decision.code === 'request.duplicate') return repeat(request, decision)
+    return refuse(request, decision.code, decision.channel && { grantId: grant.grantId, ...decision.channel })
+  }
+
+  /** Charges; a grant that the meter does not hold yet, or has lost, is copied there from Postgres first. */
+  async function chargeMirrored(use: Use): Promise<Decision> {
+    const decision = await meter.charge(use)
+    if (decision.ok || decision.code !== 'grant.unknown') return decision
+    return (await deps.mirrorAccount(use.account)) ? meter.charge(use) : decision
+  }
+
+  /** A request id that was charged before: the first answer, or the call once more when it was never answered. */
+  async function repeat(
+    request: PaidRequest,
+    first: Extract<Decision, { code: 'request.duplicate' }>,
+  ): Promise<Verdict> {
+    const { ticket, channel, instance } = first
+    const key = keyOf(ticket)
+    if (instance !== deps.instance) {
+      const adopted = await meter.adopt({ ...ticket, from: instance })
+      return adopted ? serve(request, ticket, channel, answers.begin(key)) : answered(request, ticket, channel)
+    }
+    const outcome = await answers.find(key, deps.retryWaitMs)
+    if (outcome === 'pending' || (outcome !== undefined && outcome.state === 'released')) return inProgress(ticket)
+    if (outcome?.state === 'kept')
+      return { kind: 'replay', answer: outcome.answer, receipt: receiptOf(request, ticket, channel) }
+    const finish = outcome?.state === 'broken' ? answers.resume(key) : undefined
+    return finish ? serve(request, ticket, channel, finish) : answered(request, ticket, channel)
+  }
+
+  function serve(
+    request: PaidRequest,
+    ticket: Ticket,
+    channel: ChannelMeter,
+    finish: (outcome: Outcome) => void,
+  ): Verdict {
+    return {
+      kind: 'serve',
+      charge: {
+        ticket,
+        receipt: receiptOf(request, ticket, channel),
+        served(answer) {
+          meter.served(ticket)
+          finish(answer ? { state: 'kept', answer } : { state: 'given' })
+        },
+        broken() {
+          meter.served(ticket)
+          finish({ state: 'broken' })
+        },
+        async release() {
+          // When the meter cannot be asked the charge stands: the client may repeat the id free of charge.
+          const released = await meter.capture(ticket, 0n).catch(() => ({ ok: false }))
+          if (!released.ok) meter.served(ticket)
+          finish({ state: released.ok ? 'released' : 'broken' })
+          return released.ok
+        },
+      },
+    }
+  }
+
+  function compareTerms({ accepted }: PaymentPayload, service: Service, amount: bigint): PaymentRefusal | undefined {
+    if (accepted.scheme !== sessionScheme) return 'scheme.unsupported'
+    if (accepted.network !== network) return 'payment.wrong_network'
+    if (!sameAddress(accepted.asset, service.token)) return 'payment.wrong_token'
+    if (!sameAddress(accepted.payTo, service.payee)) return 'payment.wrong_payee'
+    const extra = sessionExtraSchema.safeParse(accepted.extra)
+    if (!extra.success || extra.data.module !== chain.module) return 'payment.wrong_module'
+    if (BigInt(accepted.amount) !== amount) return 'price.changed'
+    return undefined
+  }
+
+  function refuse(request: PaidRequest, code: PaymentRefusal, channel?: { grantId: string } & ChannelMeter): Verdict {
+    const { service, amount, url } = request
+    return { kind: 'refused', code, response: refusePayment(chain, { code, service, amount, url, channel }) }
+  }
+
+  function receiptOf({ service }: PaidRequest, ticket: Ticket, channel: ChannelMeter): string {
+    const receipt: SettleResponse = {
+      success: true,
+      transaction: '',
+      network,
+      payer: ticket.account,
+      amount: ticket.amount.toString(),
+      extra: {
+        grantId: ticket.grantId,
+        charged: channel.charged.toString(),
+        authorized: channel.authorized.toString(),
+        requestId: ticket.requestId,
+        service: service.id,
+      },
+    }
+    return Buffer.from(JSON.stringify(receipt)).toString('base64')
+  }
+
+  function answered(request: PaidRequest, ticket: Ticket, channel: ChannelMeter): Verdict {
+    const response = problem(409, 'request.answered', 'This request was paid and answered before.', {
+      detail: `Request id ${ticket.requestId} was charged ${ticket.amount}; its answer is not kept here any more.`,
+      hint: 'Use a new request id to call again.',
+      headers: { 'payment-response': receiptOf(request, ticket, channel) },
+    })
+    return { kind: 'refused', code: 'request.answered', response }
+  }
+
+  return { authorize }
+}
+
+function parseSession({
+  payload,
+  extensions,
+}: PaymentPayload): { session: SessionPayload; requestId: string } | string {
+  const session = sessionPayloadSchema.safeParse(payload)
+  if (!session.success) {
+    const [issue] = session.error.issues
+    return `The session payload is not valid: ${issue?.path.join('.') ?? ''} ${issue?.message ?? ''}.`
+  }
+  const identifier = paymentIdentifierSchema.safeParse(extensions?.[paymentIdentifierKey])
+  if (!identifier.success) {
+    return 'The extension payment-identifier must carry info.id, 16 to 128 characters of A-Z a-z 0-9 _ . : -'
+  }
+  return { session: session.data, requestId: identifier.data.info.id }
+}
+
+function malformed(detail: string): Verdict {
+  const code = 'payment.malformed'
+  const response = problem(400, code, 'The payment cannot be read.', {
+    detail,
+    hint: 'Send what the 402 of this service asks for.',
+  })
+  return { kind: 'refused', code, response }
+}
+
+function stale(ageMs: number): Verdict {
+  const code = 'chain.stale'
+  const response = problem(503, code, 'The chain has not been seen for too long to serve paid calls.', {
+    detail: `Last seen ${Math.round(ageMs / 1000)} s ago.`,
+    hint: 'Repeat the request with the same id.',
+    headers: { 'retry-after': '5' },
+  })
+  return { kind: 'refused', code, response }
+}
+
+function inProgress(ticket: Ticket): Verdict {
+  const code = 'request.in_progress'
+  const response = problem(409, code, 'This request is still being served.', {
+    detail: `Request id ${ticket.requestId}`,
+    hint: 'Repeat the request with the same id.',
+    headers: { 'retry-after': '1' },
+  })
+  return { kind: 'refused', code, response }
+}
+
+function keyOf({ grantId, payee, requestId }: Ticket): string {
+  return `${grantId}:${payee}:${requestId}`
+}
+
+function sameAddress(left: string, right: string): boolean {
+  return left === right || left.toLowerCase() === right.toLowerCase()
+}

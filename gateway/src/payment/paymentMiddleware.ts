@@ -1,0 +1,147 @@
+import type { MiddlewareHandler } from 'hono'
+import type { Answer } from '../answers/answerStore.ts'
+import type { Service } from '../services/serviceTable.ts'
+import { fingerprintOf } from './fingerprint.ts'
+import type { PaymentGate, ServedCharge } from './paymentGate.ts'
+
+export type PaymentMiddlewareOptions = {
+  gate: PaymentGate
+  /** The service of a request; undefined lets it through free. */
+  serviceOf(path: string): Service | undefined
+  /** Origin under which clients reach this process, e.g. `https://api.example`. */
+  publicUrl: string
+  /** Called with the refusal code or `served`, `replayed`, `released`, `broken`. */
+  onOutcome?(outcome: string): void
+}
+
+/** Bodies and answers up to this many bytes are buffered: to compare a retry, and to give its answer again. */
+export const maxBufferedBytes = 64 * 1024
+
+/** 402 payment in front of a Hono route. A 5xx or a throw of the route costs nobody anything. */
+export function paymentMiddleware({
+  gate,
+  serviceOf,
+  publicUrl,
+  onOutcome,
+}: PaymentMiddlewareOptions): MiddlewareHandler {
+  return async (c, next) => {
+    const startedAt = performance.now()
+    const service = serviceOf(c.req.path)
+    if (!service) return next()
+
+    const { method } = c.req
+    const url = publicUrl + c.req.url.slice(c.req.url.indexOf('/', 8))
+    const body = await bufferBody(c.req)
+    const verdict = await gate.authorize({
+      service,
+      amount: service.price,
+      url,
+      payment: c.req.header('payment-signature'),
+      fingerprint: () => fingerprintOf(method, url, body),
+    })
+    if (verdict.kind === 'refused') {
+      onOutcome?.(verdict.code)
+      return verdict.response
+    }
+    if (verdict.kind === 'replay') {
+      onOutcome?.('replayed')
+      return replay(verdict.answer, verdict.receipt)
+    }
+
+    const { charge } = verdict
+    const calledAt = performance.now()
+    try {
+      await next()
+      // Hono turns a throw of the route into a 500 and keeps the error here.
+      if (c.error || c.res.status >= 500) {
+        onOutcome?.((await charge.release()) ? 'released' : 'broken')
+        return
+      }
+      const servedAt = performance.now()
+      c.res = await answerWith(c.res, charge)
+      c.res.headers.set('payment-response', charge.receipt)
+      c.res.headers.set('cache-control', 'private')
+      const upstreamMs: number = c.get('upstreamMs') ?? servedAt - calledAt
+      c.res.headers.set('server-timing', `gateway;dur=${(performance.now() - startedAt - upstreamMs).toFixed(3)}`)
+      onOutcome?.('served')
+    } catch (error) {
+      onOutcome?.((await charge.release()) ? 'released' : 'broken')
+      throw error
+    }
+  }
+}
+
+/** Small bodies of known length are read, others are left to stream and count by their length. */
+export async function bufferBody(request: {
+  header(name: string): string | undefined
+  arrayBuffer(): Promise<ArrayBuffer>
+}): Promise<Uint8Array | { length: string } | undefined> {
+  const length = request.header('content-length')
+  if (length === undefined) return request.header('transfer-encoding') === undefined ? undefined : { length: 'unknown' }
+  if (Number(length) > maxBufferedBytes) return { length }
+  return new Uint8Array(await request.arrayBuffer())
+}
+
+/** The first answer, again. */
+export function replay({ status, headers, body }: Answer, receipt: string): Response {
+  return new Response(body, {
+    status,
+    headers: [...headers, ['payment-response', receipt], ['cache-control', 'private']],
+  })
+}
+
+/** Keeps a small answer for a retry; another one streams through, and how it ends decides. */
+async function answerWith(response: Response, charge: ServedCharge): Promise<Response> {
+  const { status } = response
+  const headers = [...response.headers] as [string, string][]
+  if (response.body === null || isSmall(response.headers)) {
+    const body = response.body === null ? null : await response.text()
+    charge.served({ status, headers, body })
+    return new Response(body, { status, headers })
+  }
+  return new Response(passThrough(response.body, { status, headers }, charge), { status, headers })
+}
+
+/** JSON is complete before it is of use, so nobody waits longer when it is read whole. */
+function isSmall(headers: Headers): boolean {
+  const length = headers.get('content-length')
+  return length === null
+    ? headers.get('content-type')?.startsWith('application/json') === true
+    : Number(length) <= maxBufferedBytes
+}
+
+/**
+ * Passes a stream through untouched, with the reader's back-pressure, and keeps a copy while it is small.
+ * It ends or the client leaves: served. It breaks: a retry with the same id is free.
+ */
+function passThrough(
+  stream: ReadableStream<Uint8Array>,
+  head: Pick<Answer, 'status' | 'headers'>,
+  charge: Pick<ServedCharge, 'served' | 'broken'>,
+): ReadableStream<Uint8Array> {
+  const reader = stream.getReader()
+  const kept: Uint8Array[] = []
+  let size = 0
+  return new ReadableStream<Uint8Array>({
+    async pull(controller) {
+      try {
+        const { done, value } = await reader.read()
+        if (done) {
+          charge.served(size <= maxBufferedBytes ? { ...head, body: Uint8Array.from(Buffer.concat(kept)) } : undefined)
+          return controller.close()
+        }
+        size += value.byteLength
+        if (size <= maxBufferedBytes) kept.push(value)
+        else kept.length = 0
+        controller.enqueue(value)
+      } catch (error) {
+        charge.broken()
+        controller.error(error)
+      }
+    },
+    async cancel(reason) {
+      charge.served(undefined)
+      await reader.cancel(reason)
+    },
+  })
+}

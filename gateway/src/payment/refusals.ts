@@ -1,0 +1,109 @@
+import type { RefusalCode } from '../meter/meter.ts'
+
+/** Why a paid call is refused although the request itself is well formed. */
+export type PaymentRefusal =
+  | RefusalCode
+  | 'payment.required'
+  | 'scheme.unsupported'
+  | 'payment.wrong_network'
+  | 'payment.wrong_token'
+  | 'payment.wrong_payee'
+  | 'payment.wrong_module'
+  | 'price.changed'
+  | 'payee.not_granted'
+  | 'voucher.invalid_signature'
+
+type Text = { status: 402 | 409 | 429; title: string; hint: string }
+
+/** One clear answer per refusal. Kept in step with docs/errors.md. */
+export const refusals: Record<PaymentRefusal, Text> = {
+  'payment.required': {
+    status: 402,
+    title: 'This call is paid.',
+    hint: 'Sign a voucher for one of `accepts` and send it as PAYMENT-SIGNATURE.',
+  },
+  'scheme.unsupported': {
+    status: 402,
+    title: 'The payment scheme is not accepted here.',
+    hint: 'Use one of the schemes in `accepts`.',
+  },
+  'payment.wrong_network': {
+    status: 402,
+    title: 'The payment is for another chain.',
+    hint: 'Use the network in `accepts`.',
+  },
+  'payment.wrong_token': {
+    status: 402,
+    title: 'The payment is in another token.',
+    hint: 'Use the asset in `accepts`.',
+  },
+  'payment.wrong_payee': {
+    status: 402,
+    title: 'The payment is for another payee.',
+    hint: 'Sign the voucher for `payTo` in `accepts`.',
+  },
+  'payment.wrong_module': {
+    status: 402,
+    title: 'The payment is under another module.',
+    hint: 'Use a grant of the module in `accepts[].extra`.',
+  },
+  'price.changed': {
+    status: 402,
+    title: 'The price is not the one you accepted.',
+    hint: 'Read the price in `accepts` and sign again if you agree.',
+  },
+  'payee.not_granted': {
+    status: 402,
+    title: 'The grant does not allow this payee.',
+    hint: 'Send `payeeProof`, or ask the owner for a grant with this payee.',
+  },
+  'voucher.invalid_signature': {
+    status: 402,
+    title: 'The session key of the grant did not sign this voucher.',
+    hint: 'Check the domain, the grant id, the payee and the amount that you sign.',
+  },
+  'grant.unknown': {
+    status: 402,
+    title: 'No such grant is known on this chain.',
+    hint: 'Ask the owner to grant it, or wait until its transaction is included.',
+  },
+  'grant.revoked': { status: 402, title: 'The grant was revoked.', hint: 'Ask the owner for a new grant.' },
+  'grant.frozen': { status: 402, title: 'The grant is frozen.', hint: 'Only the owner can unfreeze it.' },
+  'grant.not_yet_valid': { status: 402, title: 'The grant is not valid yet.', hint: 'Wait until its validAfter.' },
+  'grant.expired': {
+    status: 402,
+    title: 'The grant has ended, or ends too soon to be settled.',
+    hint: 'Ask the owner for a new grant.',
+  },
+  'request.conflict': {
+    status: 409,
+    title: 'This request id was used for another request.',
+    hint: 'Use a new id for a new request.',
+  },
+  'limit.per_call': {
+    status: 402,
+    title: 'The price is above what one call of this service may cost.',
+    hint: 'Ask the merchant to raise the limit.',
+  },
+  'limit.rate': {
+    status: 429,
+    title: 'Too many calls of this grant in this minute.',
+    hint: 'Go on in the next minute.',
+  },
+  'voucher.exhausted': {
+    status: 402,
+    title: 'The voucher does not cover this call.',
+    hint: 'Sign a voucher for at least `charged` of the session extension plus the price.',
+  },
+  'limit.total': { status: 402, title: "The grant's total limit is used up.", hint: 'Ask the owner for a new grant.' },
+  'limit.period': {
+    status: 402,
+    title: "The grant's limit for this period is used up.",
+    hint: 'Go on in the next period.',
+  },
+  'funds.insufficient': {
+    status: 402,
+    title: 'The account has not enough money or allowance for this call.',
+    hint: 'Ask the owner to top up the account or its allowance.',
+  },
+}

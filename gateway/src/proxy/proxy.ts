@@ -1,0 +1,112 @@
+import { Readable } from 'node:stream'
+import type { Context, Handler } from 'hono'
+import { type Dispatcher, errors, request } from 'undici'
+import { bufferBody, maxBufferedBytes } from '../payment/paymentMiddleware.ts'
+import { problem } from '../problem.ts'
+import type { Service } from '../services/serviceTable.ts'
+
+export type ProxyOptions = {
+  serviceOf(path: string): Service | undefined
+  dispatcher: Dispatcher
+}
+
+/** RFC 9110 section 7.6.1, and what concerns this hop alone. The payment stays here: it is not the upstream's. */
+const hopByHop = new Set([
+  'connection',
+  'keep-alive',
+  'proxy-authenticate',
+  'proxy-authorization',
+  'proxy-connection',
+  'te',
+  'trailer',
+  'transfer-encoding',
+  'upgrade',
+  'host',
+  'expect',
+  'payment-signature',
+])
+
+/**
+ * Reverse proxy in front of a merchant's API: `<prefix>/rest?query` becomes `<upstream>/rest?query`. Bodies stream both
+ * ways; a small answer is read whole first, so that an upstream which dies half-way is a 502 and costs nobody anything.
+ * Answers 404 `service.unknown`, 502 `upstream.failed` or 504 `upstream.timeout`.
+ */
+export function createProxy({ serviceOf, dispatcher }: ProxyOptions): Handler {
+  return async (c) => {
+    const service = serviceOf(c.req.path)
+    if (service?.upstream === undefined) {
+      return problem(404, 'service.unknown', 'No service is served at this path.', { detail: `Path: ${c.req.path}` })
+    }
+    const startedAt = performance.now()
+    try {
+      const upstream = await request(targetOf(service, service.upstream, c.req.url), {
+        method: c.req.method as Dispatcher.HttpMethod,
+        headers: forwardHeaders(c),
+        body: await forwardBody(c),
+        dispatcher,
+        headersTimeout: service.upstreamTimeoutMs,
+        bodyTimeout: service.upstreamTimeoutMs,
+      })
+      const headers = answerHeaders(upstream.headers)
+      const length = upstream.headers['content-length']
+      const hasBody = ![204, 205, 304].includes(upstream.statusCode) && c.req.method !== 'HEAD'
+      const isSmall = length !== undefined && Number(length) <= maxBufferedBytes
+      const body = !hasBody
+        ? null
+        : isSmall
+          ? await upstream.body.arrayBuffer()
+          : (Readable.toWeb(upstream.body) as ReadableStream)
+      if (!hasBody) await upstream.body.dump()
+      c.set('upstreamMs', performance.now() - startedAt)
+      return new Response(body, { status: upstream.statusCode, headers })
+    } catch (error) {
+      c.set('upstreamMs', performance.now() - startedAt)
+      return upstreamProblem(service, error)
+    }
+  }
+}
+
+function targetOf(service: Service, upstream: string, requestUrl: string): string {
+  const path = requestUrl.slice(requestUrl.indexOf('/', 8) + service.pathPrefix.length)
+  return upstream.replace(/\/$/, '') + path
+}
+
+function forwardHeaders(c: Context): Record<string, string> {
+  const headers: Record<string, string> = {}
+  const named = new Set((c.req.header('connection') ?? '').toLowerCase().split(/\s*,\s*/))
+  for (const [name, value] of Object.entries(c.req.header())) {
+    if (!hopByHop.has(name) && !named.has(name)) headers[name] = value
+  }
+  headers['x-forwarded-host'] = c.req.header('host') ?? ''
+  headers['x-forwarded-proto'] = c.req.url.startsWith('https:') ? 'https' : 'http'
+  return headers
+}
+
+async function forwardBody(c: Context): Promise<Uint8Array | Readable | null> {
+  const body = await bufferBody(c.req)
+  if (body === undefined) return null
+  if (body instanceof Uint8Array) return body
+  const stream = c.req.raw.body
+  return stream && Readable.fromWeb(stream as Parameters<typeof Readable.fromWeb>[0])
+}
+
+function answerHeaders(upstream: Record<string, string | string[] | undefined>): [string, string][] {
+  const headers: [string, string][] = []
+  for (const [name, value] of Object.entries(upstream)) {
+    if (hopByHop.has(name) || value === undefined) continue
+    for (const one of Array.isArray(value) ? value : [value]) headers.push([name, one])
+  }
+  return headers
+}
+
+function upstreamProblem(service: Service, error: unknown): Response {
+  const isTimeout = error instanceof errors.HeadersTimeoutError || error instanceof errors.BodyTimeoutError
+  const options = {
+    detail: `Service: ${service.name}`,
+    hint: 'Repeat the request with the same id: it is not charged twice.',
+    headers: { 'retry-after': '1' },
+  }
+  return isTimeout
+    ? problem(504, 'upstream.timeout', `The service did not answer within ${service.upstreamTimeoutMs} ms.`, options)
+    : problem(502, 'upstream.failed', 'The service could not be reached or broke off.', options)
+}

@@ -1,0 +1,52 @@
+import type { Address } from '@protocolbanks/stream-protocol'
+
+/** One priced API of a merchant, as the payment gate needs it. Amounts in base units. */
+export type Service = {
+  id: string
+  name: string
+  merchantId: string
+  payee: Address
+  token: Address
+  price: bigint
+  /** Where the proxy serves it, e.g. `/weather`; no slash at the end. */
+  pathPrefix: string
+  /** Base URL of the API behind the proxy; undefined when the merchant's own process serves it. */
+  upstream: string | undefined
+  upstreamTimeoutMs: number
+  maxAmountPerCall: bigint | undefined
+  maxCallsPerMinute: number | undefined
+}
+
+export type ServiceTable = {
+  /** The service with the longest prefix that holds the path, whole segments only. */
+  match(path: string): Service | undefined
+  byName(merchantId: string, name: string): Service | undefined
+  /** Reads Postgres again; keeps the old table when that fails. */
+  refresh(): Promise<void>
+}
+
+/** The services of Postgres in memory. Prices are at most one refresh old. */
+export function createServiceTable(load: () => Promise<Service[]>): ServiceTable {
+  let byPrefix = new Map<string, Service>()
+  let byMerchantAndName = new Map<string, Service>()
+  return {
+    match(path) {
+      let prefix = path
+      // Bounded by the number of segments of a URL that Node's HTTP parser accepts.
+      while (prefix !== '') {
+        const service = byPrefix.get(prefix)
+        if (service) return service
+        prefix = prefix.slice(0, prefix.lastIndexOf('/'))
+      }
+      return undefined
+    },
+    byName(merchantId, name) {
+      return byMerchantAndName.get(`${merchantId} ${name}`)
+    },
+    async refresh() {
+      const services = await load()
+      byPrefix = new Map(services.map((service) => [service.pathPrefix, service]))
+      byMerchantAndName = new Map(services.map((service) => [`${service.merchantId} ${service.name}`, service]))
+    },
+  }
+}
