@@ -1,0 +1,3 @@
+export { bytecode } from '../generated/bytecode.ts'
+export * from './deployContracts.ts'
+export * from './planDeployment.ts'

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: MIT
+pragma solidity 0.8.30;
+
+import {Hashes} from "@openzeppelin/contracts/utils/cryptography/Hashes.sol";
+import {ISessionKeyValidator} from "../interfaces/ISessionKeyValidator.sol";
+
+/// @title Reads a concatenation of packed claims
+/// @dev
+/// offset size field
+/// 0      20   payee
+/// 20     12   amount
+/// 32     16   cumulativeAmount
+/// 48     64   signature         EIP-2098
+/// 112    1    proofLength       elements, at most MAX_PROOF_LENGTH
+/// 113    32n  proof
+///
+/// A claim without a proof is of a grant to a single payee, and stands alone. Such a grant keeps the payee's figure in
+/// its own slot; a list of proofless claims could only repeat that payee, so it is malformed.
+library Claims {
+    uint256 internal constant HEAD_SIZE = 113;
+    uint256 internal constant MAX_PROOF_LENGTH = 32;
+
+    /// Size of the claim at `offset`; 0 if it is malformed. `offset` is at most `claims.length`.
+    function sizeAt(bytes calldata claims, uint256 offset) internal pure returns (uint256 size) {
+        uint256 rest = claims.length - offset;
+        if (rest < HEAD_SIZE) return 0;
+        uint256 proofLength = uint8(claims[offset + HEAD_SIZE - 1]);
+        if (proofLength > MAX_PROOF_LENGTH) return 0;
+        size = HEAD_SIZE + 32 * proofLength;
+        if (size > rest || (proofLength == 0 && size != claims.length)) return 0;
+    }
+
+    /// Whether the whole encoding can be read.
+    function areWellFormed(bytes calldata claims) internal pure returns (bool) {
+        if (claims.length == 0) return false;
+        for (uint256 offset = 0; offset < claims.length;) {
+            uint256 size = sizeAt(claims, offset);
+            if (size == 0) return false;
+            offset += size;
+        }
+        return true;
+    }
+
+    /// The bytes of the claim at `offset`. Reverts with MalformedClaims.
+    function sliceAt(bytes calldata claims, uint256 offset) internal pure returns (bytes calldata) {
+        uint256 size = sizeAt(claims, offset);
+        if (size == 0) revert ISessionKeyValidator.MalformedClaims(offset);
+        return claims[offset:offset + size];
+    }
+
+    // The readers below take one claim, as `sliceAt` returns it.
+
+    function payee(bytes calldata claim) internal pure returns (address) {
+        return address(bytes20(claim[0:20]));
+    }
+
+    function amount(bytes calldata claim) internal pure returns (uint96) {
+        return uint96(bytes12(claim[20:32]));
+    }
+
+    function cumulativeAmount(bytes calldata claim) internal pure returns (uint128) {
+        return uint128(bytes16(claim[32:48]));
+    }
+
+    function signature(bytes calldata claim) internal pure returns (bytes32 r, bytes32 yParityAndS) {
+        return (bytes32(claim[48:80]), bytes32(claim[80:112]));
+    }
+
+    function hasProof(bytes calldata claim) internal pure returns (bool) {
+        return claim.length > HEAD_SIZE;
+    }
+
+    /// The Merkle root that the claim's proof leads to from `leaf`; without a proof `leaf` itself.
+    function rootFrom(bytes calldata claim, bytes32 leaf) internal pure returns (bytes32 root) {
+        root = leaf;
+        for (uint256 at = HEAD_SIZE; at < claim.length; at += 32) {
+            root = Hashes.commutativeKeccak256(root, bytes32(claim[at:at + 32]));
+        }
+    }
+}
