@@ -1,0 +1,434 @@
+import {
+  encodeHeader,
+  type Hex,
+  type PaymentPayload,
+  payeeProofOf,
+  paymentIdentifierKey,
+  paymentSignatureHeader,
+  type SessionPayload,
+  x402Version,
+} from '@protocolbanks/stream-protocol'
+import { type Receipt, type Refusal, readReceipt, readRefusal } from './answer.ts'
+import { type Call, type FetchInput, readCall } from './call.ts'
+import {
+  ChargeDisputedError,
+  HostNotAllowedError,
+  LimitExceededError,
+  PaymentRedirectedError,
+  PaymentRefusedError,
+} from './errors.ts'
+import type { AgentGrant } from './grant.ts'
+import { conclude, emptyLedger, type Outcome, type Reservation, reserve } from './ledger.ts'
+import { type AgentLimits, toLedgerLimits } from './limits.ts'
+import { findOffer, type Offer, readPaymentRequired } from './offer.ts'
+import { createPriceBook } from './priceBook.ts'
+import { maxTries, retryDelayMs, sleep as sleepOnTimer } from './retry.ts'
+import { toSigner, type VoucherSigner } from './signer.ts'
+
+export type PayingFetchOptions = {
+  grant: AgentGrant
+  /** The session key: its private half, or a signer that has it. */
+  sessionKey: Hex | VoucherSigner
+  limits?: AgentLimits | undefined
+  /** Called with the receipt of each charged call, before its answer is returned. What it throws, the call throws. */
+  onReceipt?: ((receipt: Receipt) => void) | undefined
+  /** Of the token, for amounts as decimal strings. 6, as USDC, by default. */
+  decimals?: number | undefined
+  /** How long to wait for the head of an answer before the try counts as lost, in milliseconds. 120 s by default. */
+  answerTimeoutMs?: number | undefined
+  /** What sends the requests; the global `fetch` by default. */
+  fetch?: typeof fetch | undefined
+  /** Unix time in milliseconds. */
+  clock?: (() => number) | undefined
+  sleep?: ((ms: number, signal: AbortSignal | undefined) => Promise<void>) | undefined
+  /** From 0 up to 1. */
+  random?: (() => number) | undefined
+  createRequestId?: (() => string) | undefined
+}
+
+/** How long concurrent first calls wait for the one that asks for the price. */
+const probeWaitMs = 10_000
+const maxRedirects = 5
+const maxRepricings = 2
+/** Sends of one paid call: tries, one resync of the channel, and price changes. */
+const maxSends = maxTries + 1 + maxRepricings
+
+/** Refusals of the gateway itself. Other problems are the service's own answers and are returned. */
+const refusalCodes = new Set([
+  'grant.unknown',
+  'grant.revoked',
+  'grant.frozen',
+  'grant.not_yet_valid',
+  'grant.expired',
+  'request.conflict',
+  'request.in_progress',
+  'limit.per_call',
+  'limit.rate',
+  'limit.total',
+  'limit.period',
+  'voucher.exhausted',
+  'price.changed',
+  'funds.insufficient',
+  'chain.stale',
+  'meter.unavailable',
+  'gateway.unavailable',
+])
+
+/**
+ * A drop-in `fetch` that pays for what it calls, within the grant and the agent's own limits.
+ *
+ * The first call of a service asks for its price; from then on each call is one request that carries a voucher. Any
+ * number may be in flight at once. A lost answer is asked for again under the same request id, which costs nothing.
+ * One grant serves one paying fetch: two that spend from it at once take each other's charges for a dispute.
+ *
+ * Throws, besides what `fetch` throws: LimitExceededError, HostNotAllowedError (nothing was signed),
+ * PaymentRefusedError, OfferUnmatchedError, PaymentRedirectedError, UnsupportedUrlError, ChargeDisputedError.
+ *
+ * @example
+ * const payingFetch = createPayingFetch({ grant, sessionKey, limits: { maxPerCall: '0.05', maxPerHour: '2' } })
+ * const answer = await payingFetch('https://api.example.com/weather?city=Oslo')
+ */
+export function createPayingFetch(options: PayingFetchOptions): typeof fetch {
+  const { grant, onReceipt } = options
+  const decimals = options.decimals ?? 6
+  const answerTimeoutMs = options.answerTimeoutMs ?? 120_000
+  const clock = options.clock ?? Date.now
+  const sleep = options.sleep ?? sleepOnTimer
+  const random = options.random ?? Math.random
+  const createRequestId = options.createRequestId ?? (() => `req_${crypto.randomUUID().replaceAll('-', '')}`)
+  const limits = toLedgerLimits(options.limits ?? {}, grant, decimals)
+  const allowedHosts = options.limits?.allowedHosts
+  const signer = toSigner(options.sessionKey, grant)
+  const baseFetch: typeof fetch = options.fetch ?? ((input, init) => fetch(input, init))
+
+  const prices = createPriceBook()
+  /** Calls that are asking for a price, by origin or path. */
+  const probes = new Map<string, Promise<void>>()
+  let ledger = emptyLedger
+
+  return async (input: FetchInput, init?: RequestInit): Promise<Response> => {
+    let call = await readCall(input, init)
+    for (let hops = 0; ; hops++) {
+      const sent = await send(call)
+      if (!sent.paid) return sent.response
+      const target = redirectOf(call, sent.response)
+      if (!target) return sent.response
+      if (hops === maxRedirects) throw new TypeError(`${call.url.origin} redirected more than ${maxRedirects} times.`)
+      await discard(sent.response)
+      // Elsewhere nothing of ours goes along: neither a payment nor credentials.
+      if (target.url.origin !== call.url.origin) return transmit(withoutCredentials(target), 'follow')
+      call = target
+    }
+  }
+
+  /** One call at one URL: paid when its price is known or asked for. */
+  async function send(call: Call): Promise<{ response: Response; paid: boolean }> {
+    const found = await findPrice(call)
+    if (found instanceof Response) return { response: found, paid: false }
+    return { response: await pay(call, found), paid: true }
+  }
+
+  /** The price of the call, or the answer of a call that needed none. Concurrent first calls share one question. */
+  async function findPrice(call: Call): Promise<Offer | Response> {
+    for (let waits = 0; waits < 3; waits++) {
+      const known = prices.find(call.url)
+      if (known === 'free') break
+      if (known) return known
+      // Nobody knows an origin's scopes before its first answer: until then all its paths wait for one.
+      const key = prices.knows(call.url.origin) ? call.url.origin + call.url.pathname : call.url.origin
+      const probe = probes.get(key)
+      if (probe) {
+        await atMost(probe, probeWaitMs, call.signal)
+        continue
+      }
+      const asked = askPrice(call)
+      const settled = asked.then(
+        () => undefined,
+        () => undefined,
+      )
+      probes.set(key, settled)
+      try {
+        return await asked
+      } finally {
+        if (probes.get(key) === settled) probes.delete(key)
+      }
+    }
+    return askPrice(call)
+  }
+
+  /** Sends the call without a payment, and learns the price when one is asked for. */
+  async function askPrice(call: Call): Promise<Offer | Response> {
+    if (call.replayable) {
+      const response = await sendUnpaid(call)
+      const offer = await learnOffer(call, response)
+      if (!offer && response.ok) prices.learnFree(call.url)
+      return offer ?? response
+    }
+    // A stream can be sent only once, so the price is asked for without it. HEAD is safe on a free service.
+    const head = { ...call, method: 'HEAD', headers: new Headers(call.headers), body: undefined, replayable: true }
+    for (const name of ['content-type', 'content-length', 'content-encoding']) head.headers.delete(name)
+    const answer = await sendUnpaid(head)
+    const offer = await learnOffer(call, answer)
+    if (offer) return offer
+    await discard(answer)
+    return transmit(call, call.redirect)
+  }
+
+  async function learnOffer(call: Call, response: Response): Promise<Offer | undefined> {
+    const required = response.status === 402 ? readPaymentRequired(response) : undefined
+    if (!required) return undefined
+    await discard(response)
+    if (response.redirected) throw new PaymentRedirectedError({ from: call.url.href, to: response.url })
+    const offer = findOffer(required, grant)
+    prices.learn(call.url, offer)
+    return offer
+  }
+
+  /** Without a request id only a safe method may be repeated after a network error. */
+  async function sendUnpaid(call: Call): Promise<Response> {
+    for (let tries = 1; ; tries++) {
+      try {
+        return await transmit(call, call.redirect)
+      } catch (error) {
+        const safe = call.method === 'GET' || call.method === 'HEAD'
+        if (!safe || call.signal?.aborted || tries === maxTries) throw error
+        await sleep(retryDelayMs(tries, null, clock(), random()) ?? 0, call.signal)
+      }
+    }
+  }
+
+  /** Sends the call with a voucher until it has an answer that is final. */
+  async function pay(call: Call, offer: Offer): Promise<Response> {
+    const requestId = createRequestId()
+    let hold = await holdFor(call, offer, requestId)
+    /** Sends that failed for a passing reason. */
+    let failures = 0
+    let resyncs = 0
+    let repricings = 0
+    try {
+      for (let sends = 1; sends <= maxSends; sends++) {
+        call.signal?.throwIfAborted()
+        hold.sent = true
+        let response: Response
+        try {
+          response = await transmit(withPayment(call, hold.header), call.redirect === 'error' ? 'error' : 'manual')
+        } catch (error) {
+          failures++
+          if (!call.replayable || call.signal?.aborted || failures === maxTries) throw error
+          await sleep(retryDelayMs(failures, null, clock(), random()) ?? 0, call.signal)
+          continue
+        }
+        if (response.type === 'opaqueredirect' && call.redirect === 'follow') {
+          throw new PaymentRedirectedError({ from: call.url.href, to: undefined })
+        }
+
+        const refusal = await readRefusal(response, grant.grantId)
+        if (!refusal) return accept(call, hold, requestId, response)
+
+        if (passing(refusal)) {
+          failures++
+          const delayMs = retryDelayMs(failures, response.headers.get('retry-after'), clock(), random())
+          if (delayMs !== undefined && call.replayable && failures < maxTries) {
+            await discard(response)
+            await sleep(delayMs, call.signal)
+            continue
+          }
+        }
+
+        const changed = refusal.required && relearn(call, refusal.required)
+        if (changed && refusal.code === 'price.changed' && repricings < maxRepricings && call.replayable) {
+          await discard(response)
+          close(call, hold, { kind: 'released', claim: refusal.claim })
+          repricings++
+          hold = await holdFor(call, changed, requestId)
+          continue
+        }
+        if (refusal.code === 'voucher.exhausted' && refusal.claim && resyncs === 0 && call.replayable) {
+          await discard(response)
+          close(call, hold, { kind: 'released', claim: refusal.claim })
+          resyncs++
+          hold = await holdFor(call, hold.offer, requestId)
+          continue
+        }
+        return refuse(call, hold, requestId, refusal, response)
+      }
+      // Unreachable: each reason to go on is counted above, and together they are fewer than maxSends.
+      throw new TypeError(`${call.url.href} was sent ${maxSends} times without an answer.`)
+    } finally {
+      // A call that ended without a verdict was perhaps charged, if it left at all.
+      if (hold.open) close(call, hold, hold.sent ? { kind: 'unknown' } : { kind: 'released' })
+    }
+  }
+
+  /** Room in the ledger, and the header that pays with it. Gives the room back when the signer fails. */
+  async function holdFor(call: Call, offer: Offer, requestId: string): Promise<Hold> {
+    const { url } = call
+    if (allowedHosts && !allowedHosts.includes(url.host) && !allowedHosts.includes(url.hostname)) {
+      throw new HostNotAllowedError({ host: url.host, allowedHosts })
+    }
+    const reserved = reserve(ledger, limits, { payee: offer.payee, price: offer.price, nowMs: clock() })
+    if (!reserved.ok) {
+      if (reserved.limit === 'disputed') {
+        throw new ChargeDisputedError({ url: url.href, payee: offer.payee, dispute: undefined, decimals })
+      }
+      throw new LimitExceededError({ url: url.href, decimals, ...reserved })
+    }
+    ledger = reserved.ledger
+    const { reservation } = reserved
+    try {
+      const { grantId, payees } = grant
+      const { payee, cumulativeAmount } = reservation
+      const signature = await signer.sign({ grantId, payee, cumulativeAmount })
+      const payload: SessionPayload = { grantId, cumulativeAmount: cumulativeAmount.toString(), signature }
+      if (payees.length > 1) payload.payeeProof = payeeProofOf(payees, payee)
+      const payment: PaymentPayload = {
+        x402Version,
+        accepted: offer.accepted,
+        payload,
+        extensions: { [paymentIdentifierKey]: { info: { id: requestId } } },
+      }
+      return { offer, reservation, header: encodeHeader(payment), sent: false, open: true }
+    } catch (error) {
+      ledger = conclude(ledger, reservation, { kind: 'released' }).ledger
+      throw error
+    }
+  }
+
+  /** An answer to return, with its receipt taken. Without one nobody told whether it was charged. */
+  function accept(call: Call, hold: Hold, requestId: string, response: Response): Response {
+    const { payee, price } = hold.offer
+    const receipt = readReceipt(response, { grantId: grant.grantId, requestId, payee, price, url: call.url.href })
+    if (!receipt) {
+      close(call, hold, { kind: response.status >= 500 ? 'released' : 'unknown' })
+      return response
+    }
+    const { amountAtomic: amount, chargedAtomic: charged, authorizedAtomic: authorized } = receipt
+    try {
+      close(call, hold, { kind: 'charged', amount, claim: { charged, authorized } })
+      onReceipt?.(receipt)
+    } catch (error) {
+      void discard(response)
+      throw error
+    }
+    return response
+  }
+
+  /** Throws what the gateway refused; returns a problem of the service itself as the answer it is. */
+  function refuse(call: Call, hold: Hold, requestId: string, refusal: Refusal, response: Response): Response {
+    if (refusal.status !== 402 && !refusalCodes.has(refusal.code)) {
+      return accept(call, hold, requestId, response)
+    }
+    const unknown = refusal.code === 'request.in_progress'
+    close(call, hold, unknown ? { kind: 'unknown' } : { kind: 'released', claim: refusal.claim })
+    void discard(response)
+    throw new PaymentRefusedError({ url: call.url.href, refusal, retryable: passing(refusal) })
+  }
+
+  /** Takes over the price of a refusal, if it still offers one that we can pay. */
+  function relearn(call: Call, required: NonNullable<Refusal['required']>): Offer | undefined {
+    try {
+      const offer = findOffer(required, grant)
+      prices.learn(call.url, offer)
+      return offer
+    } catch {
+      // The refusal itself says more than that its offers do not fit.
+      return undefined
+    }
+  }
+
+  /** @throws ChargeDisputedError */
+  function close(call: Call, hold: Hold, outcome: Outcome): void {
+    hold.open = false
+    const concluded = conclude(ledger, hold.reservation, outcome)
+    ledger = concluded.ledger
+    const { dispute } = concluded
+    if (dispute) throw new ChargeDisputedError({ url: call.url.href, payee: hold.offer.payee, dispute, decimals })
+  }
+
+  /** One `fetch`, given up when no answer has begun in time. */
+  async function transmit(call: Call, redirect: Call['redirect']): Promise<Response> {
+    const { url, method, headers, body, signal, rest } = call
+    const timeout = new AbortController()
+    const timer = setTimeout(() => {
+      timeout.abort(new DOMException(`${url.host} did not answer within ${answerTimeoutMs} ms.`, 'TimeoutError'))
+    }, answerTimeoutMs)
+    const init: RequestInit = {
+      ...rest,
+      method,
+      headers,
+      redirect,
+      signal: signal ? AbortSignal.any([signal, timeout.signal]) : timeout.signal,
+    }
+    if (body !== undefined) init.body = body
+    if (!call.replayable) Object.assign(init, { duplex: 'half' })
+    try {
+      return await baseFetch(url.href, init)
+    } finally {
+      clearTimeout(timer)
+    }
+  }
+}
+
+/** A reserved and signed payment. */
+type Hold = { offer: Offer; reservation: Reservation; header: string; sent: boolean; open: boolean }
+
+/** Whether the same request can succeed in a moment. */
+function passing({ status, code, problem }: Refusal): boolean {
+  if (status === 409) return code === 'request.in_progress'
+  return [502, 503, 504].includes(status) && problem !== undefined && problem.retryable !== false
+}
+
+function withPayment(call: Call, header: string): Call {
+  const headers = new Headers(call.headers)
+  headers.set(paymentSignatureHeader, header)
+  return { ...call, headers }
+}
+
+/** Where a paid call is to go on, by the rules of the Fetch standard; undefined when the answer is final. */
+function redirectOf(call: Call, response: Response): Call | undefined {
+  const location = response.headers.get('location')
+  if (call.redirect !== 'follow' || !location || ![301, 302, 303, 307, 308].includes(response.status)) return undefined
+  const url = new URL(location, call.url)
+  if (url.protocol !== 'http:' && url.protocol !== 'https:') {
+    throw new PaymentRedirectedError({ from: call.url.href, to: url.href })
+  }
+  const turnsToGet =
+    (response.status === 303 && call.method !== 'GET' && call.method !== 'HEAD') ||
+    (response.status <= 302 && call.method === 'POST')
+  if (turnsToGet) {
+    const headers = new Headers(call.headers)
+    for (const name of ['content-type', 'content-length', 'content-encoding', 'content-language']) headers.delete(name)
+    return { ...call, url, method: 'GET', headers, body: undefined, replayable: true }
+  }
+  if (!call.replayable) throw new TypeError(`${call.url.href} redirected a stream, which cannot be sent again.`)
+  return { ...call, url }
+}
+
+/** Frees the connection of an answer that nobody will read. */
+async function discard(response: Response): Promise<void> {
+  await response.body?.cancel().catch(() => undefined)
+}
+
+function withoutCredentials(call: Call): Call {
+  const headers = new Headers(call.headers)
+  for (const name of ['authorization', 'cookie', 'proxy-authorization', paymentSignatureHeader]) headers.delete(name)
+  return { ...call, headers }
+}
+
+/** Waits for a promise that never rejects, no longer than `ms`. */
+async function atMost(promise: Promise<void>, ms: number, signal: AbortSignal | undefined): Promise<void> {
+  let timer: ReturnType<typeof setTimeout> | undefined
+  let onAbort: (() => void) | undefined
+  const late = new Promise<void>((resolve, reject) => {
+    timer = setTimeout(resolve, ms)
+    onAbort = () => reject(signal?.reason)
+    if (signal?.aborted) onAbort()
+    else signal?.addEventListener('abort', onAbort, { once: true })
+  })
+  try {
+    await Promise.race([promise, late])
+  } finally {
+    clearTimeout(timer)
+    if (onAbort) signal?.removeEventListener('abort', onAbort)
+  }
+}

@@ -1,0 +1,42 @@
+import { BaseError, parseAmount } from '@protocolbanks/stream-protocol'
+import type { AgentGrant } from './grant.ts'
+import type { LedgerLimits } from './ledger.ts'
+
+/** A decimal string in the token's units (`'0.05'`), or base units as a bigint. */
+export type Amount = string | bigint
+
+/** The agent's own limits, checked before anything is signed. What is left out is not limited. */
+export type AgentLimits = {
+  maxPerCall?: Amount | undefined
+  /** Everything charged under the grant and in flight, at all payees, by earlier processes too. */
+  maxTotal?: Amount | undefined
+  /** Sum of the prices of the last sixty minutes of this process. */
+  maxPerHour?: Amount | undefined
+  /** Hosts that may be paid, with or without port: `api.example.com`, `localhost:4020`. */
+  allowedHosts?: readonly string[] | undefined
+}
+
+/** @throws InvalidAmountError, InvalidLimitError */
+export function toLedgerLimits(limits: AgentLimits, grant: AgentGrant, decimals: number): LedgerLimits {
+  const atomic = (name: string, amount: Amount | undefined) => {
+    const value = typeof amount === 'string' ? parseAmount(amount, decimals) : amount
+    if (value !== undefined && value < 0n) throw new InvalidLimitError(name, value)
+    return value
+  }
+  return {
+    maxPerCall: atomic('maxPerCall', limits.maxPerCall),
+    maxTotal: atomic('maxTotal', limits.maxTotal),
+    maxPerHour: atomic('maxPerHour', limits.maxPerHour),
+    grantTotalLimit: atomic('totalLimit', grant.totalLimit),
+  }
+}
+
+export class InvalidLimitError extends BaseError {
+  override readonly code = 'limit.invalid'
+  constructor(name: string, value: bigint) {
+    super('A limit is below zero.', {
+      metaMessages: [`${name}: ${value}`, 'Leave a limit out to have none.'],
+      docsPath: '/errors#limit-invalid',
+    })
+  }
+}

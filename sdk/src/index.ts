@@ -1,0 +1,23 @@
+export { BaseError } from '@protocolbanks/stream-protocol'
+export type { Receipt } from './agent/answer.ts'
+export { UnsupportedUrlError } from './agent/call.ts'
+export { createPayingFetch, type PayingFetchOptions } from './agent/createPayingFetch.ts'
+export {
+  ChargeDisputedError,
+  HostNotAllowedError,
+  LimitExceededError,
+  PaymentRedirectedError,
+  PaymentRefusedError,
+} from './agent/errors.ts'
+export { type AgentGrant, InvalidGrantError, parseGrant } from './agent/grant.ts'
+export { type AgentLimits, type Amount, InvalidLimitError } from './agent/limits.ts'
+export { OfferUnmatchedError } from './agent/offer.ts'
+export type { VoucherSigner } from './agent/signer.ts'
+export { GatewayAnswerError, ReleaseFailedError } from './merchant/chargesClient.ts'
+export {
+  defaultGatewayUrl,
+  InvalidMerchantOptionsError,
+  PBStream,
+  type PBStreamOptions,
+  type StreamMiddleware,
+} from './merchant/PBStream.ts'

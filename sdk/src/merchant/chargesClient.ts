@@ -1,0 +1,184 @@
+import { BaseError, type Problem, problemContentType } from '@protocolbanks/stream-protocol'
+
+export type ChargesClientOptions = {
+  gatewayUrl: string
+  apiKey: string
+  /** Each call to the gateway is given up after this long. */
+  timeoutMs: number
+  fetch: typeof fetch
+  /** Told what a request cannot be told: a refused API key, a release that failed. */
+  onError: (error: Error) => void
+}
+
+export type ChargeRequest = {
+  service: string
+  /** Base units. */
+  amountAtomic: bigint
+  method: string
+  /** Absolute URL as the agent called it. */
+  url: string
+  /** SHA-256 of the body in hex, so that a request id stands for one exact body. */
+  bodyHash?: string | undefined
+  /** The PAYMENT-SIGNATURE header. */
+  paymentSignature: string | null
+}
+
+export type ChargeResult =
+  /** Serve the request and add the headers; afterwards say `served` or `release`. */
+  | { outcome: 'charged'; ticket: string; headers: Record<string, string> }
+  /** Give this answer to the agent as it is. */
+  | { outcome: 'answer'; status: number; headers: Record<string, string>; body: string }
+
+/** The gateway's charges API. */
+export type ChargesClient = {
+  /** Never throws: an unreachable gateway is a 503 answer, so that no call is free. */
+  charge(request: ChargeRequest): Promise<ChargeResult>
+  /** Undoes a charge. Resolves after the first try, so that the answer need not wait; two more follow if it fails. */
+  release(ticket: string): Promise<void>
+  /** Says that the charge stands. Does not wait. */
+  served(ticket: string): void
+}
+
+/** `served` calls under way; beyond it the gateway finds out by itself that the charge stands. */
+const maxServedCalls = 256
+const releaseTries = 3
+const releaseDelayMs = 500
+const maxAnswerLength = 256 * 1024
+
+export function createChargesClient(options: ChargesClientOptions): ChargesClient {
+  const { apiKey, timeoutMs, onError } = options
+  const base = options.gatewayUrl.replace(/\/+$/, '')
+  let servedCalls = 0
+
+  async function post(path: string, body?: unknown): Promise<Response> {
+    const url = `${base}${path}`
+    const headers: Record<string, string> = { authorization: `Bearer ${apiKey}` }
+    if (body !== undefined) headers['content-type'] = 'application/json'
+    const response = await options.fetch(url, {
+      method: 'POST',
+      headers,
+      redirect: 'error',
+      signal: AbortSignal.timeout(timeoutMs),
+      ...(body !== undefined && { body: JSON.stringify(body) }),
+    })
+    if (response.ok) return response
+    const text = (await response.text()).slice(0, 500)
+    throw new GatewayAnswerError({ url, status: response.status, text })
+  }
+
+  async function tell(ticket: string, what: 'served' | 'release'): Promise<void> {
+    const response = await post(`/api/charges/${encodeURIComponent(ticket)}/${what}`)
+    await response.body?.cancel()
+  }
+
+  async function releaseAgain(ticket: string): Promise<void> {
+    for (let tries = 2; ; tries++) {
+      await new Promise((resolve) => setTimeout(resolve, releaseDelayMs * tries))
+      try {
+        return await tell(ticket, 'release')
+      } catch (error) {
+        if (tries === releaseTries) return onError(new ReleaseFailedError(ticket, error))
+      }
+    }
+  }
+
+  return {
+    async charge(request) {
+      try {
+        const response = await post('/api/charges', { ...request, amountAtomic: request.amountAtomic.toString() })
+        const text = await response.text()
+        const result = text.length <= maxAnswerLength ? parseChargeResult(text) : undefined
+        if (result) return result
+        throw new GatewayAnswerError({ url: `${base}/api/charges`, status: response.status, text: text.slice(0, 500) })
+      } catch (error) {
+        onError(error instanceof Error ? error : new Error(String(error)))
+        return unavailable(base)
+      }
+    },
+    async release(ticket) {
+      try {
+        await tell(ticket, 'release')
+      } catch {
+        void releaseAgain(ticket)
+      }
+    },
+    served(ticket) {
+      if (servedCalls >= maxServedCalls) return
+      servedCalls++
+      tell(ticket, 'served')
+        .catch((error: Error) => onError(error))
+        .finally(() => servedCalls--)
+    },
+  }
+}
+
+function unavailable(base: string): ChargeResult {
+  const problem: Problem = {
+    type: `${base}/errors#gateway-unavailable`,
+    title: 'The payment gateway cannot be reached.',
+    status: 503,
+    code: 'gateway.unavailable',
+    hint: 'Nothing was served. Send the same request again in a moment, with the same request id.',
+  }
+  return {
+    outcome: 'answer',
+    status: 503,
+    headers: { 'content-type': problemContentType, 'cache-control': 'no-store', 'retry-after': '1' },
+    body: JSON.stringify(problem),
+  }
+}
+
+/** The gateway's JSON, or undefined when it is not what the API promises. */
+function parseChargeResult(text: string): ChargeResult | undefined {
+  let value: unknown
+  try {
+    value = JSON.parse(text)
+  } catch {
+    return undefined
+  }
+  if (typeof value !== 'object' || value === null) return undefined
+  const { outcome, ticket, status, headers, body } = value as Record<string, unknown>
+  if (!isHeaders(headers)) return undefined
+  if (outcome === 'charged') {
+    return typeof ticket === 'string' && ticket !== '' ? { outcome, ticket, headers } : undefined
+  }
+  const isStatus = typeof status === 'number' && Number.isInteger(status) && status >= 200 && status <= 599
+  return outcome === 'answer' && isStatus && typeof body === 'string' ? { outcome, status, headers, body } : undefined
+}
+
+function isHeaders(value: unknown): value is Record<string, string> {
+  return (
+    typeof value === 'object' &&
+    value !== null &&
+    !Array.isArray(value) &&
+    Object.values(value).every((field) => typeof field === 'string')
+  )
+}
+
+/** The gateway answered what its API does not promise, e.g. because the API key is wrong. */
+export class GatewayAnswerError extends BaseError {
+  override readonly code = 'gateway.answer'
+  constructor(p: { url: string; status: number; text: string }) {
+    super('The gateway did not answer as its charges API promises.', {
+      metaMessages: [
+        `URL: ${p.url}`,
+        `Status: ${p.status}`,
+        `Body: ${p.text}`,
+        p.status === 401 || p.status === 403 ? 'Check the API key and its merchant.' : 'Check gatewayUrl.',
+      ],
+      docsPath: '/errors#gateway-answer',
+    })
+  }
+}
+
+/** A failed request was charged and the charge could not be taken back. */
+export class ReleaseFailedError extends BaseError {
+  override readonly code = 'charge.release_failed'
+  constructor(ticket: string, cause: unknown) {
+    super('A charge could not be released.', {
+      cause,
+      metaMessages: [`Ticket: ${ticket}`, `Tries: ${releaseTries}`, 'Refund it in the console.'],
+      docsPath: '/errors#charge-release-failed',
+    })
+  }
+}
