@@ -1,0 +1,63 @@
+import { sql } from 'drizzle-orm'
+import type { NodePgQueryResultHKT } from 'drizzle-orm/node-postgres'
+import { drizzle, type NodePgDatabase } from 'drizzle-orm/node-postgres'
+import type { PgDatabase } from 'drizzle-orm/pg-core'
+import pg from 'pg'
+
+/** The pool, or a transaction of it: what every query of this package takes first. */
+export type Queryable = PgDatabase<NodePgQueryResultHKT, Record<string, never>>
+
+export type Db = NodePgDatabase & {
+  /** Answers when Postgres does. @throws what the driver says, within the timeouts. */
+  ping(): Promise<void>
+  /** Waits for running queries, then closes all connections. */
+  close(): Promise<void>
+}
+
+export type Tx = Parameters<Parameters<Db['transaction']>[0]>[0]
+
+export type DbOptions = {
+  /** `postgres://user:password@host:port/database` */
+  url: string
+  /** 10 by default. */
+  maxConnections?: number | undefined
+  /** Postgres cancels a statement after this; the driver gives up one second later. 10,000 by default. */
+  statementTimeoutMs?: number | undefined
+  /** An idle connection broke. The pool replaces it; nothing has to be done but to tell. */
+  onError(error: Error): void
+}
+
+const connectionTimeoutMs = 2_000
+
+/**
+ * A pool whose connections run as the role `stream_service`, which sees every merchant's rows; `withTenant` narrows.
+ * Connects at the first query: an unreachable Postgres is an error there, and the next query tries again.
+ *
+ * @example
+ * await migrate({ url })
+ * const db = createDb({ url, onError: (error) => log.warn({ error }, 'postgres connection lost') })
+ */
+export function createDb({ url, maxConnections = 10, statementTimeoutMs = 10_000, onError }: DbOptions): Db {
+  const pool = new pg.Pool({
+    connectionString: url,
+    max: maxConnections,
+    connectionTimeoutMillis: connectionTimeoutMs,
+    statement_timeout: statementTimeoutMs,
+    query_timeout: statementTimeoutMs + 1_000,
+    idle_in_transaction_session_timeout: statementTimeoutMs + 1_000,
+    keepAlive: true,
+    application_name: 'protocolbanks-stream',
+    options: '-c role=stream_service',
+  })
+  // Without a listener the error of an idle connection would end the process.
+  pool.on('error', onError)
+  const db = drizzle(pool)
+  return Object.assign(db, {
+    async ping() {
+      await db.execute(sql`select 1`)
+    },
+    async close() {
+      await pool.end()
+    },
+  })
+}

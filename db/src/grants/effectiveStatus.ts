@@ -1,0 +1,20 @@
+import { and, eq, isNull, type SQL, sql } from 'drizzle-orm'
+import { grantControlTable } from '../controls/table.ts'
+import type { GrantChainStatus } from './grant.ts'
+import { accountTable, grantTable } from './table.ts'
+
+/**
+ * The strictest of everything that can stop a grant. For queries that join `account` (by `ofAccount`) and
+ * `grant_control` (by `byOperator`) from the left.
+ */
+export const effectiveStatus: SQL<GrantChainStatus> = sql`case
+  when ${grantTable.status} in ('pending', 'none') then ${grantTable.status}
+  when ${grantTable.status} = 'revoked' or ${accountTable.epoch} > ${grantTable.epoch}
+    or ${grantControlTable.state} = 'removed' then 'revoked'
+  when ${grantTable.status} = 'frozen' or ${accountTable.accountFrozen} or ${grantControlTable.state} = 'frozen'
+    then 'frozen'
+  else 'active' end`
+
+export const ofAccount = and(eq(accountTable.account, grantTable.account), eq(accountTable.token, grantTable.token))
+
+export const byOperator = and(eq(grantControlTable.grantId, grantTable.grantId), isNull(grantControlTable.merchantId))

@@ -1,0 +1,163 @@
+import type { Address, Hex } from '@protocolbanks/stream-protocol'
+import { and, desc, eq, inArray, sql } from 'drizzle-orm'
+import { grantControlTable } from '../controls/table.ts'
+import type { Db, Tx } from '../createDb.ts'
+import { byOperator, effectiveStatus, ofAccount } from './effectiveStatus.ts'
+import { accountTable, channelTable, grantTable } from './table.ts'
+
+export type LiveStatus = 'active' | 'frozen' | 'revoked'
+
+/** One account and token, as the chain's mirror and the journal know them: what a meter is filled with. Base units. */
+export type AccountState = {
+  account: Address
+  token: Address
+  /** The newest block any part of it shows. */
+  block: bigint
+  /** min(balance, allowance to the module). */
+  funds: bigint
+  grants: GrantState[]
+}
+
+export type GrantState = {
+  grantId: Hex
+  /** The strictest of on-chain grant, on-chain account and the operator's control. */
+  status: LiveStatus
+  validAfter: number
+  validUntil: number
+  totalLimit: bigint
+  /** 0n: no period limit. */
+  periodLimit: bigint
+  period: number
+  settled: bigint
+  periodIndex: number
+  periodSettled: bigint
+  channels: ChannelState[]
+}
+
+export type ChannelState = {
+  payee: Address
+  /** Of the newest voucher in the journal. */
+  authorized: bigint
+  charged: bigint
+  settled: bigint
+  /** By this merchant's own control. */
+  status: LiveStatus
+}
+
+/** More grants of one account in one token than this are not metered: revoked ones are left out first, then the oldest. */
+export const maxGrantsPerAccount = 1_000
+
+/**
+ * Everything a meter has to know of an account, from one snapshot. Grants that are not on-chain (pending, or taken
+ * back) are not in it. Undefined when the account has not been mirrored yet.
+ */
+export function loadAccountState(db: Db, account: Address, token: Address): Promise<AccountState | undefined> {
+  return db.transaction((tx) => read(tx, account, token), {
+    isolationLevel: 'repeatable read',
+    accessMode: 'read only',
+  })
+}
+
+async function read(tx: Tx, account: Address, token: Address): Promise<AccountState | undefined> {
+  const [funds] = await tx
+    .select({
+      account: accountTable.account,
+      token: accountTable.token,
+      blockNumber: accountTable.blockNumber,
+      available: sql`least(${accountTable.balance}, ${accountTable.allowance})`.mapWith(BigInt),
+    })
+    .from(accountTable)
+    .where(and(eq(accountTable.account, account), eq(accountTable.token, token)))
+  if (!funds) return undefined
+  const grants = await tx
+    .select({ grant: grantTable, status: effectiveStatus })
+    .from(grantTable)
+    .leftJoin(accountTable, ofAccount)
+    .leftJoin(grantControlTable, byOperator)
+    .where(
+      and(
+        eq(grantTable.account, account),
+        eq(grantTable.token, token),
+        inArray(grantTable.status, ['active', 'frozen', 'revoked']),
+      ),
+    )
+    .orderBy(sql`${grantTable.status} = 'revoked'`, desc(grantTable.createdAt))
+    .limit(maxGrantsPerAccount)
+  const channels = await readChannels(
+    tx,
+    grants.map(({ grant }) => grant.grantId),
+  )
+  const byGrant = new Map<Hex, ChannelState[]>()
+  for (const row of channels) byGrant.set(row.grantId, [...(byGrant.get(row.grantId) ?? []), toChannelState(row)])
+  let block = funds.blockNumber
+  for (const { grant } of grants) if (grant.blockNumber > block) block = grant.blockNumber
+  for (const { settledBlock } of channels) if (settledBlock > block) block = settledBlock
+  return {
+    account: funds.account,
+    token: funds.token,
+    block,
+    funds: funds.available,
+    grants: grants.map(({ grant, status }) => ({
+      grantId: grant.grantId,
+      status: toLiveStatus(status),
+      validAfter: grant.validAfter,
+      validUntil: grant.validUntil,
+      totalLimit: grant.totalLimit,
+      periodLimit: grant.periodLimit,
+      period: grant.period,
+      settled: grant.settled,
+      periodIndex: grant.periodIndex,
+      periodSettled: grant.periodSettled,
+      channels: byGrant.get(grant.grantId) ?? [],
+    })),
+  }
+}
+
+type ChannelRow = {
+  grantId: Hex
+  payee: Address
+  authorized: bigint
+  charged: bigint
+  settled: bigint
+  settledBlock: bigint
+  control: 'frozen' | 'removed' | null
+}
+
+async function readChannels(tx: Tx, grantIds: Hex[]): Promise<ChannelRow[]> {
+  if (grantIds.length === 0) return []
+  return tx
+    .select({
+      grantId: channelTable.grantId,
+      payee: channelTable.payee,
+      authorized: channelTable.cumulativeAmount,
+      charged: channelTable.charged,
+      settled: channelTable.settled,
+      settledBlock: channelTable.settledBlock,
+      control: grantControlTable.state,
+    })
+    .from(channelTable)
+    .leftJoin(
+      grantControlTable,
+      and(
+        eq(grantControlTable.grantId, channelTable.grantId),
+        eq(grantControlTable.merchantId, channelTable.merchantId),
+      ),
+    )
+    .where(inArray(channelTable.grantId, grantIds))
+    .orderBy(channelTable.grantId, channelTable.payee)
+}
+
+function toChannelState({ payee, authorized, charged, settled, control }: ChannelRow): ChannelState {
+  return {
+    payee,
+    authorized,
+    charged,
+    settled,
+    status: control === 'removed' ? 'revoked' : control === 'frozen' ? 'frozen' : 'active',
+  }
+}
+
+function toLiveStatus(status: string): LiveStatus {
+  if (status === 'active' || status === 'frozen' || status === 'revoked') return status
+  throw new Error(`A grant with the status ${status} was read as if it were on-chain.`)
+}

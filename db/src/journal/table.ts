@@ -1,0 +1,17 @@
+import { pgTable, text } from 'drizzle-orm/pg-core'
+import { address, bytes32, moment, uint128 } from '../columns.ts'
+
+/** Partitioned by month; see ensurePartitions.ts. */
+export const chargeTable = pgTable('charge', {
+  eventId: text('event_id').notNull(),
+  occurredAt: moment('occurred_at').notNull(),
+  grantId: bytes32('grant_id').notNull(),
+  payee: address('payee').notNull(),
+  account: address('account').notNull(),
+  merchantId: text('merchant_id').notNull(),
+  serviceId: text('service_id').notNull(),
+  requestId: text('request_id').notNull(),
+  fingerprint: text('fingerprint').notNull(),
+  amount: uint128('amount').notNull(),
+  cumulativeAmount: uint128('cumulative_amount').notNull(),
+})

@@ -1,0 +1,159 @@
+import { type Address, BaseError } from '@protocolbanks/stream-protocol'
+import { asc, desc, eq, lt, sql } from 'drizzle-orm'
+import type { Queryable } from '../createDb.ts'
+import { isUniqueViolation } from '../errors.ts'
+import { merchantTable } from '../merchants/table.ts'
+import { newId } from '../newId.ts'
+import { limitOf, type Page, type PageRequest, toPage } from '../page.ts'
+import { serviceTable } from './table.ts'
+
+/** One priced API of a merchant. Amounts in the token's base units. */
+export type Service = {
+  /** `svc_` and a sortable id. */
+  id: string
+  merchantId: string
+  /** Unique among the merchant's. */
+  name: string
+  /** Where the gateway serves it, e.g. `/weather`; unique; no slash at the end. */
+  pathPrefix: string
+  /** Base URL behind the proxy; undefined when the merchant's own process serves it, with the middleware in front. */
+  upstream: string | undefined
+  price: bigint
+  token: Address
+  /** What a grant has to owe for a settlement. */
+  threshold: bigint
+  /** How old the oldest unsettled charge may become. */
+  maxAgeSeconds: number
+  maxAmountPerCall: bigint | undefined
+  maxCallsPerMinute: number | undefined
+  upstreamTimeoutMs: number
+  /** Disabled: the gateway does not serve it. */
+  enabled: boolean
+  createdAt: Date
+  updatedAt: Date
+}
+
+export type NewService = {
+  merchantId: string
+  name: string
+  pathPrefix: string
+  upstream?: string | undefined
+  price: bigint
+  token: Address
+  /** 10,000,000 by default: 10 USDC. */
+  threshold?: bigint | undefined
+  /** One day by default. */
+  maxAgeSeconds?: number | undefined
+  maxAmountPerCall?: bigint | undefined
+  maxCallsPerMinute?: number | undefined
+  /** 30,000 by default. */
+  upstreamTimeoutMs?: number | undefined
+  enabled?: boolean | undefined
+}
+
+/** Undefined leaves a field as it is; null takes an optional one away. */
+export type ServiceChange = {
+  name?: string | undefined
+  pathPrefix?: string | undefined
+  upstream?: string | null | undefined
+  price?: bigint | undefined
+  token?: Address | undefined
+  threshold?: bigint | undefined
+  maxAgeSeconds?: number | undefined
+  maxAmountPerCall?: bigint | null | undefined
+  maxCallsPerMinute?: number | null | undefined
+  upstreamTimeoutMs?: number | undefined
+  enabled?: boolean | undefined
+}
+
+/** @throws ServiceTakenError when the path or the merchant's name for it is in use. */
+export async function createService(db: Queryable, service: NewService): Promise<Service> {
+  const [row] = await refuseTaken(
+    service,
+    db
+      .insert(serviceTable)
+      .values({ ...service, id: newId('svc') })
+      .returning(),
+  )
+  if (!row) throw new Error('Postgres returned no row for an insert.')
+  return toService(row)
+}
+
+/** Undefined when there is no such service (of this tenant). @throws ServiceTakenError */
+export async function updateService(db: Queryable, id: string, change: ServiceChange): Promise<Service | undefined> {
+  const [row] = await refuseTaken(
+    change,
+    db
+      .update(serviceTable)
+      .set({ ...change, updatedAt: sql`now()` })
+      .where(eq(serviceTable.id, id))
+      .returning(),
+  )
+  return row && toService(row)
+}
+
+export async function getService(db: Queryable, id: string): Promise<Service | undefined> {
+  const [row] = await db.select().from(serviceTable).where(eq(serviceTable.id, id))
+  return row && toService(row)
+}
+
+/** As a tenant: their own. As the service: everybody's. */
+export async function listServices(db: Queryable, page: PageRequest = {}): Promise<Page<Service>> {
+  const limit = limitOf(page)
+  const rows = await db
+    .select()
+    .from(serviceTable)
+    .where(page.cursor === undefined ? undefined : lt(serviceTable.id, page.cursor))
+    .orderBy(desc(serviceTable.id))
+    .limit(limit + 1)
+  return toPage(rows.map(toService), limit, (last) => last.id)
+}
+
+/** A gateway keeps all services in memory; more than this need another way to find them. */
+export const maxServices = 10_000
+
+/** Every enabled service with where its merchant is paid, for the gateway's memory. */
+export async function listAllServices(db: Queryable): Promise<(Service & { payee: Address })[]> {
+  const rows = await db
+    .select({ service: serviceTable, payee: merchantTable.payee })
+    .from(serviceTable)
+    .innerJoin(merchantTable, eq(merchantTable.id, serviceTable.merchantId))
+    .where(eq(serviceTable.enabled, true))
+    .orderBy(asc(serviceTable.id))
+    .limit(maxServices)
+  return rows.map(({ service, payee }) => ({ ...toService(service), payee }))
+}
+
+function toService(row: typeof serviceTable.$inferSelect): Service {
+  return {
+    ...row,
+    upstream: row.upstream ?? undefined,
+    maxAmountPerCall: row.maxAmountPerCall ?? undefined,
+    maxCallsPerMinute: row.maxCallsPerMinute ?? undefined,
+  }
+}
+
+async function refuseTaken<T>(wanted: ServiceChange, query: Promise<T>): Promise<T> {
+  try {
+    return await query
+  } catch (error) {
+    if (isUniqueViolation(error, 'service_path_unique')) {
+      throw new ServiceTakenError(`The path ${wanted.pathPrefix} is in use by another service.`, error)
+    }
+    if (isUniqueViolation(error, 'service_name_unique')) {
+      throw new ServiceTakenError(`The merchant has another service with the name ${wanted.name}.`, error)
+    }
+    throw error
+  }
+}
+
+export class ServiceTakenError extends BaseError {
+  override readonly code = 'service.taken'
+  constructor(reason: string, cause: unknown) {
+    super('The service cannot have this path or name.', {
+      cause,
+      metaMessages: [reason, 'Choose another.'],
+      docsPath: '/errors#service-taken',
+    })
+  }
+}

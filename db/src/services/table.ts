@@ -1,0 +1,20 @@
+import { boolean, integer, pgTable, text } from 'drizzle-orm/pg-core'
+import { address, moment, uint128 } from '../columns.ts'
+
+export const serviceTable = pgTable('service', {
+  id: text('id').primaryKey(),
+  merchantId: text('merchant_id').notNull(),
+  name: text('name').notNull(),
+  pathPrefix: text('path_prefix').notNull(),
+  upstream: text('upstream'),
+  price: uint128('price_atomic').notNull(),
+  token: address('token').notNull(),
+  threshold: uint128('threshold_atomic').notNull().default(10_000_000n),
+  maxAgeSeconds: integer('max_age_seconds').notNull().default(86_400),
+  maxAmountPerCall: uint128('max_amount_per_call'),
+  maxCallsPerMinute: integer('max_calls_per_minute'),
+  upstreamTimeoutMs: integer('upstream_timeout_ms').notNull().default(30_000),
+  enabled: boolean('enabled').notNull().default(true),
+  createdAt: moment('created_at').notNull().defaultNow(),
+  updatedAt: moment('updated_at').notNull().defaultNow(),
+})

@@ -1,0 +1,58 @@
+import { randomBytes } from 'node:crypto'
+import pg from 'pg'
+import { createDb, type Db } from '../createDb.ts'
+import { migrate } from '../migrate.ts'
+
+export type TestDatabase = {
+  url: string
+  db: Db
+  /** A statement as the login user, past row-level security: for what a test has to arrange or look at. */
+  query<Row extends object>(text: string, values?: unknown[]): Promise<Row[]>
+  /** Closes the pool and drops the database. */
+  drop(): Promise<void>
+}
+
+/**
+ * A fresh, migrated database on the tests' Postgres server. One for each test file, so that files can run at once.
+ *
+ * @example
+ * const database = await createTestDatabase(inject('postgresUrl'))
+ * afterAll(() => database.drop())
+ */
+export async function createTestDatabase(
+  serverUrl: string,
+  options: { upTo?: string | undefined } = {},
+): Promise<TestDatabase> {
+  const name = `stream_test_${randomBytes(8).toString('hex')}`
+  await onServer(serverUrl, `CREATE DATABASE ${name} TEMPLATE template0`)
+  const url = new URL(serverUrl)
+  url.pathname = `/${name}`
+  await migrate({ url: url.href, upTo: options.upTo })
+  const db = createDb({ url: url.href, maxConnections: 8, onError: ignoreBrokenConnection })
+  const login = new pg.Pool({ connectionString: url.href, max: 2, connectionTimeoutMillis: 5_000 })
+  login.on('error', ignoreBrokenConnection)
+  return {
+    url: url.href,
+    db,
+    async query<Row extends object>(text: string, values: unknown[] = []) {
+      return (await login.query(text, values)).rows as Row[]
+    },
+    async drop() {
+      await Promise.all([db.close(), login.end()])
+      await onServer(serverUrl, `DROP DATABASE ${name} WITH (FORCE)`)
+    },
+  }
+}
+
+async function onServer(url: string, text: string): Promise<void> {
+  const client = new pg.Client({ connectionString: url, connectionTimeoutMillis: 5_000 })
+  await client.connect()
+  try {
+    await client.query(text)
+  } finally {
+    await client.end()
+  }
+}
+
+/** A test that ends connections on purpose sees the failing query. */
+function ignoreBrokenConnection(): void {}
