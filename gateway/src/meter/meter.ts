@@ -1,6 +1,6 @@
 import type { Address, Hex } from '@protocolbanks/stream-protocol'
 
-/** Counters are integers the Lua of Redis holds exactly. Nine billion USDC. */
+/** Counters are integers the Lua of Redis holds exactly. Nine billion USDC. Higher limits and vouchers count as this. */
 export const maxMeterAmount = 2n ** 53n - 1n
 
 /**
@@ -10,19 +10,35 @@ export const maxMeterAmount = 2n ** 53n - 1n
 export type Meter = {
   /** Which implementation this is, for the demo's table and metrics. */
   readonly kind: 'redis' | 'embedded'
-  /** One atomic step: decides, charges, remembers the request id, appends the usage event. One round trip on Redis. */
+  /**
+   * One atomic step: decides, charges, remembers the request id, appends the usage event. One round trip on Redis.
+   *
+   * @throws MeterUnavailableError when the store does not answer in time, `MeterFullError` (one of them) when too many
+   * events wait for the journal. Nothing is charged then; what the store did unseen is taken back when it answers again.
+   */
   charge(use: Use): Promise<Decision>
   /** The request of this ticket was served: its usage event may be journalled. Local bookkeeping, never fails. */
   served(ticket: Ticket): void
-  /** Charges `amount` (0 to the ticket's amount) instead of the whole; zero is a release. Refused once journalled. */
+  /**
+   * Charges `amount` (0 to the ticket's amount) instead of the whole, once; zero is a release, after which the request
+   * id is unused again. `capture.too_late` once the writer of the journal has read the event, or another process adopted
+   * the request: then the whole charge stands. A capture is the outcome of the request: `served` need not follow.
+   */
   capture(ticket: Ticket, amount: bigint): Promise<CaptureResult>
   /** Takes over a charged request whose process is gone, so that one retry may be served free. False when lost. */
   adopt(request: { account: Address; grantId: Hex; payee: Address; requestId: string; from: string }): Promise<boolean>
-  /** Copies the chain's state of an account, and Postgres' of its channels, into the meter. Counters never go back. */
+  /**
+   * Copies the chain's state of an account, and Postgres' of its channels, into the meter. Counters never go back.
+   * Grants and channels that are not named stay as they are. A store that lost everything answers `grant.unknown` until
+   * this is called.
+   */
   mirror(state: AccountState): Promise<void>
   /** What the meter knows of a grant; undefined when it has to be mirrored first. */
   read(account: Address, grantId: Hex): Promise<GrantMeter | undefined>
-  /** Usage events whose requests have an outcome, oldest first, at most `limit`, of one partition. */
+  /**
+   * Usage events whose requests have an outcome, oldest first, at most `limit`, of one partition. The same events come
+   * again, to any reader, until they are acknowledged; no capture changes them any more.
+   */
   readUsage(partition: number, limit: number): Promise<UsageEvent[]>
   /** These events are journalled: forget them. */
   acknowledge(partition: number, eventIds: string[]): Promise<void>
@@ -45,19 +61,19 @@ export type Use = {
   /** What the request asks for, as a hash: the same id with another fingerprint is a conflict. */
   fingerprint: string
   nowMs: number
-  /** Limits of the service; undefined is none. */
+  /** Limits of the service; undefined is none. Calls are counted per grant and `event.service`; releases count too. */
   maxAmountPerCall?: bigint | undefined
   maxCallsPerMinute?: number | undefined
   /** A grant is no longer served this long before it ends, so that settlement has time. */
   settlementMarginSeconds: number
-  /** What the journal shall know of this charge. Opaque to the meter; must be JSON. */
+  /** What the journal shall know of this charge. Must be JSON. */
   event: UsageRecord
 }
 
 export type UsageRecord = {
   service: string
   merchant: string
-  /** The voucher's signature; with `cumulativeAmount` it is the newest voucher of the channel. */
+  /** The voucher's signature, over `cumulativeAmount`. */
   signature: Hex
 }
 
@@ -120,6 +136,21 @@ export type AccountState = {
   /** min(balance, allowance to the module). */
   funds: bigint
   grants: GrantState[]
+  /**
+   * Recently charged requests from the journal, for a store that lost them: remembered where the meter does not know the
+   * id, with the empty instance, so that one retry may `adopt` it from ''. Pass those of the last ten minutes when
+   * `charge` said `grant.unknown`; leave it out of routine mirrors.
+   */
+  requests?: ChargedRequestState[] | undefined
+}
+
+export type ChargedRequestState = {
+  grantId: Hex
+  payee: Address
+  requestId: string
+  fingerprint: string
+  amount: bigint
+  eventId: string
 }
 
 export type GrantState = {
@@ -141,6 +172,7 @@ export type GrantState = {
 }
 
 export type UsageEvent = {
+  /** Unique over partitions and restarts. */
   eventId: string
   partition: number
   account: Address
@@ -149,6 +181,10 @@ export type UsageEvent = {
   requestId: string
   fingerprint: string
   amount: bigint
+  /**
+   * With `record.signature` the newest voucher of the channel when this was charged: of this request, or a higher one of
+   * an earlier request. So the journal can always prove what it says was charged, even when that request was released.
+   */
   cumulativeAmount: bigint
   /** From the meter's clock; part of the event id, so the same on every read. */
   occurredAtMs: number

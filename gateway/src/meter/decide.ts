@@ -1,0 +1,104 @@
+import { larger } from './larger.ts'
+import type { ChannelMeter, GrantStatus, RefusalCode, Use } from './meter.ts'
+
+/** What the meter holds that one charge depends on. Amounts in base units, at most `maxMeterAmount`. */
+export type ChargeState = {
+  /** Undefined: not mirrored. */
+  grant: GrantCounters | undefined
+  channel: Channel
+  account: AccountCounters
+  /** Of the service, under this grant. */
+  calls: CallCount
+  /** What was charged under this request id in the channel. */
+  request: ChargedRequest | undefined
+}
+
+export type GrantCounters = {
+  status: GrantStatus
+  validAfter: number
+  validUntil: number
+  totalLimit: bigint
+  periodLimit: bigint
+  period: number
+  settled: bigint
+  periodIndex: number
+  periodSettled: bigint
+  owed: bigint
+}
+
+export type Channel = ChannelMeter & { status: GrantStatus }
+export type AccountCounters = { funds: bigint; outstanding: bigint }
+/** Minutes since 1970, and the charges in it. */
+export type CallCount = { minute: number; count: number }
+export type ChargedRequest = { instance: string; fingerprint: string; amount: bigint; eventId: string }
+
+export type Verdict = { ok: true; more: bigint } | { ok: false; code: RefusalCode | 'request.duplicate' }
+
+/** The part of a use that the rules look at. */
+export type PricedUse = Pick<
+  Use,
+  | 'amount'
+  | 'cumulativeAmount'
+  | 'fingerprint'
+  | 'nowMs'
+  | 'maxAmountPerCall'
+  | 'maxCallsPerMinute'
+  | 'settlementMarginSeconds'
+>
+
+/**
+ * Whether this use may be charged: the rules of docs/architecture.md in their order, the first that fails is the answer.
+ * `more` is what the charge adds to what the grant owes. Its twin is lua/charge.lua; a property test holds them equal.
+ */
+export function decideCharge(state: ChargeState, use: PricedUse): Verdict {
+  const { grant, channel, account, request } = state
+  const nowSeconds = Math.floor(use.nowMs / 1000)
+
+  if (!grant) return refuse('grant.unknown')
+  if (grant.status === 'revoked' || channel.status === 'revoked') return refuse('grant.revoked')
+  if (grant.status === 'frozen' || channel.status === 'frozen') return refuse('grant.frozen')
+  if (nowSeconds < grant.validAfter) return refuse('grant.not_yet_valid')
+  if (nowSeconds > grant.validUntil - use.settlementMarginSeconds) return refuse('grant.expired')
+
+  if (request) return refuse(request.fingerprint === use.fingerprint ? 'request.duplicate' : 'request.conflict')
+
+  if (use.maxAmountPerCall !== undefined && use.amount > use.maxAmountPerCall) return refuse('limit.per_call')
+  const calls = callsInMinute(state.calls, minuteOf(use.nowMs))
+  if (use.maxCallsPerMinute !== undefined && calls.count >= use.maxCallsPerMinute) return refuse('limit.rate')
+
+  const authorized = larger(channel.authorized, use.cumulativeAmount)
+  if (channel.charged + use.amount > authorized) return refuse('voucher.exhausted')
+
+  const more = owedOf({ ...channel, charged: channel.charged + use.amount }) - owedOf(channel)
+  if (grant.settled + grant.owed + more > grant.totalLimit) return refuse('limit.total')
+  if (grant.periodLimit > 0n) {
+    const settledNow = settledInPeriod(grant, nowSeconds)
+    if (settledNow + grant.owed + more > grant.periodLimit) return refuse('limit.period')
+  }
+  if (account.outstanding + more > account.funds) return refuse('funds.insufficient')
+  return { ok: true, more }
+}
+
+/** What the payee of a channel is still owed. */
+export function owedOf({ charged, settled }: Pick<ChannelMeter, 'charged' | 'settled'>): bigint {
+  return charged > settled ? charged - settled : 0n
+}
+
+export function minuteOf(nowMs: number): number {
+  return Math.floor(nowMs / 60_000)
+}
+
+/** The count of this minute. A process whose clock is up to a minute behind counts in the newer minute. */
+export function callsInMinute(calls: CallCount, minute: number): CallCount {
+  return calls.minute === minute || calls.minute === minute + 1 ? calls : { minute, count: 0 }
+}
+
+/** What the chain settled in this period. A chain ahead of our clock counts as this period. */
+function settledInPeriod(grant: GrantCounters, nowSeconds: number): bigint {
+  const periodIndex = Math.floor((nowSeconds - grant.validAfter) / grant.period)
+  return grant.periodIndex >= periodIndex ? grant.periodSettled : 0n
+}
+
+function refuse(code: RefusalCode | 'request.duplicate'): Verdict {
+  return { ok: false, code }
+}

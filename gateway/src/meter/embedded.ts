@@ -1,0 +1,302 @@
+import { type Address, getAddress, type Hex } from 'viem'
+import { assertCapture } from './assertCapture.ts'
+import { assertInstance } from './assertInstance.ts'
+import { assertUse } from './assertUse.ts'
+import { decideCharge, minuteOf, owedOf } from './decide.ts'
+import { createEmbeddedStore, type EmbeddedStore, type QueuedEvent } from './embeddedStore.ts'
+import { MeterFullError, MeterUnavailableError, MeterUsageError } from './errors.ts'
+import type { ChannelMeter, Decision, GrantMeter, Meter, Ticket, UsageEvent, Use } from './meter.ts'
+import { partitionOf } from './partitionOf.ts'
+import {
+  captureChannel,
+  chargeChannel,
+  clampAmount,
+  countCall,
+  emptyChannel,
+  isOlder,
+  type MeteredChannel,
+  type MeteredGrant,
+  mirrorGrant,
+} from './transitions.ts'
+
+export type EmbeddedMeterOptions = {
+  /** Milliseconds since 1970; times events. */
+  clock(): number
+  instance: string
+  /** Shared by the meters of one process. */
+  store?: EmbeddedStore
+  /** How long a request id is remembered, and at most how long a charge may stay without an outcome. */
+  requestRetentionMs?: number
+  /** Usage events that may wait for the journal, per partition. */
+  maxQueuedEvents?: number
+  /** Request ids that are remembered at most. */
+  maxRequests?: number
+}
+
+/**
+ * The meter inside the one gateway process, for development and small installations. What it holds is gone with the
+ * process: journalled charges come back by `mirror`, the last moments' are lost.
+ */
+export function createEmbeddedMeter(options: EmbeddedMeterOptions): Meter {
+  const { clock, instance, store = createEmbeddedStore() } = options
+  const { requestRetentionMs = 600_000, maxQueuedEvents = 50_000, maxRequests = 500_000 } = options
+  assertInstance(instance)
+  store.instances.add(instance)
+  let closed = false
+
+  function charge(use: Use): Decision {
+    assertUse(use)
+    assertOpen()
+    const partition = partitionOf(use.account)
+    const queue = queueOf(partition)
+    const payee = use.payee.toLowerCase()
+    const grant = store.grants.get(grantKey(use.account, use.grantId))
+    const channel = grant?.channels.get(payee) ?? emptyChannel
+    const accountAt = accountKey(use.account, grant?.token ?? '')
+    const account = store.accounts.get(accountAt) ?? { funds: 0n, outstanding: 0n, block: 0n }
+    const calls = grant?.calls.get(use.event.service) ?? { minute: 0, count: 0 }
+    const requestAt = requestKey(use)
+    forgetRequests()
+    const request = store.requests.get(requestAt)
+
+    const verdict = decideCharge(
+      { grant: grant?.counters, channel, account, calls, request },
+      { ...use, cumulativeAmount: clampAmount(use.cumulativeAmount) },
+    )
+    if (!grant) return { ok: false, code: 'grant.unknown' }
+    if (!verdict.ok) {
+      if (verdict.code !== 'request.duplicate')
+        return { ok: false, code: verdict.code, channel: toChannelMeter(channel) }
+      // The verdict says so only of a known request.
+      const { instance: owner, amount, eventId } = request ?? { instance: '', amount: 0n, eventId: '' }
+      const ticket = ticketOf(use, amount, eventId)
+      return { ok: false, code: verdict.code, instance: owner, ticket, channel: toChannelMeter(channel) }
+    }
+    assertRoom(partition, queue)
+
+    const voucher = { cumulativeAmount: use.cumulativeAmount, signature: use.event.signature }
+    const charged = chargeChannel(channel, use.amount, voucher)
+    const proof = charged.voucher ?? voucher
+    const event = append(
+      queue,
+      {
+        partition,
+        account: use.account,
+        grantId: use.grantId,
+        payee: use.payee,
+        requestId: use.requestId,
+        fingerprint: use.fingerprint,
+        amount: use.amount,
+        cumulativeAmount: proof.cumulativeAmount,
+        record: { ...use.event, signature: proof.signature },
+      },
+      true,
+    )
+    replaceChannel(grant, use.account, payee, charged)
+    grant.calls.set(use.event.service, countCall(calls, minuteOf(use.nowMs)))
+    store.requests.set(requestAt, {
+      instance,
+      fingerprint: use.fingerprint,
+      amount: use.amount,
+      eventId: event.eventId,
+      expiresAtMs: clock() + requestRetentionMs,
+    })
+    return { ok: true, ticket: ticketOf(use, use.amount, event.eventId), channel: toChannelMeter(charged) }
+  }
+
+  function capture(ticket: Ticket, amount: bigint): Awaited<ReturnType<Meter['capture']>> {
+    assertCapture(ticket, amount)
+    assertOpen()
+    const tooLate = { ok: false, code: 'capture.too_late' } as const
+    const queue = queueOf(partitionOf(ticket.account))
+    const queued = queue.get(ticket.eventId)
+    if (!queued || queued.taken) return tooLate
+    const requestAt = requestKey(ticket)
+    const remembered = store.requests.get(requestAt)
+    const request = remembered?.eventId === ticket.eventId ? remembered : undefined
+    if (request && request.instance !== instance) return tooLate
+    const grant = store.grants.get(grantKey(ticket.account, ticket.grantId))
+    const payee = ticket.payee.toLowerCase()
+    const channel = grant?.channels.get(payee)
+    if (!grant || !channel) return tooLate
+
+    queue.delete(ticket.eventId)
+    const captured = captureChannel(channel, queued.event.amount, amount)
+    replaceChannel(grant, ticket.account, payee, captured)
+    if (amount === 0n) {
+      if (request) store.requests.delete(requestAt)
+    } else {
+      const event = append(queue, { ...queued.event, amount }, false)
+      if (request) store.requests.set(requestAt, { ...request, amount, eventId: event.eventId })
+    }
+    return { ok: true, channel: toChannelMeter(captured) }
+  }
+
+  function mirror(state: Parameters<Meter['mirror']>[0]) {
+    assertOpen()
+    for (const { amount, eventId, fingerprint, ...request } of state.requests ?? []) {
+      const key = requestKey(request)
+      if (store.requests.has(key)) continue
+      const expiresAtMs = clock() + requestRetentionMs
+      store.requests.set(key, { instance: '', fingerprint, amount: clampAmount(amount), eventId, expiresAtMs })
+    }
+    const accountAt = accountKey(state.account, state.token)
+    const known = store.accounts.get(accountAt)
+    if (isOlder(state, known)) return
+    let outstanding = known?.outstanding ?? 0n
+    for (const grantState of state.grants) {
+      const key = grantKey(state.account, grantState.grantId)
+      const { grant, more } = mirrorGrant(store.grants.get(key), state.token.toLowerCase(), grantState)
+      store.grants.set(key, grant)
+      outstanding += more
+    }
+    store.accounts.set(accountAt, { block: state.block, funds: clampAmount(state.funds), outstanding })
+  }
+
+  function read(account: Address, grantId: Hex): GrantMeter | undefined {
+    assertOpen()
+    const grant = store.grants.get(grantKey(account, grantId))
+    const counters = grant && store.accounts.get(accountKey(account, grant.token))
+    if (!grant || !counters) return undefined
+    const channels: Record<Address, ChannelMeter> = {}
+    for (const [payee, channel] of grant.channels) channels[getAddress(payee)] = toChannelMeter(channel)
+    return {
+      status: grant.counters.status,
+      settled: grant.counters.settled,
+      owed: grant.counters.owed,
+      channels,
+      accountOutstanding: counters.outstanding,
+      accountFunds: counters.funds,
+    }
+  }
+
+  function readUsage(partition: number, limit: number): UsageEvent[] {
+    assertOpen()
+    const events: UsageEvent[] = []
+    for (const queued of queueOf(partition).values()) {
+      if (events.length >= limit || isOpen(queued)) break
+      queued.taken = true
+      events.push(queued.event)
+    }
+    return events
+  }
+
+  /** Without an outcome, and its process can still give it one. */
+  function isOpen({ open, instance: owner, event }: QueuedEvent): boolean {
+    return open && store.instances.has(owner) && clock() - event.occurredAtMs <= requestRetentionMs
+  }
+
+  function append(
+    queue: Map<string, QueuedEvent>,
+    content: Omit<UsageEvent, 'eventId' | 'occurredAtMs'>,
+    open: boolean,
+  ): UsageEvent {
+    store.lastEventMs = Math.max(store.lastEventMs, clock())
+    store.lastSequence += 1
+    const eventId = `p${content.partition}-${store.lastEventMs}-${store.lastSequence}`
+    const event: UsageEvent = { ...content, eventId, occurredAtMs: store.lastEventMs }
+    queue.set(eventId, { event, instance, open, taken: false })
+    return event
+  }
+
+  function replaceChannel(grant: MeteredGrant, account: Address, payee: string, channel: MeteredChannel) {
+    const more = owedOf(channel) - owedOf(grant.channels.get(payee) ?? emptyChannel)
+    grant.channels.set(payee, channel)
+    grant.counters = { ...grant.counters, owed: grant.counters.owed + more }
+    const key = accountKey(account, grant.token)
+    const known = store.accounts.get(key)
+    if (known) store.accounts.set(key, { ...known, outstanding: known.outstanding + more })
+  }
+
+  /** Drops ids past their time. They expire in the order in which they came, so it looks at no more than it drops. */
+  function forgetRequests() {
+    const nowMs = clock()
+    for (const [key, { expiresAtMs }] of store.requests) {
+      if (expiresAtMs > nowMs) return
+      store.requests.delete(key)
+    }
+  }
+
+  function assertRoom(partition: number, queue: Map<string, QueuedEvent>) {
+    if (queue.size >= maxQueuedEvents) {
+      throw new MeterFullError({
+        what: 'usage events wait for the journal',
+        partition,
+        max: maxQueuedEvents,
+        hint: 'Check that the journal writer reaches Postgres, then repeat the request with the same id.',
+      })
+    }
+    if (store.requests.size >= maxRequests) {
+      throw new MeterFullError({
+        what: 'request ids are remembered',
+        partition,
+        max: maxRequests,
+        hint: 'Use Redis for this rate of requests, or repeat the request with the same id later.',
+      })
+    }
+  }
+
+  function queueOf(partition: number): Map<string, QueuedEvent> {
+    const queue = store.queues[partition]
+    if (!queue) throw new MeterUsageError('There is no such partition.', [`Partition: ${partition}`])
+    return queue
+  }
+
+  function assertOpen() {
+    if (closed) throw new MeterUnavailableError('The meter is closed.')
+  }
+
+  return {
+    kind: 'embedded',
+    charge: async (use) => charge(use),
+    served(ticket) {
+      const queued = queueOf(partitionOf(ticket.account)).get(ticket.eventId)
+      if (queued) queued.open = false
+    },
+    capture: async (ticket, amount) => capture(ticket, amount),
+    async adopt({ from, ...channelRequest }) {
+      assertOpen()
+      const key = requestKey(channelRequest)
+      const request = store.requests.get(key)
+      if (!request || request.instance !== from || store.instances.has(from)) return false
+      store.requests.set(key, { ...request, instance })
+      return true
+    },
+    mirror: async (state) => mirror(state),
+    read: async (account, grantId) => read(account, grantId),
+    readUsage: async (partition, limit) => readUsage(partition, limit),
+    async acknowledge(partition, eventIds) {
+      assertOpen()
+      const queue = queueOf(partition)
+      for (const eventId of eventIds) queue.delete(eventId)
+    },
+    async ping() {
+      assertOpen()
+    },
+    async close() {
+      closed = true
+      store.instances.delete(instance)
+    },
+  }
+}
+
+function grantKey(account: Address, grantId: Hex): string {
+  return `${account}:${grantId}`.toLowerCase()
+}
+
+function accountKey(account: Address, token: string): string {
+  return `${account}:${token}`.toLowerCase()
+}
+
+function requestKey({ grantId, payee, requestId }: Pick<Ticket, 'grantId' | 'payee' | 'requestId'>): string {
+  return `${grantId.toLowerCase()}:${payee.toLowerCase()}:${requestId}`
+}
+
+function ticketOf(use: Use, amount: bigint, eventId: string): Ticket {
+  const { account, grantId, payee, requestId } = use
+  return { account, grantId, payee, requestId, amount, eventId }
+}
+
+function toChannelMeter({ authorized, charged, settled }: ChannelMeter): ChannelMeter {
+  return { authorized, charged, settled }
+}

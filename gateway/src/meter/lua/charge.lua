@@ -1,0 +1,114 @@
+-- One charge, in one atomic step. The rules are those of decide.ts, in the same order; a property test holds both equal.
+-- Numbers are integers below 2^53 and are written with %.0f: tostring() would round them.
+--
+-- KEYS: grant, account, request, marks, usage stream
+-- ARGV: see redisScripts.ts
+-- Answers {'ok', event id, channel...}, {'refused', code[, channel...]}, {'duplicate', instance, amount, event id,
+-- channel...} or {'full'}; channel is authorized, charged, settled.
+local grantKey, accountKey, requestKey, marksKey, streamKey = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local nowSeconds, minute = tonumber(ARGV[1]), tonumber(ARGV[2])
+local amount, cumulative = tonumber(ARGV[3]), tonumber(ARGV[4])
+local rawCumulative, signature = ARGV[5], ARGV[6]
+local fingerprint, maxAmount, maxCalls = ARGV[7], tonumber(ARGV[8]), tonumber(ARGV[9])
+local marginSeconds, payee, service = tonumber(ARGV[10]), ARGV[11], ARGV[12]
+local instance, attempt, since = ARGV[13], ARGV[14], tonumber(ARGV[15])
+local markTtlMs, requestTtlMs, maxStream = tonumber(ARGV[16]), ARGV[17], tonumber(ARGV[18])
+local use = ARGV[19]
+
+local function text(number) return string.format('%.0f', number) end
+
+local g = redis.call('HMGET', grantKey,
+  'token', 'status', 'validAfter', 'validUntil', 'totalLimit', 'periodLimit', 'period', 'settled', 'periodIndex',
+  'periodSettled', 'owed', 'status:' .. payee, 'authorized:' .. payee, 'charged:' .. payee, 'settled:' .. payee,
+  'voucher:' .. payee, 'calls:' .. service)
+local token = g[1]
+if not token then return {'refused', 'grant.unknown'} end
+local status, channelStatus = g[2], g[12]
+local authorized, charged, settled = tonumber(g[13] or 0), tonumber(g[14] or 0), tonumber(g[15] or 0)
+
+local function channel(head)
+  head[#head + 1] = text(authorized)
+  head[#head + 1] = text(charged)
+  head[#head + 1] = text(settled)
+  return head
+end
+local function refuse(code) return channel({'refused', code}) end
+
+if status == 'revoked' or channelStatus == 'revoked' then return refuse('grant.revoked') end
+if status == 'frozen' or channelStatus == 'frozen' then return refuse('grant.frozen') end
+local validAfter = tonumber(g[3])
+if nowSeconds < validAfter then return refuse('grant.not_yet_valid') end
+if nowSeconds > tonumber(g[4]) - marginSeconds then return refuse('grant.expired') end
+
+local request = redis.call('GET', requestKey)
+if request then
+  local owner, _, first, eventId, asked = string.match(request, '^([^|]*)|([^|]*)|([^|]*)|([^|]*)|(.*)$')
+  if asked ~= fingerprint then return refuse('request.conflict') end
+  return channel({'duplicate', owner, first, eventId})
+end
+
+if maxAmount and amount > maxAmount then return refuse('limit.per_call') end
+local countedMinute, calls = string.match(g[17] or '0:0', '^(%d+):(%d+)$')
+countedMinute, calls = tonumber(countedMinute), tonumber(calls)
+if countedMinute ~= minute and countedMinute ~= minute + 1 then countedMinute, calls = minute, 0 end
+if maxCalls and calls >= maxCalls then return refuse('limit.rate') end
+
+local newest = cumulative >= authorized
+if charged + amount > (newest and cumulative or authorized) then return refuse('voucher.exhausted') end
+
+local more = math.max(0, charged + amount - settled) - math.max(0, charged - settled)
+local grantSettled, owed = tonumber(g[8]), tonumber(g[11])
+if grantSettled + owed + more > tonumber(g[5]) then return refuse('limit.total') end
+local periodLimit = tonumber(g[6])
+if periodLimit > 0 then
+  local periodIndex = math.floor((nowSeconds - validAfter) / tonumber(g[7]))
+  local settledNow = tonumber(g[9]) >= periodIndex and tonumber(g[10]) or 0
+  if settledNow + owed + more > periodLimit then return refuse('limit.period') end
+end
+local a = redis.call('HMGET', accountKey, 'funds:' .. token, 'outstanding:' .. token)
+local outstanding = tonumber(a[2] or 0)
+if outstanding + more > tonumber(a[1] or 0) then return refuse('funds.insufficient') end
+
+if redis.call('XLEN', streamKey) >= maxStream then return {'full'} end
+
+-- The event carries the newest voucher of the channel, so that the journal can prove the charge whatever is released.
+local provenBy, provenWith = rawCumulative, signature
+if not newest and g[16] then provenBy, provenWith = string.match(g[16], '^(%d+):(.*)$') end
+
+-- The event's time is not before `since`, up to which this process has said that it is done: also when Redis' clock
+-- jumps back, or another Redis took over. Ids that the stream has already passed are left to '*'.
+local time = redis.call('TIME')
+local nowMs = time[1] * 1000 + math.floor(time[2] / 1000)
+local eventId
+if nowMs < since then
+  local added = redis.pcall('XADD', streamKey, text(since) .. '-*', 'amount', text(amount), 'cumulative', provenBy,
+    'signature', provenWith, 'use', use)
+  if type(added) == 'string' then eventId = added end
+end
+if not eventId then
+  eventId = redis.call('XADD', streamKey, '*', 'amount', text(amount), 'cumulative', provenBy,
+    'signature', provenWith, 'use', use)
+end
+
+-- A process that is not announced (new, or paused for too long) is announced by its charge.
+local seen = string.match(redis.call('HGET', marksKey, 'mark:' .. instance) or '', ':(%d+)$')
+if not seen or math.abs(nowMs - tonumber(seen)) > markTtlMs then
+  local eventMs = string.match(eventId, '^(%d+)-')
+  redis.call('HSET', marksKey, 'mark:' .. instance, eventMs .. ':' .. text(nowMs))
+end
+
+charged = charged + amount
+local changes = {'charged:' .. payee, text(charged), 'owed', text(owed + more),
+  'calls:' .. service, text(countedMinute) .. ':' .. text(calls + 1)}
+if newest then
+  authorized = cumulative
+  changes[#changes + 1] = 'authorized:' .. payee
+  changes[#changes + 1] = text(authorized)
+  changes[#changes + 1] = 'voucher:' .. payee
+  changes[#changes + 1] = rawCumulative .. ':' .. signature
+end
+redis.call('HSET', grantKey, unpack(changes))
+if more > 0 then redis.call('HSET', accountKey, 'outstanding:' .. token, text(outstanding + more)) end
+redis.call('SET', requestKey, instance .. '|' .. attempt .. '|' .. text(amount) .. '|' .. eventId .. '|' .. fingerprint,
+  'PX', requestTtlMs)
+return channel({'ok', eventId})

@@ -1,0 +1,54 @@
+-- Copies the chain's state of one account and token into the meter. The twin of mirrorGrant in transitions.ts.
+--
+-- KEYS: account, then one key for each grant
+-- ARGV: JSON {token, block, funds, grants: [{..., channels: [{payee, authorized, charged, settled, status}]}]}; amounts
+-- are decimal strings below 2^53, grants in the order of their keys.
+-- Answers 1, or 0 when the mirror is older than what is known.
+local accountKey = KEYS[1]
+local state = cjson.decode(ARGV[1])
+local token = state.token
+
+local function text(number) return string.format('%.0f', number) end
+
+local a = redis.call('HMGET', accountKey, 'block:' .. token, 'outstanding:' .. token)
+if a[1] and tonumber(state.block) < tonumber(a[1]) then return 0 end
+local outstanding = tonumber(a[2] or 0)
+
+for index, mirrored in ipairs(state.grants) do
+  local grantKey = KEYS[index + 1]
+  local known = {}
+  local stored = redis.call('HGETALL', grantKey)
+  for i = 1, #stored, 2 do known[stored[i]] = stored[i + 1] end
+  local before = tonumber(known.owed or 0)
+
+  local function set(field, value)
+    known[field] = value
+    redis.call('HSET', grantKey, field, value)
+  end
+  for _, channel in ipairs(mirrored.channels) do
+    local payee = channel.payee
+    local authorized = tonumber(known['authorized:' .. payee] or 0)
+    local charged = tonumber(known['charged:' .. payee] or 0)
+    -- The journal has the newest voucher: events need not carry it any more.
+    if tonumber(channel.authorized) >= authorized then redis.call('HDEL', grantKey, 'voucher:' .. payee) end
+    set('authorized:' .. payee, text(math.max(authorized, tonumber(channel.authorized))))
+    set('charged:' .. payee, text(math.max(charged, tonumber(channel.charged))))
+    set('settled:' .. payee, channel.settled)
+    set('status:' .. payee, channel.status)
+  end
+
+  local owed = 0
+  for field, value in pairs(known) do
+    local payee = string.match(field, '^charged:(.+)$')
+    if payee then owed = owed + math.max(0, tonumber(value) - tonumber(known['settled:' .. payee] or 0)) end
+  end
+  redis.call('HSET', grantKey, 'token', token, 'owed', text(owed), 'status', mirrored.status,
+    'validAfter', mirrored.validAfter, 'validUntil', mirrored.validUntil, 'totalLimit', mirrored.totalLimit,
+    'periodLimit', mirrored.periodLimit, 'period', mirrored.period, 'settled', mirrored.settled,
+    'periodIndex', mirrored.periodIndex, 'periodSettled', mirrored.periodSettled)
+  outstanding = outstanding + owed - before
+end
+
+redis.call('HSET', accountKey, 'block:' .. token, state.block, 'funds:' .. token, state.funds,
+  'outstanding:' .. token, text(outstanding))
+return 1

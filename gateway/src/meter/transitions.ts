@@ -1,0 +1,111 @@
+import type { Hex } from '@protocolbanks/stream-protocol'
+import {
+  type AccountCounters,
+  type CallCount,
+  type Channel,
+  callsInMinute,
+  type GrantCounters,
+  owedOf,
+} from './decide.ts'
+import { larger } from './larger.ts'
+import type { AccountState, GrantState } from './meter.ts'
+import { maxMeterAmount } from './meter.ts'
+
+/** The newest voucher of a channel that was charged against: with it what is charged can be proved. */
+export type NewestVoucher = { cumulativeAmount: bigint; signature: Hex }
+
+/** A grant as the meter keeps it. Payees in lower case. */
+export type MeteredGrant = {
+  token: string
+  counters: GrantCounters
+  channels: Map<string, MeteredChannel>
+  /** By service. */
+  calls: Map<string, CallCount>
+}
+
+/** `voucher` is undefined when the journal already has the newest one. */
+export type MeteredChannel = Channel & { voucher: NewestVoucher | undefined }
+
+export type MeteredAccount = AccountCounters & { block: bigint }
+
+export const emptyChannel: MeteredChannel = {
+  status: 'active',
+  authorized: 0n,
+  charged: 0n,
+  settled: 0n,
+  voucher: undefined,
+}
+
+/** A channel after a charge that was decided with yes. */
+export function chargeChannel(channel: MeteredChannel, amount: bigint, voucher: NewestVoucher): MeteredChannel {
+  const cumulativeAmount = clampAmount(voucher.cumulativeAmount)
+  const newest = cumulativeAmount >= channel.authorized
+  return {
+    ...channel,
+    charged: channel.charged + amount,
+    authorized: newest ? cumulativeAmount : channel.authorized,
+    voucher: newest ? voucher : channel.voucher,
+  }
+}
+
+/** One more call in this minute. */
+export function countCall(calls: CallCount, minute: number): CallCount {
+  const current = callsInMinute(calls, minute)
+  return { minute: current.minute, count: current.count + 1 }
+}
+
+/** A channel after `captured` of `amount` was charged instead of the whole. */
+export function captureChannel(channel: MeteredChannel, amount: bigint, captured: bigint): MeteredChannel {
+  return { ...channel, charged: channel.charged - (amount - captured) }
+}
+
+/**
+ * A grant after a mirror: the chain's facts are replaced, `charged` and `authorized` only rise. `more` is what it owes
+ * more than before (negative: less).
+ */
+export function mirrorGrant(
+  known: MeteredGrant | undefined,
+  token: string,
+  state: GrantState,
+): { grant: MeteredGrant; more: bigint } {
+  const channels = new Map(known?.channels)
+  for (const mirrored of state.channels) {
+    const payee = mirrored.payee.toLowerCase()
+    const channel = channels.get(payee) ?? emptyChannel
+    const authorized = clampAmount(mirrored.authorized)
+    const charged = clampAmount(mirrored.charged)
+    channels.set(payee, {
+      status: mirrored.status,
+      authorized: larger(authorized, channel.authorized),
+      charged: larger(charged, channel.charged),
+      settled: clampAmount(mirrored.settled),
+      voucher: authorized >= channel.authorized ? undefined : channel.voucher,
+    })
+  }
+  let owed = 0n
+  for (const channel of channels.values()) owed += owedOf(channel)
+  const counters: GrantCounters = {
+    status: state.status,
+    validAfter: state.validAfter,
+    validUntil: state.validUntil,
+    totalLimit: clampAmount(state.totalLimit),
+    periodLimit: clampAmount(state.periodLimit),
+    period: state.period,
+    settled: clampAmount(state.settled),
+    periodIndex: state.periodIndex,
+    periodSettled: clampAmount(state.periodSettled),
+    owed,
+  }
+  const grant = { token, counters, channels, calls: known?.calls ?? new Map<string, CallCount>() }
+  return { grant, more: owed - (known?.counters.owed ?? 0n) }
+}
+
+/** Whether a mirror is older than what the meter knows of the account. */
+export function isOlder(state: AccountState, known: MeteredAccount | undefined): boolean {
+  return known !== undefined && state.block < known.block
+}
+
+/** Amounts beyond `maxMeterAmount` are metered as if they were that. */
+export function clampAmount(amount: bigint): bigint {
+  return amount > maxMeterAmount ? maxMeterAmount : amount
+}
