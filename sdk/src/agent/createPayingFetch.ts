@@ -22,7 +22,7 @@ import { conclude, emptyLedger, type Outcome, type Reservation, reserve } from '
 import { type AgentLimits, toLedgerLimits } from './limits.ts'
 import { findOffer, type Offer, readPaymentRequired } from './offer.ts'
 import { createPriceBook } from './priceBook.ts'
-import { maxTries, retryDelayMs, sleep as sleepOnTimer } from './retry.ts'
+import { maxTries, parseRetryAfter, retryDelayMs, sleep as sleepOnTimer } from './retry.ts'
 import { toSigner, type VoucherSigner } from './signer.ts'
 
 export type PayingFetchOptions = {
@@ -60,6 +60,7 @@ const refusalCodes = new Set([
   'grant.frozen',
   'grant.not_yet_valid',
   'grant.expired',
+  'payment.malformed',
   'request.conflict',
   'request.in_progress',
   'limit.per_call',
@@ -71,6 +72,7 @@ const refusalCodes = new Set([
   'funds.insufficient',
   'chain.stale',
   'meter.unavailable',
+  'database.unavailable',
   'gateway.unavailable',
 ])
 
@@ -294,12 +296,15 @@ export function createPayingFetch(options: PayingFetchOptions): typeof fetch {
     }
   }
 
-  /** An answer to return, with its receipt taken. Without one nobody told whether it was charged. */
+  /**
+   * An answer to return, with its receipt taken. An error without one was not charged. A good answer without one
+   * perhaps was: a browser hides the header unless the service exposes it.
+   */
   function accept(call: Call, hold: Hold, requestId: string, response: Response): Response {
     const { payee, price } = hold.offer
     const receipt = readReceipt(response, { grantId: grant.grantId, requestId, payee, price, url: call.url.href })
     if (!receipt) {
-      close(call, hold, { kind: response.status >= 500 ? 'released' : 'unknown' })
+      close(call, hold, { kind: response.status >= 400 ? 'released' : 'unknown' })
       return response
     }
     const { amountAtomic: amount, chargedAtomic: charged, authorizedAtomic: authorized } = receipt
@@ -321,7 +326,13 @@ export function createPayingFetch(options: PayingFetchOptions): typeof fetch {
     const unknown = refusal.code === 'request.in_progress'
     close(call, hold, unknown ? { kind: 'unknown' } : { kind: 'released', claim: refusal.claim })
     void discard(response)
-    throw new PaymentRefusedError({ url: call.url.href, refusal, retryable: passing(refusal) })
+    const retryAfter = response.headers.get('retry-after')
+    throw new PaymentRefusedError({
+      url: call.url.href,
+      refusal,
+      retryable: passing(refusal) || refusal.status === 429,
+      retryAfterSeconds: retryAfter === null ? undefined : Math.ceil(parseRetryAfter(retryAfter, clock()) / 1000),
+    })
   }
 
   /** Takes over the price of a refusal, if it still offers one that we can pay. */

@@ -61,7 +61,9 @@ export class PaymentRefusedError extends BaseError {
   readonly status: number
   readonly title: string
   readonly hint: string | undefined
-  constructor(p: { url: string; refusal: Refusal; retryable: boolean }) {
+  /** When the gateway says to try again. */
+  readonly retryAfterSeconds: number | undefined
+  constructor(p: { url: string; refusal: Refusal; retryable: boolean; retryAfterSeconds: number | undefined }) {
     const { status, code, problem, required } = p.refusal
     const title = problem?.title ?? required?.error ?? 'The payment was refused.'
     super(title, {
@@ -71,6 +73,7 @@ export class PaymentRefusedError extends BaseError {
         `Status: ${status}`,
         ...(problem?.detail ? [problem.detail] : []),
         ...(problem?.hint ? [problem.hint] : []),
+        ...(p.retryAfterSeconds === undefined ? [] : [`Try again in ${p.retryAfterSeconds} s.`]),
       ],
       docsPath: `/errors#${code.replaceAll(/[._]/g, '-')}`,
     })
@@ -79,6 +82,7 @@ export class PaymentRefusedError extends BaseError {
     this.status = status
     this.title = title
     this.hint = problem?.hint
+    this.retryAfterSeconds = p.retryAfterSeconds
   }
 }
 

@@ -26,7 +26,8 @@ export function retryDelayMs(
   return askedMs > maxRetryAfterMs ? undefined : Math.max(backOffMs, askedMs)
 }
 
-function parseRetryAfter(text: string, nowMs: number): number {
+/** `Retry-After` in milliseconds from now; 0 when it says neither seconds nor a date. */
+export function parseRetryAfter(text: string, nowMs: number): number {
   if (/^\d{1,9}$/.test(text.trim())) return Number(text) * 1000
   const date = Date.parse(text)
   return Number.isNaN(date) ? 0 : Math.max(0, date - nowMs)

@@ -1,0 +1,266 @@
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { text } from 'node:stream/consumers'
+import {
+  type Address,
+  createVoucherHasher,
+  decodeHeader,
+  encodeHeader,
+  type Hex,
+  isPayee,
+  payeeRootOf,
+  paymentIdentifierKey,
+  paymentIdentifierSchema,
+  paymentPayloadSchema,
+  problemContentType,
+  sessionPayloadSchema,
+  verifyVoucher,
+} from '@protocolbanks/stream-protocol'
+import type { AgentGrant } from '../agent/grant.ts'
+
+/** A paid call that has reached the server. */
+export type Arrival = {
+  /** From 1. */
+  number: number
+  method: string
+  path: string
+  headers: IncomingMessage['headers']
+  body: string
+  requestId: string
+  cumulativeAmount: bigint
+}
+
+/** What happens to a charged call; 'answer' unless told otherwise. `cut`: the connection breaks, the charge stands. */
+export type Fate = 'answer' | 'cut' | { status: number; headers?: Record<string, string> | undefined; body?: string }
+
+export type TestGatewayOptions = {
+  grant: AgentGrant
+  sessionKey: Address
+  payee?: Address
+  price?: bigint
+  scope?: string
+  /** Awaited before the meter is asked: decides the order of arrival. */
+  onArrival?(arrival: Arrival): void | Promise<void>
+  onCharged?(arrival: Arrival): Fate | Promise<Fate>
+}
+
+type Reply = { status: number; headers: Record<string, string>; body: string }
+
+/**
+ * A small HTTP server that speaks the gateway's wire format for one grant and one service: 402 with an offer, vouchers
+ * checked by signature, proof and the meter's rule (`charged + price <= highest voucher seen`), request ids, receipts,
+ * and the charges API for merchants. Its fields may be changed while it runs.
+ */
+export type TestGateway = {
+  url: string
+  payee: Address
+  price: bigint
+  charged: bigint
+  authorized: bigint
+  /** Refuses a paid call before anything else; undefined lets it through. */
+  refuse(): Reply | undefined
+  /** Calls without a payment. */
+  unpaid: number
+  arrivals: Arrival[]
+  /** Reports of merchants: `release t1`, `served t2`. */
+  reports: string[]
+  close(): Promise<void>
+}
+
+export async function startTestGateway(options: TestGatewayOptions): Promise<TestGateway> {
+  const { grant, sessionKey, scope = '/paid' } = options
+  const hash = createVoucherHasher(grant)
+  const root = payeeRootOf(grant.payees)
+  const [firstPayee] = grant.payees
+  if (!firstPayee) throw new Error('the grant has no payee')
+  const answered = new Map<string, Reply>()
+  const tickets = new Map<string, { requestId: string; price: bigint }>()
+
+  const gateway: TestGateway = {
+    url: '',
+    payee: options.payee ?? firstPayee,
+    price: options.price ?? 10_000n,
+    charged: 0n,
+    authorized: 0n,
+    refuse: () => undefined,
+    unpaid: 0,
+    arrivals: [],
+    reports: [],
+    close: () =>
+      new Promise((resolve) => {
+        server.close(() => resolve())
+        server.closeAllConnections()
+      }),
+  }
+
+  const server = createServer((request, response) => {
+    handle(request, response).catch((error) => {
+      response.destroy(error instanceof Error ? error : new Error(String(error)))
+    })
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  gateway.url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+  return gateway
+
+  async function handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const path = request.url ?? '/'
+    const body = await text(request)
+    const give = ({ status, headers, body }: Reply) => response.writeHead(status, headers).end(body)
+    if (path.startsWith('/api/charges')) return void give(chargesApi(request, path, body))
+    if (!path.startsWith(scope)) return void give({ status: 200, headers: {}, body: 'free' })
+
+    const header = request.headers['payment-signature']
+    const paid = readPayment(typeof header === 'string' ? header : null)
+    if ('status' in paid) return void give(paid)
+    const { method = 'GET', headers } = request
+    const arrival: Arrival = { number: gateway.arrivals.length + 1, method, path, headers, body, ...paid }
+    gateway.arrivals.push(arrival)
+    await options.onArrival?.(arrival)
+
+    const earlier = answered.get(paid.requestId)
+    const charged = earlier ? undefined : charge(paid)
+    if (charged && 'status' in charged) return void give(charged)
+    if (charged) answered.set(paid.requestId, { status: 200, headers: charged.receipt, body: `served ${path}` })
+    const fate = (await options.onCharged?.(arrival)) ?? 'answer'
+    if (fate === 'cut') return void response.destroy()
+    if (fate !== 'answer') {
+      const failed = fate.status >= 500
+      if (failed) release(paid.requestId, gateway.price)
+      return void give({
+        status: fate.status,
+        headers: { ...(failed ? {} : charged?.receipt), ...fate.headers },
+        body: fate.body ?? '',
+      })
+    }
+    give(answered.get(paid.requestId) ?? problem(409, 'request.answered'))
+  }
+
+  /** `POST /api/charges`, `/api/charges/:ticket/served` and `/api/charges/:ticket/release`. */
+  function chargesApi(request: IncomingMessage, path: string, body: string): Reply {
+    const json = (value: unknown): Reply => ({
+      status: 200,
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify(value),
+    })
+    if (request.headers.authorization !== 'Bearer test-key') return problem(401, 'api_key.invalid')
+    const [, , , ticket, report] = path.split('/')
+    if (ticket !== undefined) {
+      const charge = tickets.get(ticket)
+      if (!charge) return problem(404, 'ticket.unknown')
+      tickets.delete(ticket)
+      gateway.reports.push(`${report} ${ticket}`)
+      if (report === 'release') release(charge.requestId, charge.price)
+      return json({ released: report === 'release' })
+    }
+    const asked = JSON.parse(body)
+    gateway.price = BigInt(asked.amountAtomic)
+    const answer = (reply: Reply) => json({ outcome: 'answer', ...reply })
+    const paid = readPayment(asked.paymentSignature)
+    if ('status' in paid) return answer(paid)
+    gateway.arrivals.push({
+      number: gateway.arrivals.length + 1,
+      headers: {},
+      body,
+      path: asked.url,
+      method: asked.method,
+      ...paid,
+    })
+    if (answered.has(paid.requestId)) return answer(problem(409, 'request.answered'))
+    const charged = charge(paid)
+    if ('status' in charged) return answer(charged)
+    answered.set(paid.requestId, problem(409, 'request.answered'))
+    const id = `t${gateway.arrivals.length}`
+    tickets.set(id, { requestId: paid.requestId, price: gateway.price })
+    return json({ outcome: 'charged', ticket: id, headers: charged.receipt })
+  }
+
+  function readPayment(header: string | null): Reply | { requestId: string; cumulativeAmount: bigint } {
+    if (header === null) {
+      gateway.unpaid++
+      return paymentRequired('payment.required')
+    }
+    const refused = gateway.refuse()
+    if (refused) return refused
+    const payment = decodeHeader(header, paymentPayloadSchema)
+    if (!payment.ok) return problem(400, 'payment.malformed')
+    const { accepted, extensions } = payment.value
+    const session = sessionPayloadSchema.parse(payment.value.payload)
+    const { id: requestId } = paymentIdentifierSchema.parse(extensions?.[paymentIdentifierKey]).info
+    const cumulativeAmount = BigInt(session.cumulativeAmount)
+    const voucher = {
+      grantId: session.grantId,
+      payee: gateway.payee,
+      cumulativeAmount,
+      signature: session.signature as Hex,
+    }
+    if (!verifyVoucher(hash, voucher, sessionKey)) return paymentRequired('voucher.invalid_signature')
+    if (!isPayee(root, gateway.payee, session.payeeProof ?? [])) return paymentRequired('payee.not_granted')
+    if (BigInt(accepted.amount) !== gateway.price) return paymentRequired('price.changed')
+    return { requestId, cumulativeAmount }
+  }
+
+  function charge(paid: { requestId: string; cumulativeAmount: bigint }): Reply | { receipt: Record<string, string> } {
+    if (paid.cumulativeAmount > gateway.authorized) gateway.authorized = paid.cumulativeAmount
+    if (gateway.charged + gateway.price > gateway.authorized) return paymentRequired('voucher.exhausted', channel())
+    gateway.charged += gateway.price
+    const receipt = {
+      success: true,
+      transaction: '',
+      network: `eip155:${grant.chainId}`,
+      payer: grant.account,
+      amount: gateway.price.toString(),
+      extra: { ...channel(), requestId: paid.requestId, service: 'weather' },
+    }
+    return { receipt: { 'payment-response': encodeHeader(receipt), 'cache-control': 'private' } }
+  }
+
+  function release(requestId: string, price: bigint): void {
+    gateway.charged -= price
+    answered.delete(requestId)
+  }
+
+  function channel() {
+    return {
+      grantId: grant.grantId,
+      charged: gateway.charged.toString(),
+      authorized: gateway.authorized.toString(),
+    }
+  }
+
+  function paymentRequired(code: string, session?: unknown): Reply {
+    const reply = problem(402, code)
+    const offer = {
+      x402Version: 2,
+      error: code,
+      resource: { url: gateway.url },
+      accepts: [
+        {
+          scheme: 'session',
+          network: `eip155:${grant.chainId}`,
+          amount: gateway.price.toString(),
+          asset: grant.token,
+          payTo: gateway.payee,
+          maxTimeoutSeconds: 60,
+          extra: { module: grant.module, settler: grant.account, service: 'weather', scope },
+        },
+      ],
+      extensions: { [paymentIdentifierKey]: { info: { required: true } }, ...(session !== undefined && { session }) },
+    }
+    return { ...reply, headers: { ...reply.headers, 'payment-required': encodeHeader(offer) } }
+  }
+}
+
+/** An RFC 9457 answer. */
+export function problem(status: number, code: string, headers: Record<string, string> = {}): Reply {
+  return {
+    status,
+    headers: { 'content-type': problemContentType, 'cache-control': 'no-store', ...headers },
+    body: JSON.stringify({
+      type: `https://errors.example/#${code}`,
+      title: `Refused: ${code}.`,
+      status,
+      code,
+      hint: 'Do something about it.',
+    }),
+  }
+}
