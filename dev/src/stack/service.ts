@@ -1,0 +1,46 @@
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { freePort } from '../processes/freePort.ts'
+import { readyWhenHttpOk } from '../processes/ready.ts'
+import { type RunningProcess, startProcess } from '../processes/startProcess.ts'
+
+export type ServiceName = 'gateway' | 'paymaster' | 'settlement'
+
+export type ServiceOptions = {
+  /** The service's configuration, see its config.ts. HOST and PORT are added. */
+  env: Record<string, string>
+  /** Where its log goes, as `<name>.log`. */
+  logDirectory: string
+  /** Free by default. */
+  port?: number
+  /** What it is called in messages and its log; the service's name by default. */
+  label?: string
+}
+
+export type Service = {
+  url: string
+  process: RunningProcess
+  /** SIGTERM: the service finishes what it is at. */
+  stop(): Promise<void>
+}
+
+const root = fileURLToPath(new URL('../../../', import.meta.url))
+
+/** Starts one of our services as a process of its own and waits until GET /ready says yes. */
+export async function startService(name: ServiceName, options: ServiceOptions): Promise<Service> {
+  const port = options.port ?? (await freePort())
+  const label = options.label ?? name
+  const url = `http://127.0.0.1:${port}`
+  const process_ = await startProcess({
+    name: label,
+    command: process.execPath,
+    args: ['--import', import.meta.resolve('tsx'), join(root, name, 'src', 'main.ts')],
+    env: { NODE_ENV: 'development', ...options.env, HOST: '127.0.0.1', PORT: `${port}` },
+    cwd: root,
+    logFile: join(options.logDirectory, `${label}.log`),
+    ready: readyWhenHttpOk(`${url}/ready`),
+    timeoutMs: 60_000,
+    stopTimeoutMs: 15_000,
+  })
+  return { url, process: process_, stop: process_.stop }
+}
