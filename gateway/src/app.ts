@@ -1,4 +1,4 @@
-import { Hono, type MiddlewareHandler, type Handler } from 'hono'
+import { type Handler, Hono, type MiddlewareHandler } from 'hono'
 import type { Logger } from 'pino'
 import type { Registry } from 'prom-client'
 import { problem } from './problem.ts'
@@ -36,7 +36,9 @@ export function createApp({ api, charges, payment, proxy, readiness, registry, l
     const unavailable = unavailableProblem(error)
     if (unavailable) return unavailable
     logger.error({ err: error }, 'request failed')
-    return problem(500, 'internal', 'Something went wrong on our side.', { hint: 'Repeat the request with the same id.' })
+    return problem(500, 'internal', 'Something went wrong on our side.', {
+      hint: 'Repeat the request with the same id.',
+    })
   })
   return app
 }

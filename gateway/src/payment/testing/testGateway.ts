@@ -1,0 +1,178 @@
+import {
+  createVoucherHasher,
+  encodeHeader,
+  type Hex,
+  payeeRootOf,
+  paymentSignatureHeader,
+  signVoucher,
+} from '@protocolbanks/stream-protocol'
+import { Hono } from 'hono'
+import { pino } from 'pino'
+import { Registry } from 'prom-client'
+import { Agent } from 'undici'
+import { getAddress } from 'viem'
+import { privateKeyToAccount } from 'viem/accounts'
+import { createAnswerStore } from '../../answers/answerStore.ts'
+import { createApp } from '../../app.ts'
+import { createGrantDirectory } from '../../grants/grantDirectory.ts'
+import { createEmbeddedMeter } from '../../meter/embedded.ts'
+import type { AccountState, Meter } from '../../meter/meter.ts'
+import { createProxy } from '../../proxy/proxy.ts'
+import { createServiceTable, type Service } from '../../services/serviceTable.ts'
+import type { Chain } from '../chain.ts'
+import { sessionRequirements } from '../offer.ts'
+import { createPaymentGate } from '../paymentGate.ts'
+import { paymentMiddleware } from '../paymentMiddleware.ts'
+
+const addressOf = (digit: string) => getAddress(`0x${digit.repeat(40)}`)
+
+export const sessionKey: Hex = `0x${'5e'.repeat(32)}`
+export const chain: Chain = {
+  chainId: 31_337,
+  module: addressOf('a'),
+  settler: addressOf('b'),
+  token: addressOf('c'),
+  entryPoint: addressOf('d'),
+}
+export const account = addressOf('1')
+export const grantId: Hex = `0x${'ab'.repeat(32)}`
+export const payee = addressOf('2')
+export const price = 10_000n
+
+export type TestGateway = ReturnType<typeof createTestGateway>
+
+type Options = {
+  upstream?: string | undefined
+  /** Of the grant; one payee by default. */
+  payees?: `0x${string}`[]
+  service?: Partial<Service>
+  meter?: Meter
+}
+
+/** The gateway's request path with an embedded meter and one grant of 1 USDC; Postgres and the chain are values here. */
+export function createTestGateway({ upstream, payees = [payee], service: change, meter: given }: Options = {}) {
+  const state = { nowMs: Date.now(), chainAgeMs: 0, mirrored: 0 }
+  const instance = 'gateway-1'
+  const meter = given ?? createEmbeddedMeter({ clock: () => state.nowMs, instance })
+  const service: Service = {
+    id: 'svc_weather',
+    name: 'weather',
+    merchantId: 'mer_1',
+    payee,
+    token: chain.token,
+    price,
+    pathPrefix: '/weather',
+    upstream,
+    upstreamTimeoutMs: 300,
+    maxAmountPerCall: undefined,
+    maxCallsPerMinute: undefined,
+    ...change,
+  }
+  const accountState: AccountState = {
+    account,
+    token: chain.token,
+    block: 1n,
+    funds: 1_000_000n,
+    grants: [
+      {
+        grantId,
+        status: 'active',
+        validAfter: Math.floor(state.nowMs / 1000) - 60,
+        validUntil: Math.floor(state.nowMs / 1000) + 86_400,
+        totalLimit: 1_000_000n,
+        periodLimit: 0n,
+        period: 0,
+        settled: 0n,
+        periodIndex: 0,
+        periodSettled: 0n,
+        channels: [],
+      },
+    ],
+  }
+  const grants = createGrantDirectory({
+    async load(id) {
+      if (id !== grantId) return undefined
+      const { address } = privateKeyToAccount(sessionKey)
+      return { grantId, account, sessionKey: address, token: chain.token, payeeRoot: payeeRootOf(payees) }
+    },
+    async openChannel() {},
+    maxGrants: 10,
+    unknownTtlMs: 1000,
+  })
+  const services = createServiceTable(async () => [service])
+  const gate = createPaymentGate({
+    chain,
+    meter,
+    grants,
+    answers: createAnswerStore({ maxBytes: 1_000_000, ttlMs: 600_000 }),
+    async mirrorAccount() {
+      state.mirrored++
+      await meter.mirror(accountState)
+      return true
+    },
+    chainAgeMs: () => state.chainAgeMs,
+    maxChainAgeMs: 30_000,
+    instance,
+    settlementMarginSeconds: 600,
+    retryWaitMs: 2_000,
+    now: () => state.nowMs,
+  })
+  const serviceOf = (path: string) => services.match(path)
+  const outcomes: string[] = []
+  const app = createApp({
+    api: new Hono(),
+    charges: new Hono(),
+    payment: paymentMiddleware({
+      gate,
+      serviceOf,
+      publicUrl: 'http://gateway.test',
+      onOutcome: (outcome) => outcomes.push(outcome),
+    }),
+    proxy: createProxy({ serviceOf, dispatcher: new Agent() }),
+    readiness: async () => ({}),
+    registry: new Registry(),
+    logger: pino({ level: 'silent' }),
+  })
+  return { app, gate, services, meter, service, state, accountState, outcomes, ready: () => services.refresh() }
+}
+
+const hash = createVoucherHasher(chain)
+let requests = 0
+
+type PaymentChange = {
+  accepted?: Record<string, unknown>
+  payload?: Record<string, unknown>
+  extensions?: Record<string, unknown> | undefined
+  key?: Hex
+  grantId?: Hex
+}
+
+/** PAYMENT-SIGNATURE for a cumulative amount, well formed but for what `change` says. */
+export function payment(
+  service: Service,
+  cumulativeAmount: bigint,
+  requestId = newRequestId(),
+  change: PaymentChange = {},
+): string {
+  const id = change.grantId ?? grantId
+  const { signature } = signVoucher(hash, change.key ?? sessionKey, {
+    grantId: id,
+    payee: service.payee,
+    cumulativeAmount,
+  })
+  return encodeHeader({
+    x402Version: 2,
+    accepted: { ...sessionRequirements(chain, service, service.price), ...change.accepted },
+    payload: { grantId: id, cumulativeAmount: cumulativeAmount.toString(), signature, ...change.payload },
+    extensions: 'extensions' in change ? change.extensions : { 'payment-identifier': { info: { id: requestId } } },
+  })
+}
+
+export function newRequestId(): string {
+  requests++
+  return `request-${String(requests).padStart(16, '0')}`
+}
+
+export function paid(header: string): RequestInit & { headers: Record<string, string> } {
+  return { headers: { [paymentSignatureHeader]: header } }
+}
