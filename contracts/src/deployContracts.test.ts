@@ -40,8 +40,7 @@ afterAll(async () => {
 
 test('contracts land where the plan says, with the paymaster and factory wired up, and a second time changes nothing', async () => {
   const deployment = await deployContracts(clients, { owner, signer })
-  const plan = planDeployment({ owner, signer })
-  expect(deployment).toEqual(Object.fromEntries(Object.entries(plan).map(([name, { address }]) => [name, address])))
+  expect(deployment).toEqual(planDeployment({ owner, signer }).addresses)
   const { publicClient } = clients
   const paymaster = { address: deployment.sponsorPaymaster, abi: sponsorPaymasterAbi } as const
   expect(await publicClient.readContract({ ...paymaster, functionName: 'owner' })).toBe(owner)
@@ -80,8 +79,8 @@ test('a chain without the deterministic deployer is refused with what to do', as
 
 test('the plan depends on who runs the paymaster, and only the paymaster does', () => {
   const [one, two] = [planDeployment({ owner, signer }), planDeployment({ owner: signer, signer: owner })]
-  expect(one.sponsorPaymaster.address).not.toBe(two.sponsorPaymaster.address)
-  expect({ ...one, sponsorPaymaster: undefined }).toEqual({ ...two, sponsorPaymaster: undefined })
+  expect(one.addresses.sponsorPaymaster).not.toBe(two.addresses.sponsorPaymaster)
+  expect({ ...one.addresses, sponsorPaymaster: undefined }).toEqual({ ...two.addresses, sponsorPaymaster: undefined })
 })
 
 async function setCode(code: string | undefined): Promise<void> {

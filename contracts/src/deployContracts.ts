@@ -1,75 +1,76 @@
 import { BaseError } from '@protocolbanks/stream-protocol'
-import type { Account, Address, Chain, PublicClient, Transport, WalletClient } from 'viem'
-import { concatHex, zeroHash } from 'viem'
 import {
+  type Account,
+  type Address,
+  type Chain,
+  concatHex,
+  type PublicClient,
+  type Transport,
+  type WalletClient,
+  zeroHash,
+} from 'viem'
+import {
+  type ContractAddresses,
   type DeploymentParams,
+  type DeploymentStep,
   deterministicDeployer,
-  type PlannedContract,
   planDeployment,
   planTestUsdc,
 } from './planDeployment.ts'
 
-/** The wallet pays the gas; it gets no rights. */
 export type DeployClients = {
-  publicClient: PublicClient<Transport, Chain | undefined>
-  walletClient: WalletClient<Transport, Chain | undefined, Account>
+  publicClient: PublicClient
+  /** Pays for the deployment; needs no role in it. */
+  walletClient: WalletClient<Transport, Chain, Account>
 }
 
-export type Deployment = {
-  sessionKeyValidator: Address
-  sponsorPaymaster: Address
-  streamAccountImplementation: Address
-  streamAccountFactory: Address
-}
-
-const receiptTimeoutMs = 120_000
+const receiptTimeoutMs = 60_000
 
 /**
- * Puts the contracts on a chain at the addresses of `planDeployment`. What is there already is left alone, so it can be
- * called again after any failure. The paymaster still needs a deposit, and a stake for bundlers that enforce ERC-7562.
+ * Deploys what is not there yet, at the addresses of `planDeployment`. Safe to repeat, and to run twice at once.
  *
- * @throws DeploymentError when the chain lacks the deterministic deployer, or a deployment reverts.
+ * @throws DeploymentError
  */
-export async function deployContracts(clients: DeployClients, params: DeploymentParams): Promise<Deployment> {
-  const plan = planDeployment(params)
-  return {
-    sessionKeyValidator: await deploy(clients, plan.sessionKeyValidator),
-    sponsorPaymaster: await deploy(clients, plan.sponsorPaymaster),
-    // The factory's constructor looks for it.
-    streamAccountImplementation: await deploy(clients, plan.streamAccountImplementation),
-    streamAccountFactory: await deploy(clients, plan.streamAccountFactory),
-  }
+export async function deployContracts(clients: DeployClients, params: DeploymentParams): Promise<ContractAddresses> {
+  const { addresses, steps } = planDeployment(params)
+  for (const step of steps) await deploy(clients, step)
+  return addresses
 }
 
-/** The same for the worthless token of local chains and test networks. @throws DeploymentError */
+/** The same for the test token, which has no business on a public chain. @throws DeploymentError */
 export async function deployTestUsdc(clients: DeployClients): Promise<Address> {
-  return deploy(clients, planTestUsdc())
+  const step = planTestUsdc()
+  await deploy(clients, step)
+  return step.address
 }
 
-async function deploy({ publicClient, walletClient }: DeployClients, planned: PlannedContract): Promise<Address> {
-  const hasCode = async (address: Address) => (await publicClient.getCode({ address })) !== undefined
-  if (await hasCode(planned.address)) return planned.address
-  if (!(await hasCode(deterministicDeployer))) {
+async function deploy({ publicClient, walletClient }: DeployClients, step: DeploymentStep): Promise<void> {
+  if (await publicClient.getCode({ address: step.address })) return
+  if (!(await publicClient.getCode({ address: deterministicDeployer }))) {
     throw new DeploymentError(
-      `There is no deterministic deployer at ${deterministicDeployer}; put it on the chain first (EIP-2470's method).`,
+      step,
+      `This chain has no deterministic deployer at ${deterministicDeployer}. Deploy it first: https://github.com/Arachnid/deterministic-deployment-proxy`,
     )
   }
-  const hash = await walletClient.sendTransaction({
-    account: walletClient.account,
-    chain: walletClient.chain ?? null,
-    to: deterministicDeployer,
-    data: concatHex([zeroHash, planned.initCode]),
-  })
-  const receipt = await publicClient.waitForTransactionReceipt({ hash, timeout: receiptTimeoutMs })
-  if (receipt.status !== 'success' || !(await hasCode(planned.address))) {
-    throw new DeploymentError(`Transaction ${hash} (${receipt.status}) left no code at ${planned.address}.`)
+  try {
+    const hash = await walletClient.sendTransaction({
+      to: deterministicDeployer,
+      data: concatHex([zeroHash, step.initCode]),
+    })
+    await publicClient.waitForTransactionReceipt({ hash, timeout: receiptTimeoutMs })
+  } catch (cause) {
+    // The deployer reverts where there is code already, which somebody else may have put there meanwhile.
+    if (await publicClient.getCode({ address: step.address })) return
+    throw new DeploymentError(step, 'The deployment transaction failed.', cause)
   }
-  return planned.address
+  if (!(await publicClient.getCode({ address: step.address }))) {
+    throw new DeploymentError(step, 'The deployment transaction was mined, but there is no code. Was it out of gas?')
+  }
 }
 
 export class DeploymentError extends BaseError {
   override readonly code = 'deployment.failed'
-  constructor(reason: string) {
-    super('A contract could not be deployed.', { metaMessages: [reason], docsPath: '/errors#deployment-failed' })
+  constructor(step: DeploymentStep, reason: string, cause?: unknown) {
+    super(`Deploying ${step.name} failed.`, { metaMessages: [`Address: ${step.address}`, reason], cause })
   }
 }

@@ -1,53 +1,77 @@
+import { sessionKeyValidatorAbi } from '@protocolbanks/stream-protocol/abi/sessionKeyValidatorAbi'
 import { sponsorPaymasterAbi } from '@protocolbanks/stream-protocol/abi/sponsorPaymasterAbi'
+import { streamAccountAbi } from '@protocolbanks/stream-protocol/abi/streamAccountAbi'
 import { streamAccountFactoryAbi } from '@protocolbanks/stream-protocol/abi/streamAccountFactoryAbi'
-import { type Address, encodeDeployData, getCreate2Address, type Hex, zeroHash } from 'viem'
+import { testUsdcAbi } from '@protocolbanks/stream-protocol/abi/testUsdcAbi'
+import { type Abi, type Address, encodeDeployData, getCreate2Address, type Hex, zeroHash } from 'viem'
 import { bytecode } from '../generated/bytecode.ts'
 
-/** Who runs the paymaster: `owner` holds its deposit, `signer` says which UserOperations it pays for. */
-export type DeploymentParams = { owner: Address; signer: Address }
+/** Deploys anything at an address its code alone determines: https://github.com/Arachnid/deterministic-deployment-proxy */
+export const deterministicDeployer: Address = '0x4e59b44847b379578588920ca78fbf26c0b4956c'
 
-/** A contract that CREATE2 puts at `address` on every chain: `initCode` is creation code and constructor arguments. */
-export type PlannedContract = { address: Address; initCode: Hex }
+/** EntryPoint v0.8, at the same address on every chain. */
+export const entryPoint08: Address = '0x4337084D9E255Ff0702461CF8895CE9E3b5Ff108'
 
-export type DeploymentPlan = {
-  sessionKeyValidator: PlannedContract
-  sponsorPaymaster: PlannedContract
-  streamAccountImplementation: PlannedContract
-  streamAccountFactory: PlannedContract
+export type DeploymentParams = {
+  /** Owns the paymaster: its deposit, its stake, its signer. */
+  owner: Address
+  /** Approves what the paymaster sponsors. */
+  signer: Address
+  /** EntryPoint v0.8 unless given. */
+  entryPoint?: Address
 }
 
-/** The deterministic deployer (Arachnid's proxy), at the same address on every chain that has it. */
-export const deterministicDeployer: Address = '0x4e59b44847b379578588920cA78FbF26c0B4956C'
+export type ContractAddresses = {
+  sessionKeyValidator: Address
+  sponsorPaymaster: Address
+  streamAccountFactory: Address
+  streamAccountImplementation: Address
+}
+
+/** One contract to deploy: where it lands, and creation code with constructor arguments. */
+export type DeploymentStep = { name: keyof ContractAddresses | 'testUsdc'; address: Address; initCode: Hex }
 
 /**
- * Where the contracts are, or will be: a pure function of their code and of these parameters. All are for EntryPoint v0.8
- * at its canonical address.
+ * Where every contract is deployed and with what. Addresses depend on nothing but the code and these parameters, so they
+ * are known before anything is deployed.
  *
- * @example planDeployment({ owner, signer }).sessionKeyValidator.address
+ * @example planDeployment({ owner, signer }).addresses.sessionKeyValidator
  */
-export function planDeployment({ owner, signer }: DeploymentParams): DeploymentPlan {
-  const streamAccountImplementation = planContract(bytecode.streamAccount)
+export function planDeployment({ owner, signer, entryPoint = entryPoint08 }: DeploymentParams): {
+  addresses: ContractAddresses
+  steps: DeploymentStep[]
+} {
+  const validator = step('sessionKeyValidator', sessionKeyValidatorAbi, bytecode.sessionKeyValidator, [])
+  const paymaster = step('sponsorPaymaster', sponsorPaymasterAbi, bytecode.sponsorPaymaster, [
+    entryPoint,
+    owner,
+    signer,
+  ])
+  const account = step('streamAccountImplementation', streamAccountAbi, bytecode.streamAccount, [entryPoint])
+  const factory = step('streamAccountFactory', streamAccountFactoryAbi, bytecode.streamAccountFactory, [
+    account.address,
+  ])
   return {
-    sessionKeyValidator: planContract(bytecode.sessionKeyValidator),
-    sponsorPaymaster: planContract(
-      encodeDeployData({ abi: sponsorPaymasterAbi, bytecode: bytecode.sponsorPaymaster, args: [owner, signer] }),
-    ),
-    streamAccountImplementation,
-    streamAccountFactory: planContract(
-      encodeDeployData({
-        abi: streamAccountFactoryAbi,
-        bytecode: bytecode.streamAccountFactory,
-        args: [streamAccountImplementation.address],
-      }),
-    ),
+    addresses: {
+      sessionKeyValidator: validator.address,
+      sponsorPaymaster: paymaster.address,
+      streamAccountFactory: factory.address,
+      streamAccountImplementation: account.address,
+    },
+    steps: [validator, paymaster, account, factory],
   }
 }
 
-/** Where the worthless token for local chains and test networks is, or will be. */
-export function planTestUsdc(): PlannedContract {
-  return planContract(bytecode.testUsdc)
+/** The token of tests and local development: anybody may mint it. */
+export function planTestUsdc(): DeploymentStep {
+  return step('testUsdc', testUsdcAbi, bytecode.testUsdc, [])
 }
 
-function planContract(initCode: Hex): PlannedContract {
-  return { address: getCreate2Address({ from: deterministicDeployer, salt: zeroHash, bytecode: initCode }), initCode }
+function step(name: DeploymentStep['name'], abi: Abi, code: Hex, args: readonly unknown[]): DeploymentStep {
+  const initCode = encodeDeployData({ abi, bytecode: code, args })
+  return {
+    name,
+    initCode,
+    address: getCreate2Address({ from: deterministicDeployer, salt: zeroHash, bytecode: initCode }),
+  }
 }
