@@ -1,0 +1,544 @@
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { MeterFullError, MeterUnavailableError, MeterUsageError } from '../errors.ts'
+import { type Decision, type Meter, maxMeterAmount, type Ticket, type UsageEvent, type Use } from '../meter.ts'
+import { partitionOf } from '../partitionOf.ts'
+import {
+  accountStateOf,
+  channelStateOf,
+  createPayer,
+  grantStateOf,
+  nowMs,
+  nowSeconds,
+  type Payer,
+  randomAddress,
+  randomBytes32,
+  useOf,
+} from './builders.ts'
+
+/** Meters of several processes on one empty store. */
+export type MeterStore = {
+  open(instance: string, limits?: { maxWaitingEvents?: number }): Meter
+  remove(): Promise<void>
+}
+
+/** The guarantees of a meter, whatever it is made of. */
+export function describeMeter(name: string, createStore: () => Promise<MeterStore>): void {
+  describe(name, () => {
+    let store: MeterStore
+    let meter: Meter
+    let payer: Payer
+
+    beforeEach(async () => {
+      store = await createStore()
+      meter = store.open('gateway-1')
+      payer = createPayer()
+      await meter.ping()
+    })
+    afterEach(() => store.remove())
+
+    describe('charge', () => {
+      test('charges the channel and tells what it holds', async () => {
+        await meter.mirror(accountStateOf(payer))
+        const use = useOf(payer, { amount: 10n, cumulativeAmount: 25n })
+        const decision = await meter.charge(use)
+        expect(decision).toMatchObject({
+          ok: true,
+          ticket: { ...payer, requestId: use.requestId, amount: 10n },
+          channel: { authorized: 25n, charged: 10n, settled: 0n },
+        })
+        expect(await meter.read(payer.account, payer.grantId)).toEqual({
+          status: 'active',
+          settled: 0n,
+          owed: 10n,
+          channels: { [payer.payee]: { authorized: 25n, charged: 10n, settled: 0n } },
+          accountOutstanding: 10n,
+          accountFunds: 1_000_000n,
+        })
+      })
+
+      test('knows no grant that was not mirrored, and none of another account', async () => {
+        expect(await meter.charge(useOf(payer))).toEqual({ ok: false, code: 'grant.unknown' })
+        expect(await meter.read(payer.account, payer.grantId)).toBeUndefined()
+        await meter.mirror(accountStateOf(payer))
+        expect(await codeOf(useOf({ ...payer, account: randomAddress() }))).toBe('grant.unknown')
+      })
+
+      test('refuses a grant or a channel that is frozen or revoked', async () => {
+        for (const status of ['frozen', 'revoked'] as const) {
+          await meter.mirror(accountStateOf(payer, { grants: [grantStateOf(payer, { status })] }))
+          expect(await codeOf(useOf(payer))).toBe(`grant.${status}`)
+          const channels = [channelStateOf(payer, { status })]
+          await meter.mirror(accountStateOf(payer, { grants: [grantStateOf(payer, { channels })] }))
+          expect(await codeOf(useOf(payer))).toBe(`grant.${status}`)
+        }
+      })
+
+      test('serves a grant from its first second to its last less the settlement margin, both included', async () => {
+        await meter.mirror(accountStateOf(payer))
+        const { validAfter, validUntil } = grantStateOf(payer)
+        const at = (seconds: number) => codeOf(useOf(payer, { nowMs: seconds * 1000, settlementMarginSeconds: 60 }))
+        expect(await at(validAfter - 1)).toBe('grant.not_yet_valid')
+        expect(await at(validAfter)).toBe('ok')
+        expect(await at(validUntil - 60)).toBe('ok')
+        expect(await at(validUntil - 59)).toBe('grant.expired')
+      })
+
+      test('charges the same request once, and tells the repeater who charged it', async () => {
+        await meter.mirror(accountStateOf(payer))
+        const use = useOf(payer)
+        const first = await charge(use)
+        const again = await store.open('gateway-2').charge(use)
+        expect(again).toEqual({
+          ok: false,
+          code: 'request.duplicate',
+          instance: 'gateway-1',
+          ticket: first,
+          channel: { authorized: 1_000n, charged: 10n, settled: 0n },
+        })
+      })
+
+      test('refuses a request id that was used for another request, per channel', async () => {
+        await meter.mirror(accountStateOf(payer))
+        const use = useOf(payer)
+        await charge(use)
+        expect(await codeOf({ ...use, fingerprint: 'fingerprint-b' })).toBe('request.conflict')
+        expect(await codeOf({ ...use, payee: randomAddress(), fingerprint: 'fingerprint-b' })).toBe('ok')
+      })
+
+      test("keeps to the service's maximum per call", async () => {
+        await meter.mirror(accountStateOf(payer))
+        expect(await codeOf(useOf(payer, { amount: 11n, maxAmountPerCall: 10n }))).toBe('limit.per_call')
+        expect(await codeOf(useOf(payer, { amount: 10n, maxAmountPerCall: 10n }))).toBe('ok')
+      })
+
+      test("keeps to the service's calls in a minute, and starts anew in the next", async () => {
+        await meter.mirror(accountStateOf(payer))
+        const call = (service: string, atMs: number) =>
+          codeOf(useOf(payer, { maxCallsPerMinute: 2, nowMs: atMs, event: { ...useOf(payer).event, service } }))
+        expect([await call('a', nowMs), await call('a', nowMs + 59_999), await call('a', nowMs + 59_999)]).toEqual([
+          'ok',
+          'ok',
+          'limit.rate',
+        ])
+        expect(await call('b', nowMs)).toBe('ok')
+        expect(await call('a', nowMs + 60_000)).toBe('ok')
+        // A process whose clock is a little behind counts in the newer minute.
+        expect([await call('a', nowMs + 59_999), await call('a', nowMs + 59_999)]).toEqual(['ok', 'limit.rate'])
+      })
+
+      test('charges up to the highest voucher seen, in whatever order vouchers come', async () => {
+        await meter.mirror(accountStateOf(payer))
+        expect(await codeOf(useOf(payer, { cumulativeAmount: 30n }))).toBe('ok')
+        expect(await codeOf(useOf(payer, { cumulativeAmount: 10n }))).toBe('ok')
+        expect(await codeOf(useOf(payer, { cumulativeAmount: 20n }))).toBe('ok')
+        expect(await codeOf(useOf(payer, { cumulativeAmount: 30n }))).toBe('voucher.exhausted')
+      })
+
+      test('a refused charge raises nothing: its voucher will never be journalled', async () => {
+        await meter.mirror(accountStateOf(payer))
+        const refused = useOf(payer, { cumulativeAmount: 500n, amount: 11n, maxAmountPerCall: 10n })
+        expect(await codeOf(refused)).toBe('limit.per_call')
+        expect(await codeOf(useOf(payer, { cumulativeAmount: 9n }))).toBe('voucher.exhausted')
+      })
+
+      test('keeps settled and owed within the total limit', async () => {
+        const grant = grantStateOf(payer, { totalLimit: 100n, settled: 70n })
+        await meter.mirror(accountStateOf(payer, { grants: [grant] }))
+        expect(await codeOf(useOf(payer, { amount: 20n }))).toBe('ok')
+        expect(await codeOf(useOf(payer, { amount: 11n }))).toBe('limit.total')
+        expect(await codeOf(useOf(payer, { amount: 10n }))).toBe('ok')
+        expect(await codeOf(useOf(payer, { amount: 1n }))).toBe('limit.total')
+      })
+
+      test('keeps what is owed within what the period still allows', async () => {
+        const grant = grantStateOf(payer, {
+          validAfter: nowSeconds - 250,
+          period: 100,
+          periodLimit: 50n,
+          periodIndex: 2,
+          periodSettled: 30n,
+          settled: 30n,
+        })
+        await meter.mirror(accountStateOf(payer, { grants: [grant] }))
+        expect(await codeOf(useOf(payer, { amount: 21n }))).toBe('limit.period')
+        expect(await codeOf(useOf(payer, { amount: 20n }))).toBe('ok')
+        // Period 3: what was settled in period 2 does not count, what is owed does.
+        expect(await codeOf(useOf(payer, { amount: 31n, nowMs: nowMs + 50_000 }))).toBe('limit.period')
+        expect(await codeOf(useOf(payer, { amount: 30n, nowMs: nowMs + 50_000 }))).toBe('ok')
+      })
+
+      test('keeps the debt of all grants of an account within its funds', async () => {
+        const other = { ...payer, grantId: randomBytes32() }
+        const grants = [grantStateOf(payer), grantStateOf(other)]
+        await meter.mirror(accountStateOf(payer, { funds: 30n, grants }))
+        expect(await codeOf(useOf(payer, { amount: 20n }))).toBe('ok')
+        expect(await codeOf(useOf(other, { amount: 11n }))).toBe('funds.insufficient')
+        expect(await codeOf(useOf(other, { amount: 10n }))).toBe('ok')
+      })
+
+      test('a payee who collected ahead is charged against that first, and hides nobody else’s debt', async () => {
+        const ahead = channelStateOf(payer, { authorized: 100n, charged: 10n, settled: 40n })
+        const grant = grantStateOf(payer, { settled: 40n, totalLimit: 50n, channels: [ahead] })
+        await meter.mirror(accountStateOf(payer, { grants: [grant] }))
+        expect(await codeOf(useOf(payer, { amount: 30n }))).toBe('ok')
+        expect(await meter.read(payer.account, payer.grantId)).toMatchObject({ owed: 0n, accountOutstanding: 0n })
+        expect(await codeOf(useOf({ ...payer, payee: randomAddress() }, { amount: 11n }))).toBe('limit.total')
+        expect(await codeOf(useOf({ ...payer, payee: randomAddress() }, { amount: 10n }))).toBe('ok')
+      })
+
+      test('200 concurrent charges never overspend by one unit', async () => {
+        await meter.mirror(accountStateOf(payer, { grants: [grantStateOf(payer, { totalLimit: 1_000n })] }))
+        const second = store.open('gateway-2')
+        const decisions = await Promise.all(
+          Array.from({ length: 200 }, (_, index) =>
+            (index % 2 ? meter : second).charge(useOf(payer, { amount: 7n, cumulativeAmount: 100_000n })),
+          ),
+        )
+        expect(decisions.filter(({ ok }) => ok)).toHaveLength(142)
+        expect(await meter.read(payer.account, payer.grantId)).toMatchObject({ owed: 994n, accountOutstanding: 994n })
+      })
+
+      test('meters amounts beyond 2^53 as if they were 2^53 - 1, exactly', async () => {
+        const huge = 2n ** 96n - 1n
+        await meter.mirror(accountStateOf(payer, { funds: huge, grants: [grantStateOf(payer, { totalLimit: huge })] }))
+        const cumulativeAmount = 2n ** 128n - 1n
+        expect(await codeOf(useOf(payer, { amount: maxMeterAmount - 1n, cumulativeAmount }))).toBe('ok')
+        expect(await codeOf(useOf(payer, { amount: 2n, cumulativeAmount }))).toBe('voucher.exhausted')
+        const ticket = await charge(useOf(payer, { amount: 1n, cumulativeAmount }))
+        expect(await meter.read(payer.account, payer.grantId)).toMatchObject({
+          owed: maxMeterAmount,
+          channels: { [payer.payee]: { authorized: maxMeterAmount, charged: maxMeterAmount } },
+        })
+        await meter.capture(ticket, 0n)
+        expect(await meter.read(payer.account, payer.grantId)).toMatchObject({ owed: maxMeterAmount - 1n })
+      })
+
+      test('throws on a use that no meter could charge', async () => {
+        await expect(meter.charge(useOf(payer, { amount: -1n }))).rejects.toThrow(MeterUsageError)
+        await expect(meter.charge(useOf(payer, { amount: maxMeterAmount + 1n }))).rejects.toThrow(MeterUsageError)
+        await expect(meter.charge(useOf(payer, { requestId: '' }))).rejects.toThrow(MeterUsageError)
+        await expect(meter.charge(useOf(payer, { nowMs: Number.NaN }))).rejects.toThrow(MeterUsageError)
+      })
+
+      test('charges nothing while too many events wait for the journal, and goes on when there is room', async () => {
+        const small = store.open('gateway-small', { maxWaitingEvents: 2 })
+        await small.mirror(accountStateOf(payer))
+        const tickets = [await charge(useOf(payer), small), await charge(useOf(payer), small)]
+        const third = useOf(payer)
+        await expect(small.charge(third)).rejects.toThrow(MeterFullError)
+        expect(await meter.read(payer.account, payer.grantId)).toMatchObject({ owed: 20n })
+        for (const ticket of tickets) small.served(ticket)
+        await journal(2)
+        expect((await small.charge(third)).ok).toBe(true)
+      })
+
+      test('a closed meter says that it is unavailable', async () => {
+        await meter.close()
+        await expect(meter.charge(useOf(payer))).rejects.toThrow(MeterUnavailableError)
+      })
+    })
+
+    describe('usage', () => {
+      beforeEach(() => meter.mirror(accountStateOf(payer)))
+
+      test('an event is read when its request was served, with all that the journal needs', async () => {
+        const use = useOf(payer, { cumulativeAmount: 2n ** 100n })
+        const before = Date.now()
+        const ticket = await charge(use)
+        expect(await settledUsage()).toEqual([])
+        meter.served(ticket)
+        const [event] = await usage(1)
+        expect(event).toEqual({
+          eventId: ticket.eventId,
+          partition: partitionOf(payer.account),
+          ...payer,
+          requestId: use.requestId,
+          fingerprint: use.fingerprint,
+          amount: 10n,
+          cumulativeAmount: 2n ** 100n,
+          occurredAtMs: event?.occurredAtMs,
+          record: use.event,
+        })
+        expect(Math.abs((event?.occurredAtMs ?? 0) - before)).toBeLessThan(10_000)
+      })
+
+      test('events come in order: none before an older one whose request is open', async () => {
+        const first = await charge(useOf(payer))
+        const second = await charge(useOf(payer))
+        meter.served(second)
+        expect(await settledUsage()).toEqual([])
+        meter.served(first)
+        expect(idsOf(await usage(2))).toEqual([first.eventId, second.eventId])
+        const partition = partitionOf(payer.account)
+        expect(idsOf(await meter.readUsage(partition, 1))).toEqual([first.eventId])
+      })
+
+      test('two readers get the same events until they are acknowledged, then nobody does', async () => {
+        const tickets: Ticket[] = []
+        for (let index = 0; index < 5; index += 1) tickets.push(await charge(useOf(payer)))
+        for (const ticket of tickets) meter.served(ticket)
+        const first = await usage(5)
+        const partition = partitionOf(payer.account)
+        const second = await store.open('gateway-2').readUsage(partition, 100)
+        expect(second).toEqual(first)
+        await meter.acknowledge(partition, idsOf(first.slice(0, 2)))
+        expect(await meter.readUsage(partition, 100)).toEqual(first.slice(2))
+        await Promise.all([
+          meter.acknowledge(partition, idsOf(first)),
+          meter.acknowledge(partition, idsOf(second)),
+          meter.acknowledge(partition, []),
+        ])
+        expect(await meter.readUsage(partition, 100)).toEqual([])
+      })
+
+      test('charges of a process that is gone stand', async () => {
+        const ticket = await charge(useOf(payer))
+        const other = store.open('gateway-2')
+        expect(await settledUsage()).toEqual([])
+        await meter.close()
+        expect(idsOf(await usage(1, other))).toEqual([ticket.eventId])
+      })
+
+      test('the journal can prove what is charged, whatever was released', async () => {
+        // The upstream fails on the high voucher; then calls follow that only repeat a low one.
+        const high = useOf(payer, { cumulativeAmount: 500n, event: { ...useOf(payer).event, signature: '0x500' } })
+        await meter.capture(await charge(high), 0n)
+        for (let index = 0; index < 5; index += 1) {
+          const low = { ...useOf(payer).event, signature: '0x10' } as const
+          meter.served(await charge(useOf(payer, { cumulativeAmount: 10n, event: low })))
+        }
+        const events = await usage(5)
+        expect(events.map(({ cumulativeAmount, record }) => [cumulativeAmount, record.signature])).toEqual(
+          Array.from({ length: 5 }, () => [500n, '0x500']),
+        )
+      })
+
+      test('once the journal has the newest voucher, events carry their own', async () => {
+        meter.served(await charge(useOf(payer, { cumulativeAmount: 500n })))
+        const channels = [channelStateOf(payer, { authorized: 500n, charged: 10n })]
+        await meter.mirror(accountStateOf(payer, { grants: [grantStateOf(payer, { channels })] }))
+        meter.served(await charge(useOf(payer, { cumulativeAmount: 20n })))
+        expect((await usage(2)).map(({ cumulativeAmount }) => cumulativeAmount)).toEqual([500n, 20n])
+      })
+    })
+
+    describe('capture', () => {
+      beforeEach(() => meter.mirror(accountStateOf(payer)))
+
+      test('a release before the journal read it: nobody pays, and the id is unused again', async () => {
+        const use = useOf(payer)
+        const ticket = await charge(use)
+        expect(await meter.capture(ticket, 0n)).toEqual({
+          ok: true,
+          channel: { authorized: 1_000n, charged: 0n, settled: 0n },
+        })
+        expect(await meter.read(payer.account, payer.grantId)).toMatchObject({ owed: 0n, accountOutstanding: 0n })
+        const again = await charge({ ...use, fingerprint: 'fingerprint-b' })
+        meter.served(again)
+        expect(idsOf(await usage(1))).toEqual([again.eventId])
+      })
+
+      test('a release after the journal read it is too late: the charge stands, also when it is not yet acknowledged', async () => {
+        const use = useOf(payer)
+        const ticket = await charge(use)
+        meter.served(ticket)
+        const events = await usage(1)
+        expect(await meter.capture(ticket, 0n)).toEqual({ ok: false, code: 'capture.too_late' })
+        await meter.acknowledge(partitionOf(payer.account), idsOf(events))
+        expect(await meter.capture(ticket, 0n)).toEqual({ ok: false, code: 'capture.too_late' })
+        expect(await meter.read(payer.account, payer.grantId)).toMatchObject({ owed: 10n, accountOutstanding: 10n })
+        expect(await codeOf(use)).toBe('request.duplicate')
+      })
+
+      test('a capture charges the real amount, and is journalled once', async () => {
+        const use = useOf(payer, { amount: 100n })
+        const held = await charge(use)
+        expect(await meter.capture(held, 30n)).toMatchObject({ ok: true, channel: { charged: 30n } })
+        expect(await meter.read(payer.account, payer.grantId)).toMatchObject({ owed: 30n, accountOutstanding: 30n })
+        const events = await usage(1)
+        expect(events).toMatchObject([{ amount: 30n, requestId: use.requestId, record: use.event }])
+        expect(await meter.charge(use)).toMatchObject({
+          code: 'request.duplicate',
+          ticket: { amount: 30n, eventId: events[0]?.eventId },
+        })
+      })
+
+      test('of two captures of one charge only the first counts', async () => {
+        const ticket = await charge(useOf(payer, { amount: 100n }))
+        const results = await Promise.all([meter.capture(ticket, 30n), meter.capture(ticket, 0n)])
+        expect(results.map(({ ok }) => ok)).toEqual([true, false])
+        expect(await meter.read(payer.account, payer.grantId)).toMatchObject({ owed: 30n })
+      })
+
+      test('never charges more than was held', async () => {
+        const ticket = await charge(useOf(payer, { amount: 100n }))
+        await expect(meter.capture(ticket, 101n)).rejects.toThrow(MeterUsageError)
+        await expect(meter.capture(ticket, -1n)).rejects.toThrow(MeterUsageError)
+      })
+
+      test('a release gives back only what is still owed', async () => {
+        const ticket = await charge(useOf(payer, { amount: 100n }))
+        const channels = [channelStateOf(payer, { settled: 60n })]
+        const grants = [grantStateOf(payer, { settled: 60n, channels })]
+        await meter.mirror(accountStateOf(payer, { grants }))
+        expect(await meter.read(payer.account, payer.grantId)).toMatchObject({ owed: 40n, accountOutstanding: 40n })
+        await meter.capture(ticket, 0n)
+        expect(await meter.read(payer.account, payer.grantId)).toMatchObject({ owed: 0n, accountOutstanding: 0n })
+      })
+    })
+
+    describe('adopt', () => {
+      let use: Use
+      const adoption = () => ({ ...payer, requestId: use.requestId, from: 'gateway-1' })
+      beforeEach(async () => {
+        await meter.mirror(accountStateOf(payer))
+        use = useOf(payer)
+        await charge(use)
+      })
+
+      test('a request is not taken from a process that lives', async () => {
+        expect(await store.open('gateway-2').adopt(adoption())).toBe(false)
+        expect(await meter.adopt(adoption())).toBe(false)
+      })
+
+      test('when its process is gone exactly one takes a request over', async () => {
+        const others = ['gateway-2', 'gateway-3', 'gateway-4'].map((instance) => store.open(instance))
+        await Promise.all(others.map((other) => other.ping()))
+        await meter.close()
+        const adopted = await Promise.all(others.map((other) => other.adopt(adoption())))
+        expect(adopted.filter(Boolean)).toHaveLength(1)
+        const winner = others[adopted.indexOf(true)]
+        const [loser] = others.filter((other) => other !== winner)
+        expect(await loser?.charge(use)).toMatchObject({
+          code: 'request.duplicate',
+          instance: `gateway-${adopted.indexOf(true) + 2}`,
+        })
+      })
+
+      test('a request that is not known is not taken over', async () => {
+        const other = store.open('gateway-2')
+        await meter.close()
+        expect(await other.adopt({ ...adoption(), requestId: 'another-request-id' })).toBe(false)
+        expect(await other.adopt({ ...adoption(), from: 'gateway-9' })).toBe(false)
+      })
+    })
+
+    describe('mirror', () => {
+      test('replaces what the chain says, and never lowers what was charged or authorized', async () => {
+        await meter.mirror(accountStateOf(payer))
+        await charge(useOf(payer, { amount: 50n, cumulativeAmount: 60n }))
+        const channels = [channelStateOf(payer, { authorized: 40n, charged: 40n, settled: 30n })]
+        const grants = [grantStateOf(payer, { status: 'frozen', settled: 30n, channels })]
+        await meter.mirror(accountStateOf(payer, { block: 2n, funds: 77n, grants }))
+        expect(await meter.read(payer.account, payer.grantId)).toEqual({
+          status: 'frozen',
+          settled: 30n,
+          owed: 20n,
+          channels: { [payer.payee]: { authorized: 60n, charged: 50n, settled: 30n } },
+          accountOutstanding: 20n,
+          accountFunds: 77n,
+        })
+      })
+
+      test('raises what was charged and authorized to what the journal says', async () => {
+        const channels = [channelStateOf(payer, { authorized: 90n, charged: 80n, settled: 30n })]
+        await meter.mirror(accountStateOf(payer, { grants: [grantStateOf(payer, { settled: 30n, channels })] }))
+        expect(await meter.read(payer.account, payer.grantId)).toMatchObject({
+          owed: 50n,
+          accountOutstanding: 50n,
+          channels: { [payer.payee]: { authorized: 90n, charged: 80n, settled: 30n } },
+        })
+        expect(await codeOf(useOf(payer, { cumulativeAmount: 0n, amount: 11n }))).toBe('voucher.exhausted')
+        expect(await codeOf(useOf(payer, { cumulativeAmount: 0n, amount: 10n }))).toBe('ok')
+      })
+
+      test('an older block changes nothing, the same block does', async () => {
+        await meter.mirror(accountStateOf(payer, { block: 5n, funds: 100n }))
+        await meter.mirror(accountStateOf(payer, { block: 4n, funds: 1n }))
+        expect(await meter.read(payer.account, payer.grantId)).toMatchObject({ accountFunds: 100n })
+        await meter.mirror(accountStateOf(payer, { block: 5n, funds: 99n }))
+        expect(await meter.read(payer.account, payer.grantId)).toMatchObject({ accountFunds: 99n })
+      })
+
+      test('leaves grants and channels alone that it does not name', async () => {
+        const other = { ...payer, grantId: randomBytes32(), payee: randomAddress() }
+        await meter.mirror(accountStateOf(payer, { grants: [grantStateOf(payer), grantStateOf(other)] }))
+        await charge(useOf(payer))
+        await charge(useOf({ ...payer, payee: other.payee }))
+        await charge(useOf(other))
+        const channels = [channelStateOf(payer, { settled: 10n })]
+        await meter.mirror(accountStateOf(payer, { grants: [grantStateOf(payer, { settled: 10n, channels })] }))
+        expect(await meter.read(payer.account, payer.grantId)).toMatchObject({
+          owed: 10n,
+          accountOutstanding: 20n,
+          channels: { [payer.payee]: { settled: 10n }, [other.payee]: { charged: 10n, settled: 0n } },
+        })
+        expect(await meter.read(payer.account, other.grantId)).toMatchObject({ owed: 10n })
+      })
+
+      test('brings back recent request ids: a retry is free for one process, and never replaces what is known', async () => {
+        const use = useOf(payer)
+        const { requestId, fingerprint } = use
+        const request = { ...payer, requestId, fingerprint, amount: 10n, eventId: 'p0-1-1' }
+        await meter.mirror(accountStateOf(payer, { requests: [request] }))
+        expect(await meter.charge(use)).toMatchObject({
+          code: 'request.duplicate',
+          instance: '',
+          ticket: { amount: 10n },
+        })
+        expect(await codeOf({ ...use, fingerprint: 'fingerprint-b' })).toBe('request.conflict')
+        expect(await meter.adopt({ ...payer, requestId, from: '' })).toBe(true)
+        await meter.mirror(accountStateOf(payer, { requests: [request] }))
+        expect(await meter.charge(use)).toMatchObject({ code: 'request.duplicate', instance: 'gateway-1' })
+      })
+
+      test('does not mind how addresses are written', async () => {
+        await meter.mirror(accountStateOf(payer))
+        const lower = {
+          account: payer.account.toLowerCase() as typeof payer.account,
+          grantId: payer.grantId,
+          payee: payer.payee.toLowerCase() as typeof payer.payee,
+        }
+        const use = useOf(lower)
+        expect(await codeOf(use)).toBe('ok')
+        expect(await codeOf({ ...use, ...payer })).toBe('request.duplicate')
+        expect(Object.keys((await meter.read(lower.account, lower.grantId))?.channels ?? {})).toEqual([payer.payee])
+      })
+    })
+
+    async function charge(use: Use, by: Meter = meter): Promise<Ticket> {
+      const decision = await by.charge(use)
+      if (!decision.ok) throw new Error(`Refused: ${decision.code}`)
+      return decision.ticket
+    }
+
+    async function codeOf(use: Use): Promise<string> {
+      return outcomeOf(await meter.charge(use))
+    }
+
+    /** The readable events of the payer's partition, once there are so many. */
+    async function usage(count: number, by: Meter = meter): Promise<UsageEvent[]> {
+      const read = () => by.readUsage(partitionOf(payer.account), 100)
+      await expect.poll(async () => (await read()).length, { timeout: 5_000, interval: 5 }).toBe(count)
+      return read()
+    }
+
+    /** What is readable after enough time for an event to become so. */
+    async function settledUsage(): Promise<UsageEvent[]> {
+      await new Promise((resolve) => setTimeout(resolve, 100))
+      return meter.readUsage(partitionOf(payer.account), 100)
+    }
+
+    async function journal(count: number): Promise<void> {
+      await meter.acknowledge(partitionOf(payer.account), idsOf(await usage(count)))
+    }
+  })
+}
+
+function outcomeOf(decision: Decision): string {
+  return decision.ok ? 'ok' : decision.code
+}
+
+function idsOf(events: UsageEvent[]): string[] {
+  return events.map(({ eventId }) => eventId)
+}
