@@ -44,7 +44,7 @@ export async function startBundler(options: BundlerOptions): Promise<Bundler> {
     'mempool-pop-batch-size': '50',
     // Several settlements of one account, on several lanes, fit in one bundle.
     'enforce-unique-senders-per-bundle': 'false',
-    // Full validation needs a JavaScript tracer in the node, which Anvil does not have.
+    // Alto 0.0.20 cannot decode what EntryPoint v0.8 answers to its tracing validation.
     'safe-mode': 'false',
     'utility-wallet-monitor': 'false',
     json: 'true',

@@ -1,6 +1,6 @@
-import { access, constants } from 'node:fs/promises'
-import { delimiter, join } from 'node:path'
+import { join } from 'node:path'
 import { createTempDir } from '../processes/createTempDir.ts'
+import { findOnPath } from '../processes/findOnPath.ts'
 import { freePort } from '../processes/freePort.ts'
 import { readyWhenLogged } from '../processes/ready.ts'
 import { startProcess } from '../processes/startProcess.ts'
@@ -36,16 +36,4 @@ export async function startRedis(): Promise<Redis | undefined> {
       await directory.remove()
     },
   }
-}
-
-async function findOnPath(program: string): Promise<string | undefined> {
-  for (const folder of (process.env.PATH ?? '').split(delimiter).filter(Boolean)) {
-    const path = join(folder, program)
-    const isThere = await access(path, constants.X_OK).then(
-      () => true,
-      () => false,
-    )
-    if (isThere) return path
-  }
-  return undefined
 }

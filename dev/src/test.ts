@@ -1,0 +1,42 @@
+// What `npm test` runs: every check there is, cheap ones first.
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { countForgeTests, countVitestTests } from './checks/counts.ts'
+import { ensureRedis } from './checks/ensureRedis.ts'
+import { runProgram } from './checks/runProgram.ts'
+import { runSteps, type Step, type StepResult } from './checks/runSteps.ts'
+import { createTempDir } from './processes/createTempDir.ts'
+
+const print = (line: string) => console.log(line)
+
+const steps: Step[] = [
+  { title: 'Redis for the tests', run: () => ensureRedis(print) },
+  { title: 'Lint and format of TypeScript (biome)', run: () => runProgram('biome', ['check', '.']) },
+  { title: 'Import arrows (dependency-cruiser)', run: () => runProgram('npm', ['run', '--silent', 'lint:arrows']) },
+  { title: 'Format of Solidity (forge fmt)', run: () => runProgram('forge', ['fmt', '--check']) },
+  { title: 'ABIs and bytecode match the contracts', run: () => runProgram('npm', ['run', '--silent', 'abi:check']) },
+  { title: 'Types (tsc)', run: () => runProgram('tsc', ['-b']) },
+  { title: 'Contracts (forge test)', run: runForgeTests },
+  { title: 'Packages (vitest)', run: runVitest },
+]
+
+process.exitCode = await runSteps(steps, print)
+
+async function runForgeTests(): Promise<StepResult> {
+  const { exitCode, stdout } = await runProgram('forge', ['test', '--json'], { output: 'pipe' })
+  const { failures, ...counts } = countForgeTests(stdout)
+  for (const failure of failures) print(`✗ ${failure}`)
+  print(`${counts.passed} passed, ${counts.failed} failed in Solidity`)
+  return { exitCode: exitCode || (failures.length > 0 ? 1 : 0), counts }
+}
+
+async function runVitest(): Promise<StepResult> {
+  const directory = await createTempDir('vitest')
+  const report = join(directory.path, 'report.json')
+  const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${report}`]
+  const { exitCode } = await runProgram('vitest', ['run', ...reporters])
+  const counts = countVitestTests(await readFile(report, 'utf8'))
+  await directory.remove()
+  if (exitCode === 0 && counts.failed > 0) print(`${counts.failed} tests were skipped, which counts as failed.`)
+  return { exitCode: exitCode || (counts.failed > 0 ? 1 : 0), counts }
+}
