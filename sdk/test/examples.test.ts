@@ -1,0 +1,54 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { text } from 'node:stream/consumers'
+import { fileURLToPath } from 'node:url'
+import { afterEach, expect, test } from 'vitest'
+import { startTestGateway } from '../src/testing/startTestGateway.ts'
+import { createTestGrant } from '../src/testing/testGrant.ts'
+
+const closers: (() => Promise<unknown>)[] = []
+afterEach(async () => {
+  for (const close of closers.splice(0).reverse()) await close()
+})
+
+function run(file: string, env: Record<string, string>, ...args: string[]): ChildProcess {
+  const path = fileURLToPath(new URL(`../../examples/src/${file}`, import.meta.url))
+  const child = spawn(process.execPath, ['--import', 'tsx', path, ...args], {
+    env: { PATH: process.env.PATH, ...env },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
+  closers.push(async () => {
+    if (child.exitCode !== null) return
+    const ended = once(child, 'exit')
+    child.kill('SIGKILL')
+    await ended
+  })
+  return child
+}
+
+async function output(child: ChildProcess): Promise<string> {
+  if (!child.stdout || !child.stderr) throw new Error('the child has no output')
+  const [out, error] = await Promise.all([text(child.stdout), text(child.stderr)])
+  return out + error
+}
+
+test.each(['merchant-hono.ts', 'merchant-express.ts'])('the agent pays %s per call', async (file) => {
+  const { grant, privateKey, sessionKey } = createTestGrant()
+  const gateway = await startTestGateway({ grant, sessionKey })
+  closers.push(gateway.close)
+  const merchant = run(file, { API_KEY: 'test-key', GATEWAY_URL: gateway.url, PORT: '0' })
+  if (!merchant.stdout) throw new Error('the child has no output')
+  const [line] = await once(merchant.stdout, 'data')
+  const url = String(line).trim()
+
+  const agent = run('agent.ts', { GRANT: JSON.stringify(grant), SESSION_KEY: privateKey }, url, '2')
+  const said = await output(agent)
+  expect(said).toMatch(
+    /^paid 0\.01, 0\.01 in total \(req_\w+\)\n200 \{"city":"oslo".*\}\npaid 0\.01, 0\.02 in total \(req_\w+\)\n200 /,
+  )
+  expect(gateway.charged).toBe(20_000n)
+})
+
+test('a missing setting is named', async () => {
+  expect(await output(run('agent.ts', {}, 'http://127.0.0.1:1'))).toBe('Set GRANT: see examples/README.md.\n')
+})
