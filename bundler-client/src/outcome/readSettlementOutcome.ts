@@ -1,0 +1,62 @@
+import type { Address, Hex } from '@protocolbanks/stream-protocol'
+import { sessionKeyValidatorAbi } from '@protocolbanks/stream-protocol/abi/sessionKeyValidatorAbi'
+import { type Log, parseEventLogs } from 'viem'
+import { readErrorName } from './readErrorName.ts'
+import { readOperationLogs } from './readOperationLogs.ts'
+
+export type ClaimOutcome = {
+  payee: Address
+  /** What moved now, base units. */
+  paid: bigint
+  /** What the payee has in total under this grant; undefined for a claim that was skipped. */
+  settled: bigint | undefined
+  /** Why nothing moved: the name of the module's error, e.g. `NothingDue`. */
+  skippedReason: string | undefined
+}
+
+export type SettlementOutcome = {
+  transactionHash: Hex
+  blockNumber: bigint
+  gasUsed: bigint
+  gasCostWei: bigint
+} & ({ success: true; claims: ClaimOutcome[] } | { success: false; revertReason: string })
+
+export type SettlementRef = {
+  entryPoint: Address
+  module: Address
+  userOpHash: Hex
+  account: Address
+  grantId: Hex
+}
+
+/**
+ * What a settlement did, from the EntryPoint's and the module's events alone; undefined when the transaction does not
+ * contain the UserOperation. Events of other grants, accounts and operations of the same bundle do not count.
+ */
+export function readSettlementOutcome(
+  receipt: { transactionHash: Hex; blockNumber: bigint; logs: readonly Log[] },
+  { entryPoint, module, userOpHash, account, grantId }: SettlementRef,
+): SettlementOutcome | undefined {
+  const operation = readOperationLogs(receipt.logs, { entryPoint, userOpHash })
+  if (!operation) return undefined
+  const { transactionHash, blockNumber } = receipt
+  const { gasUsed, gasCostWei } = operation
+  const common = { transactionHash, blockNumber, gasUsed, gasCostWei }
+  if (!operation.success) {
+    return { ...common, success: false, revertReason: readErrorName(sessionKeyValidatorAbi, operation.revertReason) }
+  }
+  const events = parseEventLogs({
+    abi: sessionKeyValidatorAbi,
+    logs: operation.logs.filter(({ address }) => address.toLowerCase() === module.toLowerCase()),
+    eventName: ['Settled', 'ClaimSkipped'],
+    args: { account, grantId },
+  })
+  const claims = events.map(({ eventName, args }): ClaimOutcome => {
+    if (eventName === 'Settled') {
+      return { payee: args.payee, paid: args.paid, settled: args.settled, skippedReason: undefined }
+    }
+    const skippedReason = readErrorName(sessionKeyValidatorAbi, args.reason)
+    return { payee: args.payee, paid: 0n, settled: undefined, skippedReason }
+  })
+  return { ...common, success: true, claims }
+}

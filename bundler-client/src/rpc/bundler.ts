@@ -1,0 +1,141 @@
+import type { Hex } from '@protocolbanks/stream-protocol'
+import { type Client, createClient, hexToBigInt, http, type PublicClient, type TransactionReceipt } from 'viem'
+import { type BundlerActions, bundlerActions } from 'viem/account-abstraction'
+import type { EntryPoint } from '../accounts/accountAdapter.ts'
+import { BundlerUnavailableError } from '../errors/bundlerErrors.ts'
+import { toBundlerError } from '../errors/toBundlerError.ts'
+import { toViemUserOperation } from '../userOperation/toViemUserOperation.ts'
+import type { UserOperation } from '../userOperation/userOperation.ts'
+
+export type Fees = { maxFeePerGas: bigint; maxPriorityFeePerGas: bigint }
+
+export type GasLimits = Pick<UserOperation, 'callGasLimit' | 'verificationGasLimit' | 'preVerificationGas'>
+
+/** A bundler over JSON-RPC (ERC-7769). Everything throws the errors of bundlerErrors.ts. */
+export type Bundler = {
+  /** What the bundler takes now, wei per gas. */
+  fees(): Promise<Fees>
+  /** The operation has its paymaster's stub data and a dummy signature. */
+  estimate(op: UserOperation): Promise<GasLimits>
+  /** @returns userOpHash, as the bundler computes it. */
+  send(op: UserOperation): Promise<Hex>
+  /** The transaction that included the operation; undefined while there is none, or the bundler does not know it. */
+  findTransaction(userOpHash: Hex): Promise<TransactionReceipt | undefined>
+  /** Whether the bundler holds it and has not included it yet. */
+  isPending(userOpHash: Hex): Promise<boolean>
+  /** Answers when the bundler serves this chain and EntryPoint. */
+  ping(): Promise<void>
+}
+
+export type BundlerOptions = {
+  url: string
+  chainId: number
+  entryPoint: EntryPoint
+  /** For fees, when the bundler does not tell its own. */
+  chain: Pick<PublicClient, 'estimateFeesPerGas'>
+  /** Of one call; 10,000 by default. */
+  timeoutMs?: number | undefined
+}
+
+/**
+ * @example
+ * const bundler = createBundler({ url, chainId, entryPoint: entryPoint08, chain: publicClient })
+ * const userOpHash = await bundler.send(op)
+ */
+export function createBundler({ url, chainId, entryPoint, chain, timeoutMs = 10_000 }: BundlerOptions): Bundler {
+  // No retries in here: whoever calls knows what may be repeated.
+  const client: Client & BundlerActions = createClient({
+    transport: http(url, { retryCount: 0, timeout: timeoutMs }),
+  }).extend(bundlerActions)
+  const entryPointAddress = entryPoint.address
+  let tellsFees = true
+
+  return {
+    async fees() {
+      if (tellsFees) {
+        const told = await mapErrors(() => askFees(client))
+        if (told) return told
+        tellsFees = false
+      }
+      const estimate = await mapErrors(() => chain.estimateFeesPerGas())
+      // Bundlers refuse what would not pay in the next blocks.
+      return {
+        maxFeePerGas: 2n * estimate.maxFeePerGas,
+        maxPriorityFeePerGas: (5n * estimate.maxPriorityFeePerGas) / 4n,
+      }
+    },
+
+    async estimate(op) {
+      const { callGasLimit, verificationGasLimit, preVerificationGas } = await mapErrors(() =>
+        client.estimateUserOperationGas({ ...toViemUserOperation(op), entryPointAddress }),
+      )
+      return { callGasLimit, verificationGasLimit, preVerificationGas }
+    },
+
+    send(op) {
+      return mapErrors(() => client.sendUserOperation({ ...toViemUserOperation(op), entryPointAddress }))
+    },
+
+    async findTransaction(userOpHash) {
+      return mapErrors(async () => {
+        try {
+          return (await client.getUserOperationReceipt({ hash: userOpHash })).receipt
+        } catch (error) {
+          if (error instanceof Error && error.name === 'UserOperationReceiptNotFoundError') return undefined
+          throw error
+        }
+      })
+    },
+
+    async isPending(userOpHash) {
+      return mapErrors(async () => {
+        try {
+          return (await client.getUserOperation({ hash: userOpHash })).transactionHash === null
+        } catch (error) {
+          if (error instanceof Error && error.name === 'UserOperationNotFoundError') return false
+          throw error
+        }
+      })
+    },
+
+    async ping() {
+      const [id, supported] = await mapErrors(() =>
+        Promise.all([client.request({ method: 'eth_chainId' }), client.getSupportedEntryPoints()]),
+      )
+      const serves = supported.some((address) => address.toLowerCase() === entryPointAddress.toLowerCase())
+      if (Number(id) === chainId && serves) return
+      throw new BundlerUnavailableError({
+        detail: `It serves chain ${Number(id)} with EntryPoints ${supported.join(', ')}; needed is chain ${chainId} with ${entryPointAddress}.`,
+      })
+    },
+  }
+}
+
+/** Pimlico's method, which other bundlers copied; undefined when this one has nothing like it. */
+async function askFees(client: Client): Promise<Fees | undefined> {
+  try {
+    const answer: unknown = await client.request<{
+      Method: 'pimlico_getUserOperationGasPrice'
+      Parameters: []
+      ReturnType: unknown
+    }>({ method: 'pimlico_getUserOperationGasPrice', params: [] })
+    const { fast } = answer as { fast?: { maxFeePerGas: Hex; maxPriorityFeePerGas: Hex } }
+    if (!fast) return undefined
+    return {
+      maxFeePerGas: hexToBigInt(fast.maxFeePerGas),
+      maxPriorityFeePerGas: hexToBigInt(fast.maxPriorityFeePerGas),
+    }
+  } catch (error) {
+    // It answered, but does not know the method.
+    if (toBundlerError(error) instanceof BundlerUnavailableError) throw error
+    return undefined
+  }
+}
+
+async function mapErrors<T>(call: () => Promise<T>): Promise<T> {
+  try {
+    return await call()
+  } catch (error) {
+    throw toBundlerError(error)
+  }
+}
