@@ -3,7 +3,7 @@ import { expect, test } from 'vitest'
 import { freePort } from './freePort.ts'
 
 test('fifty ports asked for at once are fifty different ports that can be listened on', async () => {
-  const ports = await Promise.all(Array.from({ length: 50 }, freePort))
+  const ports = await Promise.all(Array.from({ length: 50 }, () => freePort()))
   expect(new Set(ports).size).toBe(50)
   for (const port of ports) {
     const server = createServer()
@@ -13,4 +13,14 @@ test('fifty ports asked for at once are fifty different ports that can be listen
     })
     await new Promise((resolve) => server.close(resolve))
   }
+})
+
+test('a preferred port that is taken is not given', async () => {
+  const server = createServer()
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const address = server.address()
+  if (address === null || typeof address === 'string') throw new Error('The server has no port.')
+  expect(await freePort(address.port)).not.toBe(address.port)
+  await new Promise((resolve) => server.close(resolve))
+  expect(await freePort(address.port)).toBe(address.port)
 })

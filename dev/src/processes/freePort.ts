@@ -12,23 +12,28 @@ const attempts = 200
  * The port stays claimed for the life of this process by a listener on the port 10,000 above it: that needs no lock
  * files, and the system lets go of it however the process ends.
  *
+ * @param preferred taken if it is free, whatever its number
  * @throws after 200 attempts
  */
-export async function freePort(): Promise<number> {
+export async function freePort(preferred?: number): Promise<number> {
+  if (preferred !== undefined && (await isFree(preferred))) return preferred
   for (let attempt = 0; attempt < attempts; attempt++) {
     const port = firstPort + Math.floor(Math.random() * ports)
     const claim = await listen(port + ports)
     if (!claim) continue
-    const probe = await listen(port)
-    if (probe) {
-      await new Promise((resolve) => probe.close(resolve))
-      return port
-    }
+    if (await isFree(port)) return port
     claim.close()
   }
   throw new Error(
     `Found no free port between ${firstPort} and ${firstPort + ports - 1} in ${attempts} attempts. Stop programs that listen there.`,
   )
+}
+
+async function isFree(port: number): Promise<boolean> {
+  const probe = await listen(port)
+  if (!probe) return false
+  await new Promise((resolve) => probe.close(resolve))
+  return true
 }
 
 function listen(port: number): Promise<Server | undefined> {
