@@ -1,4 +1,5 @@
 import {
+  type Address,
   encodeHeader,
   type Hex,
   type PaymentPayload,
@@ -106,6 +107,8 @@ export function createPayingFetch(options: PayingFetchOptions): typeof fetch {
   const prices = createPriceBook()
   /** Calls that are asking for a price, by origin or path. */
   const probes = new Map<string, Promise<void>>()
+  /** At most one per payee of the grant. */
+  const proofs = new Map<Address, Hex[]>()
   let ledger = emptyLedger
 
   return async (input: FetchInput, init?: RequestInit): Promise<Response> => {
@@ -282,7 +285,7 @@ export function createPayingFetch(options: PayingFetchOptions): typeof fetch {
       const { payee, cumulativeAmount } = reservation
       const signature = await signer.sign({ grantId, payee, cumulativeAmount })
       const payload: SessionPayload = { grantId, cumulativeAmount: cumulativeAmount.toString(), signature }
-      if (payees.length > 1) payload.payeeProof = payeeProofOf(payees, payee)
+      if (payees.length > 1) payload.payeeProof = proofOf(payee)
       const payment: PaymentPayload = {
         x402Version,
         accepted: offer.accepted,
@@ -294,6 +297,13 @@ export function createPayingFetch(options: PayingFetchOptions): typeof fetch {
       ledger = conclude(ledger, reservation, { kind: 'released' }).ledger
       throw error
     }
+  }
+
+  /** A proof takes the hashes of all payees: each is computed once. */
+  function proofOf(payee: Address): Hex[] {
+    const proof = proofs.get(payee) ?? payeeProofOf(grant.payees, payee)
+    proofs.set(payee, proof)
+    return proof
   }
 
   /**

@@ -92,7 +92,7 @@ export function createChargesClient(options: ChargesClientOptions): ChargesClien
         throw new GatewayAnswerError({ url: `${base}/api/charges`, status: response.status, text: text.slice(0, 500) })
       } catch (error) {
         onError(error instanceof Error ? error : new Error(String(error)))
-        return unavailable(base)
+        return unavailable()
       }
     },
     async release(ticket) {
@@ -112,9 +112,9 @@ export function createChargesClient(options: ChargesClientOptions): ChargesClien
   }
 }
 
-function unavailable(base: string): ChargeResult {
+function unavailable(): ChargeResult {
   const problem: Problem = {
-    type: `${base}/errors#gateway-unavailable`,
+    type: 'https://docs.protocolbanks.com/errors#gateway-unavailable',
     title: 'The payment gateway cannot be reached.',
     status: 503,
     code: 'gateway.unavailable',
