@@ -27,7 +27,7 @@ const maxBufferedBytes = 1024 * 1024
  * @throws UnsupportedUrlError, TypeError as `fetch` would
  */
 export async function readCall(input: FetchInput, init: RequestInit = {}): Promise<Call> {
-  const request = input instanceof Request ? input : undefined
+  const request = typeof input === 'object' && 'url' in input ? input : undefined
   // A Request resolves relative URLs in a browser, and refuses what fetch refuses.
   const url = new URL(request ? request.url : new Request(String(input)).url)
   if (url.protocol !== 'http:' && url.protocol !== 'https:') throw new UnsupportedUrlError(url)

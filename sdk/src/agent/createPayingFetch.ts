@@ -129,7 +129,8 @@ export function createPayingFetch(options: PayingFetchOptions): typeof fetch {
   /** One call at one URL: paid when its price is known or asked for. */
   async function send(call: Call): Promise<{ response: Response; paid: boolean }> {
     const found = await findPrice(call)
-    if (found instanceof Response) return { response: found, paid: false }
+    // Not by instanceof: another fetch has another Response.
+    if (!('accepted' in found)) return { response: found, paid: false }
     return { response: await pay(call, found), paid: true }
   }
 
