@@ -263,7 +263,7 @@ CREATE TABLE settlement (
   next_attempt_at timestamptz(3),
   error_code text,
   error_message text,
-  gas_used numeric(39, 0),
+  gas_used uint128,
   gas_cost_wei uint128,
   lease_owner text,
   lease_until timestamptz(3),
@@ -404,4 +404,4 @@ GRANT SELECT ON
 GRANT UPDATE (name) ON merchant TO stream_tenant;
 GRANT INSERT, UPDATE ON api_key, service TO stream_tenant;
 GRANT INSERT, UPDATE, DELETE ON grant_control TO stream_tenant;
-GRANT INSERT ON settlement_request TO stream_tenant;
+GRANT INSERT, UPDATE (actor, created_at) ON settlement_request TO stream_tenant;

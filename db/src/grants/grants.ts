@@ -1,11 +1,10 @@
 import { type Address, type GrantTerms, type Hex, packTerms } from '@protocolbanks/stream-protocol'
-import { and, desc, eq, getTableColumns, type SQL, sql } from 'drizzle-orm'
-import { grantControlTable } from '../controls/table.ts'
+import { and, eq, type SQL, sql } from 'drizzle-orm'
 import type { Queryable } from '../createDb.ts'
 import { decodeCursor, encodeCursor, limitOf, type Page, type PageRequest, toPage } from '../page.ts'
-import { byOperator, effectiveStatus, ofAccount } from './effectiveStatus.ts'
 import type { Grant } from './grant.ts'
-import { accountTable, grantTable } from './table.ts'
+import { selectGrants } from './selectGrants.ts'
+import { grantTable } from './table.ts'
 
 /**
  * Remembers a grant that the API was told of before the indexer saw it, so that it is found by its id. It cannot be
@@ -46,18 +45,6 @@ export async function listGrants(
     limit + 1,
   )
   return toPage(rows, limit, (last) => encodeCursor({ at: last.createdAt, key: last.grantId }))
-}
-
-function selectGrants(db: Queryable, condition: SQL | undefined, limit: number): Promise<Grant[]> {
-  const { updatedAt: _, ...columns } = getTableColumns(grantTable)
-  return db
-    .select({ ...columns, effectiveStatus })
-    .from(grantTable)
-    .leftJoin(accountTable, ofAccount)
-    .leftJoin(grantControlTable, byOperator)
-    .where(condition)
-    .orderBy(desc(grantTable.createdAt), desc(grantTable.grantId))
-    .limit(limit)
 }
 
 function before(cursor: string): SQL {

@@ -54,7 +54,7 @@ export async function arrangeGrant(
   change: Partial<GrantTerms> & Partial<Pick<GrantFromChain, 'account' | 'status' | 'blockNumber'>> = {},
 ): Promise<GrantFromChain> {
   const { account = randomAddress(), status = 'active', blockNumber = 100n, ...terms } = change
-  const payees = merchants.map(({ payee }) => payee)
+  const payees = merchants.length === 0 ? [account] : merchants.map(({ payee }) => payee)
   const grant = grantFromChain({ account, status, blockNumber, payees, terms })
   await upsertGrantsFromChain(db, [grant])
   await upsertAccountsFromChain(db, [

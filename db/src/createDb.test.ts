@@ -1,0 +1,81 @@
+import { createServer, type Server } from 'node:net'
+import { sql } from 'drizzle-orm'
+import { afterAll, beforeAll, expect, inject, test } from 'vitest'
+import { createDb } from './createDb.ts'
+import { isDatabaseUnavailable } from './errors.ts'
+import { createTestDatabase, type TestDatabase } from './testing/createTestDatabase.ts'
+
+let database: TestDatabase
+beforeAll(async () => {
+  database = await createTestDatabase(inject('postgresUrl'))
+})
+afterAll(() => database.drop())
+
+test('every query of the pool runs as stream_service, so that row-level security holds for a superuser too', async () => {
+  const { rows } = await database.db.execute(sql`select current_user::text as role`)
+  expect(rows).toEqual([{ role: 'stream_service' }])
+})
+
+test('connections that Postgres ends are told, do not end the process, and the next query works', async () => {
+  const broken: Error[] = []
+  const db = createDb({ url: database.url, onError: (error) => broken.push(error) })
+  try {
+    await db.ping()
+    await database.query(
+      `select pg_terminate_backend(pid) from pg_stat_activity
+       where datname = current_database() and application_name = 'protocolbanks-stream' and pid <> pg_backend_pid()`,
+    )
+    await expect.poll(() => broken.length, { timeout: 5_000 }).toBeGreaterThan(0)
+    expect(isDatabaseUnavailable(broken[0])).toBe(true)
+    await db.ping()
+  } finally {
+    await db.close()
+  }
+})
+
+test('an unreachable Postgres is an error at once, and is told apart from a wrong query', async () => {
+  const { server, url } = await listen()
+  await new Promise((resolve) => server.close(resolve))
+  const db = createDb({ url, onError: () => {} })
+  const error = await db.ping().catch((reason: unknown) => reason)
+  expect(isDatabaseUnavailable(error)).toBe(true)
+  await db.close()
+
+  const wrong = await database.db.execute(sql`select from no_such_table`).catch((reason: unknown) => reason)
+  expect(wrong).toBeInstanceOf(Error)
+  expect(isDatabaseUnavailable(wrong)).toBe(false)
+})
+
+test('a Postgres that accepts and never answers is given up after two seconds', async () => {
+  const { server, url } = await listen()
+  const db = createDb({ url, onError: () => {} })
+  const started = Date.now()
+  const error = await db.ping().catch((reason: unknown) => reason)
+  expect(isDatabaseUnavailable(error)).toBe(true)
+  expect(Date.now() - started).toBeLessThan(4_000)
+  await db.close()
+  server.close()
+})
+
+test('a statement that takes too long is cancelled', async () => {
+  const db = createDb({ url: database.url, statementTimeoutMs: 200, onError: () => {} })
+  const error = await db.execute(sql`select pg_sleep(10)`).catch((reason: unknown) => reason)
+  expect(isDatabaseUnavailable(error)).toBe(true)
+  await db.ping()
+  await db.close()
+})
+
+async function listen(): Promise<{ server: Server; url: string }> {
+  const sockets = new Set<{ destroy(): void }>()
+  const server = createServer((socket) => {
+    sockets.add(socket)
+    socket.on('error', () => {})
+  })
+  server.on('close', () => {
+    for (const socket of sockets) socket.destroy()
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const address = server.address()
+  if (address === null || typeof address === 'string') throw new Error('no port')
+  return { server, url: `postgres://nobody@127.0.0.1:${address.port}/nothing` }
+}

@@ -1,0 +1,19 @@
+import { desc, getTableColumns, type SQL } from 'drizzle-orm'
+import { grantControlTable } from '../controls/table.ts'
+import type { Queryable } from '../createDb.ts'
+import { byOperator, effectiveStatus, ofAccount } from './effectiveStatus.ts'
+import type { Grant } from './grant.ts'
+import { accountTable, grantTable } from './table.ts'
+
+/** Grants with everything that stops them, newest first. */
+export function selectGrants(db: Queryable, condition: SQL | undefined, limit: number): Promise<Grant[]> {
+  const { updatedAt: _, ...columns } = getTableColumns(grantTable)
+  return db
+    .select({ ...columns, effectiveStatus })
+    .from(grantTable)
+    .leftJoin(accountTable, ofAccount)
+    .leftJoin(grantControlTable, byOperator)
+    .where(condition)
+    .orderBy(desc(grantTable.createdAt), desc(grantTable.grantId))
+    .limit(limit)
+}

@@ -1,0 +1,120 @@
+import pg from 'pg'
+import { afterAll, afterEach, expect, inject, test } from 'vitest'
+import { createDb } from './createDb.ts'
+import { getGrant } from './grants/grants.ts'
+import { appendCharges } from './journal/appendCharges.ts'
+import { usageOfGrant } from './journal/journal.ts'
+import { getMerchant } from './merchants/merchants.ts'
+import { MigrationChangedError, migrate, UnknownMigrationError } from './migrate.ts'
+import { appendOutbox, claimOutbox } from './outbox/outbox.ts'
+import { createTestDatabase, type TestDatabase } from './testing/createTestDatabase.ts'
+import { arrangeGrant, arrangeMerchant, chargeEvent } from './testing/fixtures.ts'
+
+const databases: TestDatabase[] = []
+afterEach(async () => {
+  await Promise.all(databases.splice(0).map((database) => database.drop()))
+})
+
+async function database(options: { upTo?: string } = {}): Promise<TestDatabase> {
+  const created = await createTestDatabase(inject('postgresUrl'), options)
+  databases.push(created)
+  return created
+}
+
+test('from empty: every migration runs once, in order', async () => {
+  const { url, query } = await database()
+  expect(await query('select name from stream_migration order by applied_at, name')).toEqual([
+    { name: '0001_initial' },
+    { name: '0002_outbox_sentinel' },
+  ])
+  expect(await migrate({ url })).toEqual([])
+})
+
+test('from the version before: what was written is still there, and the new tables work', async () => {
+  const { url, db } = await database({ upTo: '0001_initial' })
+  const seller = await arrangeMerchant(db)
+  const grant = await arrangeGrant(db, [seller.merchant])
+  await appendCharges(db, [
+    chargeEvent(grant, seller, { amount: 7n, cumulativeAmount: 9n, occurredAtMs: Date.UTC(2026, 5, 1) }),
+  ])
+  const before = await getGrant(db, grant.grantId)
+
+  expect(await migrate({ url })).toEqual(['0002_outbox_sentinel'])
+
+  expect(await getMerchant(db, seller.merchant.id)).toEqual(seller.merchant)
+  expect(await getGrant(db, grant.grantId)).toEqual(before)
+  expect(await usageOfGrant(db, grant)).toMatchObject({ calls: 1, charged: 7n })
+  await appendOutbox(db, { topic: 'test', merchantId: seller.merchant.id, payload: { a: 1 } })
+  expect(await claimOutbox(db, { limit: 10, leaseMs: 1_000, now: new Date(Date.now() + 1_000) })).toHaveLength(1)
+})
+
+test('several services may start at once: each migration runs once', async () => {
+  const { url, query } = await database({ upTo: '0001_initial' })
+  const applied = await Promise.all(Array.from({ length: 5 }, () => migrate({ url })))
+  expect(applied.flat()).toEqual(['0002_outbox_sentinel'])
+  expect(await query('select count(*)::integer as count from stream_migration')).toEqual([{ count: 2 }])
+})
+
+test('several databases of one cluster may be migrated at once, though they share the roles', async () => {
+  const created = await Promise.all(Array.from({ length: 4 }, () => database()))
+  for (const { db } of created) await db.ping()
+})
+
+test('a migration that was changed after it ran is refused', async () => {
+  const { url, query } = await database()
+  await query(`update stream_migration set sha256 = 'other' where name = '0001_initial'`)
+  await expect(migrate({ url })).rejects.toBeInstanceOf(MigrationChangedError)
+})
+
+test('an unknown version is refused', async () => {
+  const { url } = await database()
+  await expect(migrate({ url, upTo: '9999_future' })).rejects.toBeInstanceOf(UnknownMigrationError)
+})
+
+test('a migration that fails leaves nothing of itself behind', async () => {
+  const { url, query } = await database({ upTo: '0001_initial' })
+  await query('create table sentinel_event (id integer)')
+  await expect(migrate({ url })).rejects.toThrow('sentinel_event')
+  expect(await query(`select to_regclass('outbox') as outbox`)).toEqual([{ outbox: null }])
+  await query('drop table sentinel_event')
+  expect(await migrate({ url })).toEqual(['0002_outbox_sentinel'])
+})
+
+// A login of its own, as an operator would have it: no superuser, owner of its database.
+const login = `stream_login_${process.pid}_${Date.now()}`
+afterAll(() => onServer((client) => client.query(`drop role if exists ${login}`)))
+
+test('a login that is no superuser can migrate and serve, and is bound by row-level security', async () => {
+  await onServer((client) => client.query(`create role ${login} login createrole password 'secret'`))
+  // The roles may exist already, made by another login; then they are granted by whoever owns them.
+  await database()
+  await onServer(async (client) => {
+    await client.query(`grant stream_service, stream_tenant to ${login} with admin option`)
+    await client.query(`create database ${login} owner ${login}`)
+  })
+  const url = new URL(inject('postgresUrl'))
+  url.username = login
+  url.password = 'secret'
+  url.pathname = `/${login}`
+  const db = createDb({ url: url.href, onError: () => {} })
+  try {
+    await migrate({ url: url.href })
+    const seller = await arrangeMerchant(db)
+    const grant = await arrangeGrant(db, [seller.merchant])
+    const charge = { amount: 7n, cumulativeAmount: 9n, occurredAtMs: Date.UTC(2030, 5, 1) }
+    expect(await appendCharges(db, [chargeEvent(grant, seller, charge)])).toBe(1)
+  } finally {
+    await db.close()
+    await onServer((client) => client.query(`drop database ${login} with (force)`))
+  }
+})
+
+async function onServer(run: (client: pg.Client) => Promise<unknown>): Promise<void> {
+  const client = new pg.Client({ connectionString: inject('postgresUrl') })
+  await client.connect()
+  try {
+    await run(client)
+  } finally {
+    await client.end()
+  }
+}

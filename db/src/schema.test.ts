@@ -1,0 +1,61 @@
+import { getTableColumns, getTableName } from 'drizzle-orm'
+import { afterAll, beforeAll, expect, inject, test } from 'vitest'
+import { apiKeyTable } from './apiKeys/table.ts'
+import { grantControlTable } from './controls/table.ts'
+import { accountTable, channelTable, grantTable } from './grants/table.ts'
+import { chainEventTable, indexedBlockTable, indexerCursorTable } from './indexer/table.ts'
+import { chargeTable } from './journal/table.ts'
+import { merchantTable } from './merchants/table.ts'
+import { outboxTable } from './outbox/table.ts'
+import { sentinelEventTable } from './sentinel/table.ts'
+import { serviceTable } from './services/table.ts'
+import { settlementItemTable, settlementRequestTable, settlementTable } from './settlements/table.ts'
+import { sponsorshipShareTable, sponsorshipTable } from './sponsorships/table.ts'
+import { createTestDatabase, type TestDatabase } from './testing/createTestDatabase.ts'
+
+let database: TestDatabase
+beforeAll(async () => {
+  database = await createTestDatabase(inject('postgresUrl'))
+})
+afterAll(() => database.drop())
+
+const tables = [
+  accountTable,
+  apiKeyTable,
+  chainEventTable,
+  channelTable,
+  chargeTable,
+  grantControlTable,
+  grantTable,
+  indexedBlockTable,
+  indexerCursorTable,
+  merchantTable,
+  outboxTable,
+  sentinelEventTable,
+  serviceTable,
+  settlementItemTable,
+  settlementRequestTable,
+  settlementTable,
+  sponsorshipShareTable,
+  sponsorshipTable,
+]
+
+test('the tables in TypeScript are those that the migrations make, column by column', async () => {
+  const rows = await database.query<{ table: string; column: string; nullable: boolean; type: string }>(
+    `select c.table_name as table, c.column_name as column, c.is_nullable = 'YES' as nullable,
+       coalesce(c.domain_name, format_type(a.atttypid, a.atttypmod)) as type
+     from information_schema.columns c
+     join pg_class r on r.relname = c.table_name and r.relnamespace = 'public'::regnamespace and not r.relispartition
+     join pg_attribute a on a.attrelid = r.oid and a.attname = c.column_name
+     where c.table_schema = 'public' and c.table_name <> 'stream_migration'`,
+  )
+  const inPostgres = rows.map(({ table, column, nullable, type }) => `${table}.${column} ${type} ${nullable}`)
+  const inTypeScript = tables.flatMap((table) =>
+    Object.values(getTableColumns(table)).map((column) => {
+      const type = column.getSQLType().replace('timestamp (3) with time zone', 'timestamp(3) with time zone')
+
+      return `${getTableName(table)}.${column.name} ${type} ${!column.notNull}`
+    }),
+  )
+  expect(inTypeScript.toSorted()).toEqual(inPostgres.toSorted())
+})

@@ -1,0 +1,26 @@
+import { type SQL, sql } from 'drizzle-orm'
+
+/** A claim's amount is a uint96. */
+const maxClaimAmount = (2n ** 96n - 1n).toString()
+
+/** For rows `c` of channel: up to which cumulative amount the newest voucher and the journal let it settle. */
+export const collectible: SQL = sql`least(c.charged, c.cumulative_amount, ${sql.raw(maxClaimAmount)})`
+
+/** For rows `c` of channel: whether the chain lately refused its claim, so that trying again would only burn gas. */
+export function skippedSince(since: Date): SQL {
+  return sql`exists (
+    select from settlement s join settlement_item i on i.settlement_id = s.id
+    where s.grant_id = c.grant_id and s.state = 'confirmed' and s.updated_at > ${since.toISOString()}::timestamptz
+      and i.payee = c.payee and i.skipped_reason is not null)`
+}
+
+/**
+ * For rows `g` of grant: whether a settlement may begin. No other is open or dead without an operator's word, and the
+ * mirror has seen the last one's block: before that it would show money as owed that has been paid.
+ */
+export const isFree: SQL = sql`not exists (
+  select from settlement s where s.grant_id = g.grant_id and (
+    s.state in ('intended', 'submitted', 'failed')
+    or (s.state = 'dead' and s.written_off_at is null)
+    or (s.state = 'confirmed' and s.block_number > coalesce((select min(block_number) from indexer_cursor), -1))
+  ))`

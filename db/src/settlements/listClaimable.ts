@@ -1,0 +1,87 @@
+import type { Address, Hex } from '@protocolbanks/stream-protocol'
+import { sql } from 'drizzle-orm'
+import { getAddress } from 'viem'
+import type { Queryable } from '../createDb.ts'
+import { collectible, isFree, skippedSince } from './collectible.ts'
+import type { SettlementTrigger } from './settlement.ts'
+
+export type Claimable = {
+  grantId: Hex
+  account: Address
+  trigger: SettlementTrigger
+  /** What a settlement would move now, base units. */
+  owed: bigint
+}
+
+export type ClaimableOptions = {
+  now: Date
+  /** At most so many grants: those that expire first, then requested ones, then the largest. */
+  limit: number
+  /** Grants that end within this are settled whatever they owe. */
+  expiryMarginSeconds: number
+  /** For payees without an enabled service. 10,000,000 by default: 10 USDC. */
+  defaultThreshold?: bigint | undefined
+  /** The same for age; one day by default. */
+  defaultMaxAgeSeconds?: number | undefined
+  /** How long a claim that the chain skipped is not tried again, unless by hand. One hour by default. */
+  skippedBackoffSeconds?: number | undefined
+}
+
+/** A request that found nothing to settle is forgotten after this. */
+const requestTtlMs = 24 * 3_600_000
+
+/**
+ * Grants that owe enough, for long enough, end soon, or were asked for; see the architecture's settlement triggers. Only
+ * such that the chain would accept now, by its mirror. Of a grant's several services the strictest counts.
+ */
+export async function listClaimable(db: Queryable, options: ClaimableOptions): Promise<Claimable[]> {
+  const { now, limit, expiryMarginSeconds } = options
+  const { defaultThreshold = 10_000_000n, defaultMaxAgeSeconds = 86_400, skippedBackoffSeconds = 3_600 } = options
+  const nowIso = now.toISOString()
+  const nowSeconds = Math.floor(now.getTime() / 1_000)
+  const requestedSince = new Date(now.getTime() - requestTtlMs).toISOString()
+  const backoffSince = new Date(now.getTime() - skippedBackoffSeconds * 1_000)
+  const { rows } = await db.execute<{ grant_id: Hex; account: string; trigger: SettlementTrigger; owed: string }>(sql`
+    with requested as (
+      select distinct grant_id from settlement_request
+      where settlement_id is null and created_at > ${requestedSince}::timestamptz
+    ),
+    owing as (
+      select g.grant_id, g.account, g.valid_until, r.grant_id is not null as requested,
+        sum(${collectible} - c.settled) as owed,
+        min(coalesce(terms.threshold, ${defaultThreshold.toString()}::numeric)) as threshold,
+        bool_or(c.first_unsettled_at + make_interval(secs => coalesce(terms.max_age_seconds, ${defaultMaxAgeSeconds}))
+          <= ${nowIso}::timestamptz) as aged
+      from channel c
+      join "grant" g on g.grant_id = c.grant_id
+      left join account a on a.account = g.account and a.token = g.token
+      left join requested r on r.grant_id = g.grant_id
+      left join lateral (
+        select min(threshold_atomic) as threshold, min(max_age_seconds) as max_age_seconds
+        from service where merchant_id = c.merchant_id and token = g.token and enabled
+      ) terms on true
+      where c.charged > c.settled and ${collectible} > c.settled and c.signature is not null
+        and g.status = 'active' and g.valid_after <= ${nowSeconds} and g.valid_until >= ${nowSeconds}
+        and not coalesce(a.account_frozen or a.epoch > g.epoch, false)
+        and (r.grant_id is not null or not ${skippedSince(backoffSince)})
+        and ${isFree}
+      group by g.grant_id, r.grant_id
+    ),
+    triggered as (
+      select *, case
+        when valid_until <= ${nowSeconds + expiryMarginSeconds} then 'expiry'
+        when requested then 'request'
+        when owed >= threshold then 'threshold'
+        when aged then 'age' end as trigger
+      from owing
+    )
+    select grant_id, account, trigger, owed from triggered where trigger is not null
+    order by array_position(array['expiry', 'request'], trigger) nulls last, owed desc, grant_id
+    limit ${limit}`)
+  return rows.map((row) => ({
+    grantId: row.grant_id,
+    account: getAddress(row.account),
+    trigger: row.trigger,
+    owed: BigInt(row.owed),
+  }))
+}

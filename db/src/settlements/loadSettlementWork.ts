@@ -1,0 +1,38 @@
+import { asc, inArray } from 'drizzle-orm'
+import type { Queryable } from '../createDb.ts'
+import type { Grant } from '../grants/grant.ts'
+import { selectGrants } from '../grants/selectGrants.ts'
+import { grantTable } from '../grants/table.ts'
+import type { Settlement, SettlementItem } from './settlement.ts'
+import { settlementItemTable, settlementTable } from './table.ts'
+
+/** All that a worker needs to build a settlement's UserOperation. */
+export type SettlementWork = { settlement: Settlement; items: SettlementItem[]; grant: Grant }
+
+/** At most a batch's worth of ids. Settlements that do not exist are left out. */
+export async function loadSettlementWork(db: Queryable, ids: readonly string[]): Promise<SettlementWork[]> {
+  if (ids.length === 0) return []
+  const settlements = await db
+    .select()
+    .from(settlementTable)
+    .where(inArray(settlementTable.id, [...ids]))
+    .orderBy(asc(settlementTable.id))
+  const items = await db
+    .select()
+    .from(settlementItemTable)
+    .where(inArray(settlementItemTable.settlementId, [...ids]))
+    .orderBy(asc(settlementItemTable.settlementId), asc(settlementItemTable.payee))
+  const grants = await selectGrants(
+    db,
+    inArray(
+      grantTable.grantId,
+      settlements.map(({ grantId }) => grantId),
+    ),
+    ids.length,
+  )
+  return settlements.map((settlement) => {
+    const grant = grants.find(({ grantId }) => grantId === settlement.grantId)
+    if (!grant) throw new Error(`The settlement ${settlement.id} has no grant ${settlement.grantId}.`)
+    return { settlement, items: items.filter(({ settlementId }) => settlementId === settlement.id), grant }
+  })
+}

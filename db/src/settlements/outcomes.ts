@@ -1,0 +1,152 @@
+import type { Address, Hex } from '@protocolbanks/stream-protocol'
+import { and, eq, isNull, sql } from 'drizzle-orm'
+import type { Queryable } from '../createDb.ts'
+import { isUniqueViolation } from '../errors.ts'
+import { heldBy } from './heldBy.ts'
+import { settlementItemTable, settlementTable } from './table.ts'
+
+/** Which settlement, and who holds its lease. Every function here answers false when that is no longer so. */
+export type Held = { id: string; owner: string }
+
+/**
+ * Remembers the UserOperation of an attempt before it is sent, so that a crash after sending loses nothing. The hash of
+ * the attempt before joins `earlierUserOpHashes`.
+ */
+export function recordUserOperation(
+  db: Queryable,
+  { id, owner, userOpHash, userOperation }: Held & { userOpHash: Hex; userOperation: unknown },
+): Promise<boolean> {
+  return change(
+    db,
+    { id, owner },
+    {
+      earlierUserOpHashes: sql`case
+      when ${settlementTable.userOpHash} is null or ${settlementTable.userOpHash} = ${userOpHash.toLowerCase()}
+        then ${settlementTable.earlierUserOpHashes}
+      else array_append(${settlementTable.earlierUserOpHashes}, ${settlementTable.userOpHash}::text) end`,
+      userOpHash,
+      userOperation,
+    },
+  )
+}
+
+/** The bundler took it. The lease stays: renew it while waiting, or release it to look again later. */
+export function markSubmitted(db: Queryable, held: Held): Promise<boolean> {
+  return change(db, held, { state: 'submitted', errorCode: null, errorMessage: null })
+}
+
+export type Confirmation = Held & {
+  /** Which attempt was included. */
+  userOpHash: Hex
+  txHash: Hex
+  blockNumber: bigint
+  gasUsed: bigint
+  gasCostWei: bigint
+  /** What the chain did with each claim. An item that is not named here stays without an outcome. */
+  items: readonly { payee: Address; paid: bigint; skippedReason?: string | undefined }[]
+}
+
+/** The chain included it. Ends the settlement and writes each item's outcome, in one transaction. */
+export function markConfirmed(db: Queryable, confirmation: Confirmation): Promise<boolean> {
+  const { id, owner, items, ...outcome } = confirmation
+  return db.transaction(async (tx) => {
+    const done = await change(
+      tx,
+      { id, owner },
+      {
+        ...outcome,
+        state: 'confirmed',
+        errorCode: null,
+        errorMessage: null,
+        nextAttemptAt: null,
+        ...released,
+      },
+    )
+    if (!done) return false
+    for (const { payee, paid, skippedReason = null } of items) {
+      await tx
+        .update(settlementItemTable)
+        .set({ paid, skippedReason })
+        .where(and(eq(settlementItemTable.settlementId, id), eq(settlementItemTable.payee, payee)))
+    }
+    return true
+  })
+}
+
+export type Failure = Held & { errorCode: string; errorMessage: string }
+
+/** The attempt failed; the next is due at `nextAttemptAt`. Counts the attempt. */
+export function markRetry(
+  db: Queryable,
+  { id, owner, errorCode, errorMessage, nextAttemptAt }: Failure & { nextAttemptAt: Date },
+): Promise<boolean> {
+  return change(
+    db,
+    { id, owner },
+    { state: 'failed', ...failureOf(errorCode, errorMessage), nextAttemptAt, ...released },
+  )
+}
+
+/** Gave up: no further attempt until an operator says so. Counts the attempt. */
+export function markDead(db: Queryable, { id, owner, errorCode, errorMessage }: Failure): Promise<boolean> {
+  return change(
+    db,
+    { id, owner },
+    {
+      state: 'dead',
+      ...failureOf(errorCode, errorMessage),
+      nextAttemptAt: null,
+      ...released,
+    },
+  )
+}
+
+/** Makes a dead settlement due again, with its attempts counted from zero. False when it is not dead. */
+export async function retryDeadSettlement(db: Queryable, id: string): Promise<boolean> {
+  try {
+    const rows = await db
+      .update(settlementTable)
+      .set({ state: 'failed', attempts: 0, nextAttemptAt: null, updatedAt: sql`now()` })
+      .where(isDead(id))
+      .returning({ id: settlementTable.id })
+    return rows.length === 1
+  } catch (error) {
+    // Written off in the meantime, and another one is open.
+    if (isUniqueViolation(error, 'settlement_one_open')) return false
+    throw error
+  }
+}
+
+/** Lets the grant settle anew without this one. False when it is not dead, or was written off before. */
+export async function writeOffSettlement(db: Queryable, id: string): Promise<boolean> {
+  const rows = await db
+    .update(settlementTable)
+    .set({ writtenOffAt: sql`now()`, updatedAt: sql`now()` })
+    .where(isDead(id))
+    .returning({ id: settlementTable.id })
+  return rows.length === 1
+}
+
+const released = { leaseOwner: null, leaseUntil: null }
+
+function isDead(id: string) {
+  return and(eq(settlementTable.id, id), eq(settlementTable.state, 'dead'), isNull(settlementTable.writtenOffAt))
+}
+
+function failureOf(errorCode: string, errorMessage: string) {
+  return { errorCode, errorMessage: errorMessage.slice(0, 2_000), attempts: sql`${settlementTable.attempts} + 1` }
+}
+
+type SettlementChange = Parameters<ReturnType<typeof updateOf>['set']>[0]
+
+function updateOf(db: Queryable) {
+  return db.update(settlementTable)
+}
+
+async function change(db: Queryable, { id, owner }: Held, values: SettlementChange): Promise<boolean> {
+  const rows = await updateOf(db)
+    .set({ ...values, updatedAt: sql`now()` })
+    .where(heldBy(id, owner))
+    .returning({ id: settlementTable.id })
+  return rows.length === 1
+}

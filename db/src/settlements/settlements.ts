@@ -1,0 +1,42 @@
+import type { Hex } from '@protocolbanks/stream-protocol'
+import { and, asc, desc, eq, lt } from 'drizzle-orm'
+import type { Queryable } from '../createDb.ts'
+import { limitOf, type Page, type PageRequest, toPage } from '../page.ts'
+import type { Settlement, SettlementItem, SettlementState } from './settlement.ts'
+import { settlementItemTable, settlementTable } from './table.ts'
+
+/** With its items. As a tenant: only if one is theirs, and only theirs. */
+export async function getSettlement(
+  db: Queryable,
+  id: string,
+): Promise<(Settlement & { items: SettlementItem[] }) | undefined> {
+  const [settlement] = await db.select().from(settlementTable).where(eq(settlementTable.id, id))
+  if (!settlement) return undefined
+  const items = await db
+    .select()
+    .from(settlementItemTable)
+    .where(eq(settlementItemTable.settlementId, id))
+    .orderBy(asc(settlementItemTable.payee))
+  return { ...settlement, items }
+}
+
+/** Newest first. As a tenant: those with an item of theirs. */
+export async function listSettlements(
+  db: Queryable,
+  filter: PageRequest & { grantId?: Hex | undefined; state?: SettlementState | undefined } = {},
+): Promise<Page<Settlement>> {
+  const limit = limitOf(filter)
+  const rows = await db
+    .select()
+    .from(settlementTable)
+    .where(
+      and(
+        filter.grantId === undefined ? undefined : eq(settlementTable.grantId, filter.grantId),
+        filter.state === undefined ? undefined : eq(settlementTable.state, filter.state),
+        filter.cursor === undefined ? undefined : lt(settlementTable.id, filter.cursor),
+      ),
+    )
+    .orderBy(desc(settlementTable.id))
+    .limit(limit + 1)
+  return toPage(rows, limit, (last) => last.id)
+}

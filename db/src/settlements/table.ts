@@ -1,0 +1,48 @@
+import { bigint, integer, jsonb, pgTable, text } from 'drizzle-orm/pg-core'
+import { address, bytes, bytes32, hexArray, moment, uint128 } from '../columns.ts'
+
+export const settlementTable = pgTable('settlement', {
+  id: text('id').primaryKey(),
+  grantId: bytes32('grant_id').notNull(),
+  account: address('account').notNull(),
+  state: text('state', { enum: ['intended', 'submitted', 'confirmed', 'failed', 'dead'] }).notNull(),
+  trigger: text('trigger', { enum: ['threshold', 'age', 'expiry', 'request'] }).notNull(),
+  lane: bigint('nonce_key', { mode: 'number' }).notNull(),
+  userOpHash: bytes32('user_op_hash'),
+  userOperation: jsonb('user_operation'),
+  earlierUserOpHashes: hexArray('earlier_user_op_hashes').notNull().default([]),
+  txHash: bytes32('tx_hash'),
+  blockNumber: bigint('block_number', { mode: 'bigint' }),
+  attempts: integer('attempts').notNull().default(0),
+  nextAttemptAt: moment('next_attempt_at'),
+  errorCode: text('error_code'),
+  errorMessage: text('error_message'),
+  gasUsed: uint128('gas_used'),
+  gasCostWei: uint128('gas_cost_wei'),
+  leaseOwner: text('lease_owner'),
+  leaseUntil: moment('lease_until'),
+  writtenOffAt: moment('written_off_at'),
+  createdAt: moment('created_at').notNull().defaultNow(),
+  updatedAt: moment('updated_at').notNull().defaultNow(),
+})
+
+export const settlementItemTable = pgTable('settlement_item', {
+  settlementId: text('settlement_id').notNull(),
+  payee: address('payee').notNull(),
+  merchantId: text('merchant_id'),
+  amount: uint128('amount').notNull(),
+  cumulativeAmount: uint128('cumulative_amount').notNull(),
+  signature: bytes('signature').notNull(),
+  payeeProof: hexArray('payee_proof').notNull(),
+  paid: uint128('paid'),
+  skippedReason: text('skipped_reason'),
+})
+
+export const settlementRequestTable = pgTable('settlement_request', {
+  id: text('id').primaryKey(),
+  grantId: bytes32('grant_id').notNull(),
+  merchantId: text('merchant_id'),
+  actor: text('actor').notNull(),
+  settlementId: text('settlement_id'),
+  createdAt: moment('created_at').notNull().defaultNow(),
+})
