@@ -44,8 +44,7 @@ contract SessionKeyValidatorSettleTest is StreamTest {
     }
 
     function test_settle_paysSeveralPayeesInOneCall() public {
-        bytes memory claims =
-            bytes.concat(pack(claimOf(multiId, payee, 3e6)), pack(claimOf(multiId, otherPayee, 4e6)));
+        bytes memory claims = bytes.concat(pack(claimOf(multiId, payee, 3e6)), pack(claimOf(multiId, otherPayee, 4e6)));
         expectSettled(multiId, payee, 3e6, 3e6);
         expectSettled(multiId, otherPayee, 4e6, 4e6);
         assertEq(module.settle(account, multi, claims), 7e6);
