@@ -48,8 +48,8 @@ export type ChannelState = {
 export const maxGrantsPerAccount = 1_000
 
 /**
- * Everything a meter has to know of an account, from one snapshot. Grants that are not on-chain (pending, or taken
- * back) are not in it. Undefined when the account has not been mirrored yet.
+ * Everything a meter has to know of an account, from one snapshot. A grant that the chain took back is revoked in it, so
+ * that a meter which knows it stops; a pending one is left out. Undefined when the account has not been mirrored yet.
  */
 export function loadAccountState(db: Db, account: Address, token: Address): Promise<AccountState | undefined> {
   return db.transaction((tx) => read(tx, account, token), {
@@ -78,10 +78,10 @@ async function read(tx: Tx, account: Address, token: Address): Promise<AccountSt
       and(
         eq(grantTable.account, account),
         eq(grantTable.token, token),
-        inArray(grantTable.status, ['active', 'frozen', 'revoked']),
+        inArray(grantTable.status, ['active', 'frozen', 'revoked', 'none']),
       ),
     )
-    .orderBy(sql`${grantTable.status} = 'revoked'`, desc(grantTable.createdAt))
+    .orderBy(sql`${grantTable.status} in ('revoked', 'none')`, desc(grantTable.createdAt))
     .limit(maxGrantsPerAccount)
   const channels = await readChannels(
     tx,
@@ -159,5 +159,6 @@ function toChannelState({ payee, authorized, charged, settled, control }: Channe
 
 function toLiveStatus(status: string): LiveStatus {
   if (status === 'active' || status === 'frozen' || status === 'revoked') return status
+  if (status === 'none') return 'revoked'
   throw new Error(`A grant with the status ${status} was read as if it were on-chain.`)
 }
