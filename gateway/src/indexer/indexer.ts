@@ -1,306 +1,356 @@
-import { setTimeout as delay } from 'node:timers/promises'
+import { setTimeout } from 'node:timers/promises'
 import {
   advance,
+  type ChannelFromChain,
   type Db,
   deleteAbove,
-  type Grant,
+  getChannel,
   getCursor,
+  getGrant,
   type IndexedBlock,
   type IndexerCursor,
   type IndexerStep,
-  listChannels,
-  listGrants,
+  latestSettled,
   listIndexedBlocks,
   listLiveAccounts,
+  type Queryable,
+  type Unwound,
+  withService,
 } from '@protocolbanks/stream-db'
 import type { Address, Hex } from '@protocolbanks/stream-protocol'
-import { sessionKeyValidatorAbi } from '@protocolbanks/stream-protocol/abi/sessionKeyValidatorAbi'
 import type { Logger } from 'pino'
-import { erc20Abi, getAddress, type PublicClient } from 'viem'
-import type { MirrorAccount } from './mirrorAccount.ts'
-import { type CreatedGrant, createdGrants, type ModuleEvent, toModuleEvents } from './moduleEvents.ts'
-import { readAccount } from './readAccount.ts'
+import { Counter, Gauge, type Registry } from 'prom-client'
+import { type PublicClient, zeroHash } from 'viem'
+import type { Meter } from '../meter/meter.ts'
+import { type AccountMirror, createAccountMirror } from './accountMirror.ts'
+import { type CreatedGrant, decodeModuleEvents } from './chainEvents.ts'
+import { createChainReader, type StateBlock } from './chainReader.ts'
 
 export type Indexer = {
-  /** Until the signal. Never rejects. */
+  /** Ticks until the signal, whatever fails: an outage only lets `freshness` age. */
   run(signal: AbortSignal): Promise<void>
-  /** One step towards the head of the chain; true when it was reached. @throws what the node or Postgres throws */
-  tick(): Promise<boolean>
-  /** How long ago this process saw the mirror at the head of the chain, milliseconds. */
-  ageMs(): number
+  /**
+   * Brings Postgres and the meter to the head of the chain, or as far as one tick goes.
+   *
+   * @throws when the chain or Postgres does not answer; the next tick goes on where this one began
+   */
+  tick(): Promise<void>
+  /** The head that Postgres mirrors, and when it was last compared with the chain. Undefined before the first time. */
+  freshness(): Freshness | undefined
+}
+
+export type Freshness = {
+  block: bigint
+  /** Milliseconds since 1970. */
+  checkedAt: number
 }
 
 export type IndexerOptions = {
   db: Db
-  /** Batches its calls. */
   client: PublicClient
-  mirrorAccount: MirrorAccount
+  meter: Meter
   module: Address
   token: Address
   chainId: number
-  /** Of the module's deployment. */
+  /** The first block that can hold an event of the module. */
   startBlock: bigint
-  pollMs: number
+  clock(): number
   logger: Logger
-  now(): number
+  pollMs: number
+  /** Past this age paid calls are refused. Another process takes over well before. */
+  staleAfterMs: number
+  /** Copies to the meter; one for the process, shared with whoever else copies. Made here when left out. */
+  mirror?: AccountMirror
+  metrics?: Registry
 }
 
-const cursorName = 'module'
-/** Blocks that one step reads; nodes refuse larger ranges. */
-const maxBlocksPerStep = 1_000n
-/** Addresses in one log filter. */
-const maxAddressesPerFilter = 500
-/** Accounts that are read again at every step although nothing is known to have changed: heals whatever was missed. */
-const sweptPerStep = 5
+/** Limits of one tick, so that catching up is many short transactions. */
+const maxBlocksPerTick = 20_000n
+const maxRangeBlocks = 2_000n
+const accountsPerFlush = 500
+const accountsPerPage = 1_000
 const maxBackOffMs = 10_000
 
 /**
- * Mirrors the chain to Postgres and the meter. Events say what changed; the state itself is read from the chain, so a
- * reorganisation only means to find the fork and read again what the lost events had touched. Any number of processes
- * may run it: the cursor moves for one of them, the others look again.
+ * Mirrors the chain. The module's events, and the token's, say what changed; the state itself is read from the chain at
+ * the head. So a reorganisation only means: forget the events of the blocks that are gone, read again what they touched.
+ *
+ * Several processes may run one; the one that wrote the cursor last goes on, the others stand by and take over when it
+ * is silent. Two at once do no harm: a step only counts when the cursor is where it began.
  */
 export function createIndexer(options: IndexerOptions): Indexer {
-  const { db, client, mirrorAccount, module, token, chainId, startBlock, pollMs, logger, now } = options
-  /** Accounts whose transfers matter. */
-  const watched = new Set<Address>()
-  /** Read again at the next step, and mirrored until the meter took it. */
-  const unread = new Set<Address>()
-  const unmirrored = new Set<Address>()
-  let isStarted = false
-  let swept: { account: Address; token: Address } | undefined
-  let freshAt: number | undefined
-  const startedAt = now()
+  const { db, client, meter, module, token, chainId, startBlock, clock, logger, pollMs, staleAfterMs } = options
+  const name = `${chainId}:${module.toLowerCase()}`
+  const mirror = options.mirror ?? createAccountMirror({ db, meter, token, clock, logger })
+  const chain = createChainReader({ client, module, token, maxRangeBlocks })
+  const metrics = options.metrics && createMetrics(options.metrics)
+  const takeOverMs = Math.min(staleAfterMs / 3, 5 * pollMs)
 
-  async function tick(): Promise<boolean> {
-    await start()
-    const checkedAt = new Date(now())
-    const [cursor, head] = await Promise.all([getCursor(db, cursorName), client.getBlock()])
-    if (cursor && !(await isOnChain(cursor))) {
-      await unwind(checkedAt)
-      return false
-    }
-    const from = cursor ? cursor.blockNumber + 1n : startBlock
-    const to = head.number < from + maxBlocksPerStep ? head.number : from + maxBlocksPerStep - 1n
-    if (!cursor && to < from) return false
+  /** Accounts whose money is followed; undefined while another process leads. */
+  let followed: Set<Address> | undefined
+  /** What this process wrote to the cursor last. */
+  let ownCheckedAt: number | undefined
+  let fresh: Freshness | undefined
+  let failures = 0
 
-    const blocks = await readBlocks(from, to, cursor)
-    const events = to < from ? [] : await readEvents(from, to)
-    const created = createdGrants(events, module, chainId)
-    for (const { account } of created) watched.add(account)
-    const touched = new Set([...unread, ...events.map(({ account }) => account), ...(await sweep(checkedAt))])
-    if (to >= from) for (const account of await movedFunds(from, to)) touched.add(account)
-
-    const step: IndexerStep = {
-      name: cursorName,
-      from: cursor?.blockNumber,
-      blocks,
-      events: events.map((event) => ({ ...event, grantId: event.grantId ?? null, payee: event.payee ?? null })),
-      checkedAt,
-      ...(await readState([...touched], created, events, head.number)),
-    }
-    if (!(await advance(db, step))) return false
-    for (const account of touched) {
-      unread.delete(account)
-      unmirrored.add(account)
-    }
-    await mirrorTouched()
-    const isAtHead = to >= head.number
-    if (isAtHead) freshAt = checkedAt.getTime()
-    return isAtHead
+  /** True when the head is reached. */
+  async function step(): Promise<boolean> {
+    const cursor = await getCursor(db, name)
+    const reached = standBy(cursor) || (await lead(cursor))
+    const dirty = await mirror.flush(accountsPerFlush)
+    metrics?.dirty.set(dirty)
+    if (fresh) metrics?.block.set(Number(fresh.block))
+    return reached
   }
 
-  async function start(): Promise<void> {
-    if (isStarted) return
+  /** Whether another process does the work. */
+  function standBy(cursor: IndexerCursor | undefined): boolean {
+    const checkedAt = cursor?.checkedAt.getTime()
+    if (!cursor || checkedAt === undefined || checkedAt === ownCheckedAt) return false
+    fresh = checkedAt > 0 ? { block: cursor.blockNumber, checkedAt } : undefined
+    if (clock() - checkedAt > takeOverMs) return false
+    followed = undefined
+    return true
+  }
+
+  async function lead(cursor: IndexerCursor | undefined): Promise<boolean> {
+    const checkedAt = clock()
+    followed ??= await takeOver()
+    const head = await client.getBlock({ blockTag: 'latest' })
+    const reached = cursor?.blockNumber ?? startBlock - 1n
+    if (head.number < reached) {
+      // A node that is behind, or a fork that has not overtaken: nothing to learn from it.
+      logger.warn({ head: head.number.toString(), indexed: reached.toString() }, 'the chain is behind what was indexed')
+      return true
+    }
+    const fork = cursor && (await forkOf(cursor, head))
+    const done = fork ? await reorganise(fork, head, checkedAt) : await follow(db, cursor, head, checkedAt, undefined)
+    return done ?? true
+  }
+
+  async function takeOver(): Promise<Set<Address>> {
+    const accounts = new Set<Address>()
     let after: { account: Address; token: Address } | undefined
     do {
-      const batch = await listLiveAccounts(db, {
-        now: new Date(now()),
-        limit: maxAddressesPerFilter,
-        ...(after && { after }),
-      })
-      for (const { account } of batch) watched.add(account)
-      after = batch.length === maxAddressesPerFilter ? batch.at(-1) : undefined
+      const page = await listLiveAccounts(db, { now: new Date(clock()), after, limit: accountsPerPage })
+      for (const live of page) if (live.token === token) accounts.add(live.account)
+      after = page.length === accountsPerPage ? page.at(-1) : undefined
     } while (after)
-    isStarted = true
+    mirror.markDirty(accounts)
+    logger.info({ accounts: accounts.size }, 'this process indexes the chain')
+    return accounts
   }
 
-  async function isOnChain({ blockNumber, blockHash }: IndexerCursor): Promise<boolean> {
-    // A node whose head is below has lost the block too.
-    const block = await client.getBlock({ blockNumber }).catch(() => undefined)
-    return block?.hash === blockHash
-  }
-
-  /** Goes back to the newest block that both sides of the fork have. */
-  async function unwind(checkedAt: Date): Promise<void> {
-    const known = await listIndexedBlocks(db)
-    for (const block of known) {
-      const onChain = await client.getBlock({ blockNumber: block.number }).catch(() => undefined)
-      if (onChain?.hash !== block.hash) continue
-      const unwound = await deleteAbove(db, { name: cursorName, block, checkedAt })
-      if (!unwound) return
-      for (const { account } of unwound.accounts) unread.add(account)
-      logger.warn({ fork: block.number.toString(), accounts: unwound.accounts.length }, 'the chain was reorganised')
-      return
+  /** The newest block that was indexed and is still part of the chain; undefined when the cursor's is. */
+  async function forkOf(cursor: IndexerCursor, head: Head): Promise<IndexedBlock | undefined> {
+    if (cursor.blockHash === (await hashOf(cursor.blockNumber, head))) return undefined
+    for (const block of await listIndexedBlocks(db)) {
+      if (block.number <= head.number && block.hash === (await hashOf(block.number, head))) return block
     }
-    throw new Error(
-      `None of the ${known.length} newest mirrored blocks is on the chain of this node: it is another chain, or the reorganisation is deeper than we keep.`,
-    )
+    logger.error({ indexed: cursor.blockNumber.toString() }, 'no indexed block is part of the chain: indexing it anew')
+    return { number: startBlock - 1n, hash: zeroHash }
   }
 
-  /** Of a long range only the newest are kept, to find a fork. @throws when they do not follow the cursor */
-  async function readBlocks(from: bigint, to: bigint, cursor: IndexerCursor | undefined): Promise<IndexedBlock[]> {
-    const first = to - from >= 256n ? to - 255n : from
-    const count = to < from ? 0 : Number(to - first) + 1
-    const blocks = await Promise.all(
-      Array.from({ length: count }, (_, index) => client.getBlock({ blockNumber: first + BigInt(index) })),
-    )
-    for (const [index, block] of blocks.entries()) {
-      const parentHash = index === 0 ? (first === from ? cursor?.blockHash : undefined) : blocks[index - 1]?.hash
-      if (parentHash !== undefined && block.parentHash !== parentHash)
-        throw new Error('The chain was reorganised while it was read.')
-    }
-    return blocks.map(({ number, hash }) => ({ number, hash }))
+  async function hashOf(number: bigint, head: Head): Promise<Hex> {
+    if (number === head.number) return head.hash
+    if (number === head.number - 1n) return head.parentHash
+    return (await client.getBlock({ blockNumber: number })).hash
   }
 
-  async function readEvents(fromBlock: bigint, toBlock: bigint): Promise<ModuleEvent[]> {
-    return toModuleEvents(await client.getLogs({ address: module, fromBlock, toBlock }))
-  }
-
-  /** Watched accounts whose balance or allowance changed. */
-  async function movedFunds(fromBlock: bigint, toBlock: bigint): Promise<Address[]> {
-    const accounts = [...watched]
-    const moved: Address[] = []
-    const [transfer, approval] = [erc20Abi[1], erc20Abi[0]]
-    for (let start = 0; start < accounts.length; start += maxAddressesPerFilter) {
-      const some = accounts.slice(start, start + maxAddressesPerFilter)
-      const range = { address: token, fromBlock, toBlock } as const
-      const [sent, received, approved] = await Promise.all([
-        client.getLogs({ ...range, event: transfer, args: { from: some } }),
-        client.getLogs({ ...range, event: transfer, args: { to: some } }),
-        client.getLogs({ ...range, event: approval, args: { owner: some, spender: module } }),
-      ])
-      for (const { args } of sent) if (args.from) moved.push(args.from)
-      for (const { args } of received) if (args.to) moved.push(args.to)
-      for (const { args } of approved) if (args.owner) moved.push(args.owner)
-    }
-    return moved
-  }
-
-  /** The next few accounts of a walk over all that matter. */
-  async function sweep(at: Date): Promise<Address[]> {
-    const batch = await listLiveAccounts(db, { now: at, limit: sweptPerStep, ...(swept && { after: swept }) })
-    swept = batch.length === sweptPerStep ? batch.at(-1) : undefined
-    return batch.map(({ account }) => account)
-  }
-
-  async function readState(accounts: Address[], created: CreatedGrant[], events: ModuleEvent[], blockNumber: bigint) {
-    const state: Pick<IndexerStep, 'grants' | 'grantStates' | 'accounts' | 'channels'> = {
-      grants: [],
-      grantStates: [],
-      accounts: [],
-      channels: [],
-    }
-    for (const account of accounts) {
-      const known = await knownGrants(account)
-      const fresh = created.filter((grant) => grant.account === account)
-      const subjects = [...fresh, ...known.filter(({ grantId }) => !fresh.some((grant) => grant.grantId === grantId))]
-      const reading = await readAccount(client, { module, token, blockNumber }, { account, grants: subjects })
-      const { balance, allowance, guardian, epoch, frozen: accountFrozen } = reading
-      const grants = reading.grants.map((grant) => ({ ...grant, blockNumber }))
-      state.accounts = [
-        ...state.accounts,
-        { account, token, balance, allowance, accountFrozen, guardian, epoch, blockNumber },
-      ]
-      state.grants = [
-        ...state.grants,
-        ...fresh.flatMap((grant) =>
-          grants.filter(({ grantId }) => grantId === grant.grantId).map((own) => ({ ...grant, ...own })),
-        ),
-      ]
-      state.grantStates = [
-        ...state.grantStates,
-        ...grants.filter(({ grantId }) => known.some((grant) => grant.grantId === grantId)),
-      ]
-      const current = known.filter((grant) => grant.epoch === epoch)
-      state.channels = [...state.channels, ...(await readChannels(current, events, blockNumber))]
-    }
-    return state
-  }
-
-  /** Grants of the account that may still change. */
-  async function knownGrants(account: Address): Promise<Grant[]> {
-    const grants: Grant[] = []
-    let cursor: string | undefined
-    do {
-      const page = await listGrants(db, { account, limit: 100, cursor })
-      grants.push(...page.items.filter(({ status }) => status !== 'revoked'))
-      cursor = page.nextCursor
-    } while (cursor !== undefined && grants.length < 1_000)
-    return grants
-  }
-
-  /** What was settled in the channels of these grants: those that are open here, and those that were just paid. */
-  async function readChannels(grants: Grant[], events: ModuleEvent[], blockNumber: bigint) {
-    const channels = await Promise.all(
-      grants.map(async ({ grantId, account, packedTerms }) => {
-        const open = (await listChannels(db, grantId)).map(({ payee }) => payee)
-        const paid = events.flatMap((event) => (event.grantId === grantId && event.payee ? [event.payee] : []))
-        const payees = [...new Set([...open, ...paid].map((payee) => getAddress(payee)))]
-        return Promise.all(payees.map((payee) => readChannel({ grantId, account, packedTerms, payee, blockNumber })))
-      }),
-    )
-    return channels.flat()
-  }
-
-  async function readChannel(channel: {
-    grantId: Hex
-    account: Address
-    packedTerms: Hex
-    payee: Address
-    blockNumber: bigint
-  }) {
-    const { grantId, account, packedTerms, payee, blockNumber } = channel
-    const settled = await client.readContract({
-      address: module,
-      abi: sessionKeyValidatorAbi,
-      functionName: 'channelSettled',
-      args: [account, packedTerms, payee],
-      blockNumber,
+  /** One transaction over going back and forth again: what was read from lost blocks is never seen as if it held. */
+  function reorganise(block: IndexedBlock, head: Head, checkedAt: number): Promise<boolean | undefined> {
+    logger.warn({ fork: block.number.toString(), head: head.number.toString() }, 'the chain was reorganised')
+    metrics?.reorganisations.inc()
+    return withService(db, async (tx) => {
+      const unwound = await deleteAbove(tx, { name, block, checkedAt: new Date(fresh?.checkedAt ?? 0) })
+      if (!unwound) return undefined
+      const base = { name, blockNumber: block.number, blockHash: block.hash, checkedAt: new Date(0) }
+      return follow(tx, base, head, checkedAt, unwound)
     })
-    return { grantId, payee, settled, blockNumber }
   }
 
-  /** What the meter does not take now is mirrored at a later step. */
-  async function mirrorTouched(): Promise<void> {
-    for (const account of unmirrored) {
-      try {
-        await mirrorAccount(account, 'state')
-        unmirrored.delete(account)
-      } catch (error) {
-        logger.warn({ err: error, waiting: unmirrored.size }, 'the meter does not take the mirror')
-        return
-      }
+  /** Mirrors the blocks above `cursor`. True when the head is reached, undefined when another process was faster. */
+  async function follow(
+    queryable: Queryable,
+    cursor: IndexerCursor | undefined,
+    head: Head,
+    checkedAt: number,
+    unwound: Unwound | undefined,
+  ): Promise<boolean | undefined> {
+    const from = (cursor?.blockNumber ?? startBlock - 1n) + 1n
+    const last = from + maxBlocksPerTick - 1n
+    const to = head.number <= last ? head : await client.getBlock({ blockNumber: last })
+    const atHead = to.number === head.number
+    const step: IndexerStep = {
+      name,
+      from: cursor?.blockNumber,
+      blocks: to.number >= from ? [{ number: to.number, hash: to.hash }] : [],
+      ...(await read(queryable, from, to.number, { number: head.number, hash: head.hash }, unwound)),
+      checkedAt: new Date(atHead ? checkedAt : (fresh?.checkedAt ?? 0)),
     }
+    if (!(await advance(queryable, step))) return undefined
+    ownCheckedAt = step.checkedAt.getTime()
+    if (atHead) fresh = { block: head.number, checkedAt }
+    for (const { account } of step.accounts) followed?.add(account)
+    mirror.markDirty(step.accounts.map(({ account }) => account))
+    return atHead
+  }
+
+  /** What changed in [from, to] or was unwound, as it is at the head. */
+  async function read(
+    queryable: Queryable,
+    from: bigint,
+    to: bigint,
+    at: StateBlock,
+    unwound: Unwound | undefined,
+  ): Promise<Pick<IndexerStep, 'events' | 'grants' | 'grantStates' | 'accounts' | 'channels'>> {
+    const { events, created, rejected } =
+      to < from ? nothing : decodeModuleEvents(await chain.moduleLogs(from, to), { chainId, module })
+    if (rejected.length > 0) logger.error({ grants: rejected }, 'the module announced grants that make no sense')
+
+    const known = new Map(created.map((grant) => [grant.grantId, grant]))
+    async function find(grantId: Hex): Promise<CreatedGrant | undefined> {
+      const grant = known.get(grantId) ?? toCreated(await getGrant(queryable, grantId))
+      if (grant) known.set(grantId, grant)
+      return grant
+    }
+
+    const touched = new Set([...events.flatMap(({ grantId }) => grantId ?? []), ...(unwound?.grantIds ?? [])])
+    const grants: CreatedGrant[] = []
+    for (const grantId of touched) {
+      const grant = await find(grantId)
+      if (grant) grants.push(grant)
+    }
+
+    const accounts = new Set(await movedFunds(from, to))
+    for (const { account, token: granted } of unwound?.accounts ?? []) if (granted === token) accounts.add(account)
+    for (const { account, terms } of grants) if (terms.token === token) accounts.add(account)
+    for (const { account } of events) if (account && followed?.has(account)) accounts.add(account)
+
+    const states = new Map((await chain.grants(grants, at)).map((state) => [state.grantId, state]))
+    const isNew = new Set(created.map(({ grantId }) => grantId))
+    return {
+      events,
+      grants: created.flatMap((grant) => {
+        const state = states.get(grant.grantId)
+        return state ? [{ ...grant, ...state }] : []
+      }),
+      grantStates: [...states.values()].filter(({ grantId }) => !isNew.has(grantId)),
+      accounts: await chain.accounts([...accounts], at),
+      channels: await readChannels(queryable, channelsOf(events, unwound), find, at, events),
+    }
+  }
+
+  async function movedFunds(from: bigint, to: bigint): Promise<Set<Address>> {
+    return to < from ? new Set() : chain.movedFunds(from, to, [...(followed ?? [])])
+  }
+
+  async function readChannels(
+    queryable: Queryable,
+    touched: TouchedChannel[],
+    find: (grantId: Hex) => Promise<CreatedGrant | undefined>,
+    at: StateBlock,
+    events: IndexerStep['events'],
+  ): Promise<ChannelFromChain[]> {
+    const channels: ChannelFromChain[] = []
+    for (const { grantId, payee, paid } of touched) {
+      // Anybody can have a claim skipped for any payee: that alone opens no channel.
+      if (!paid && !(await getChannel(queryable, grantId, payee))) continue
+      const grant = await find(grantId)
+      if (!grant) continue
+      const settled =
+        (await chain.channelSettled(grant, payee, at)) ??
+        settledIn(events, grantId, payee) ??
+        (await latestSettled(queryable, grantId, payee))
+      channels.push({ grantId, payee, settled, blockNumber: at.number })
+    }
+    return channels
   }
 
   return {
-    tick,
-    ageMs: () => now() - (freshAt ?? startedAt - 86_400_000),
+    freshness: () => fresh,
+    async tick() {
+      await step()
+    },
     async run(signal) {
-      let failures = 0
       while (!signal.aborted) {
-        let pauseMs = pollMs
+        let waitMs = pollMs
         try {
-          if (!(await tick())) pauseMs = 0
-          if (failures > 0) logger.info({ failures }, 'the chain is seen again')
+          // Behind: go on at once.
+          if (!(await step())) waitMs = 0
+          if (failures > 0) logger.info({ failures }, 'the chain is indexed again')
           failures = 0
         } catch (error) {
           failures++
-          if (failures === 1) logger.warn({ err: error }, 'the chain cannot be mirrored')
-          pauseMs = Math.min(pollMs * 2 ** Math.min(failures, 10), maxBackOffMs)
+          metrics?.failures.inc()
+          waitMs = Math.min(maxBackOffMs, pollMs * 2 ** Math.min(failures, 10))
+          const ageMs = fresh && clock() - fresh.checkedAt
+          const level = ageMs === undefined || ageMs > staleAfterMs ? 'error' : 'warn'
+          logger[level]({ err: error, ageMs, waitMs }, 'the chain could not be indexed')
         }
-        await delay(Math.max(pauseMs, 10), undefined, { signal }).catch(() => undefined)
+        if (waitMs > 0) await setTimeout(waitMs, undefined, { signal }).catch(() => {})
       }
     },
+  }
+}
+
+type Head = { number: bigint; hash: Hex; parentHash: Hex }
+type TouchedChannel = { grantId: Hex; payee: Address; paid: boolean }
+
+const nothing: ReturnType<typeof decodeModuleEvents> = { events: [], created: [], rejected: [] }
+
+function channelsOf(events: IndexerStep['events'], unwound: Unwound | undefined): TouchedChannel[] {
+  const touched = new Map<string, TouchedChannel>()
+  for (const channel of unwound?.channels ?? []) touched.set(keyOf(channel), { ...channel, paid: true })
+  for (const { grantId, payee, name } of events) {
+    if (!grantId || !payee) continue
+    const key = keyOf({ grantId, payee })
+    touched.set(key, { grantId, payee, paid: name === 'Settled' || touched.get(key)?.paid === true })
+  }
+  return [...touched.values()]
+}
+
+function keyOf({ grantId, payee }: { grantId: Hex; payee: Address }): string {
+  return `${grantId} ${payee}`
+}
+
+function settledIn(events: IndexerStep['events'], grantId: Hex, payee: Address): bigint | undefined {
+  const last = events.findLast(
+    (event) => event.name === 'Settled' && event.grantId === grantId && event.payee === payee,
+  )
+  return last && BigInt(String(last.data.settled))
+}
+
+function toCreated(grant: Awaited<ReturnType<typeof getGrant>>): CreatedGrant | undefined {
+  if (!grant) return undefined
+  const { grantId, account, epoch } = grant
+  const { sessionKey, settler, token, totalLimit, periodLimit, period, validAfter, validUntil } = grant
+  const { payeeRoot, source, salt } = grant
+  const limits = { totalLimit, periodLimit, period, validAfter, validUntil }
+  return { grantId, account, epoch, terms: { sessionKey, settler, token, ...limits, payeeRoot, source, salt } }
+}
+
+function createMetrics(registry: Registry) {
+  return {
+    block: new Gauge({
+      name: 'gateway_indexer_block',
+      help: 'The newest block whose state is mirrored.',
+      registers: [registry],
+    }),
+    dirty: new Gauge({
+      name: 'gateway_indexer_dirty_accounts',
+      help: 'Accounts that wait to be copied to the meter.',
+      registers: [registry],
+    }),
+    reorganisations: new Counter({
+      name: 'gateway_indexer_reorganisations_total',
+      help: 'Times the chain took blocks back that were indexed.',
+      registers: [registry],
+    }),
+    failures: new Counter({
+      name: 'gateway_indexer_failures_total',
+      help: 'Ticks in which the chain or Postgres did not answer.',
+      registers: [registry],
+    }),
   }
 }

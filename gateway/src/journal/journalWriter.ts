@@ -1,4 +1,5 @@
-import { appendCharges, type ChargeEvent, type Db, isDatabaseUnavailable } from '@protocolbanks/stream-db'
+import { setTimeout } from 'node:timers/promises'
+import { appendCharges, type ChargeEvent, type Db, errorCodeOf, isDatabaseUnavailable } from '@protocolbanks/stream-db'
 import type { Logger } from 'pino'
 import { Counter, Gauge, type Registry } from 'prom-client'
 import { MeterUnavailableError } from '../meter/errors.ts'
@@ -87,7 +88,8 @@ export function createJournalWriter(options: JournalWriterOptions): JournalWrite
       metrics?.charges.inc(await appendCharges(db, events.map(toCharge)))
       return events
     } catch (error) {
-      if (isDatabaseUnavailable(error)) throw error
+      // Classes 22 and 23: the data. Anything else is not the fault of one event.
+      if (!/^2[23]/.test(errorCodeOf(error) ?? '')) throw error
       const [event] = events
       if (events.length === 1 && event) {
         metrics?.refused.inc()
@@ -124,7 +126,8 @@ export function createJournalWriter(options: JournalWriterOptions): JournalWrite
         const expected = isDatabaseUnavailable(error) || error instanceof MeterUnavailableError
         if (failures === 1 || !expected) logger.warn({ err: error, lagMs: lagMs() }, 'the journal cannot be written')
       }
-      if (waitMs > 0) await sleep(waitMs, signal)
+      // Aborted: drain at once.
+      if (waitMs > 0) await setTimeout(waitMs, undefined, { signal }).catch(() => {})
     }
     try {
       await drain()
@@ -138,20 +141,6 @@ export function createJournalWriter(options: JournalWriterOptions): JournalWrite
 
 function toCharge({ record, ...event }: UsageEvent): ChargeEvent {
   return { ...event, merchantId: record.merchant, serviceId: record.service, signature: record.signature }
-}
-
-/** Resolves after the time, or at once when the signal fires. */
-function sleep(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const end = () => {
-      clearTimeout(timer)
-      signal.removeEventListener('abort', end)
-      resolve()
-    }
-    const timer = setTimeout(end, ms)
-    signal.addEventListener('abort', end)
-    if (signal.aborted) end()
-  })
 }
 
 function createMetrics(registry: Registry, lagMs: () => number) {
