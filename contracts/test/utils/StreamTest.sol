@@ -4,7 +4,6 @@ pragma solidity 0.8.30;
 import {PackedUserOperation} from "@openzeppelin/contracts/interfaces/IERC4337.sol";
 import {IERC7579Execution} from "@openzeppelin/contracts/interfaces/draft-IERC7579.sol";
 import {Test} from "forge-std/Test.sol";
-import {SessionKeyValidator} from "../../src/SessionKeyValidator.sol";
 import {ISessionKeyValidator, Status, Terms} from "../../src/interfaces/ISessionKeyValidator.sol";
 import {TestUSDC} from "../mocks/TestUSDC.sol";
 
@@ -28,7 +27,7 @@ abstract contract StreamTest is Test {
     uint48 internal constant START = 1_800_000_000;
     uint256 internal constant CURVE_ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141;
 
-    SessionKeyValidator internal module = new SessionKeyValidator();
+    ISessionKeyValidator internal module = ISessionKeyValidator(vm.deployCode("SessionKeyValidator.sol"));
     TestUSDC internal usdc = new TestUSDC();
 
     address internal account = makeAddr("account");
