@@ -16,19 +16,18 @@ export function createMeterRedis(url: string, commandTimeoutMs = 1000): Redis | 
     socketTimeout: 3 * commandTimeoutMs,
     maxRetriesPerRequest: 0,
     autoResendUnfulfilledCommands: false,
-    enableOfflineQueue: false,
   }
   const retryStrategy = (times: number) => Math.min(50 * times, 1000)
   const nodes = url.split(',').map((node) => node.trim())
   const redis =
     nodes.length === 1
-      ? new Redis(url, { ...options, retryStrategy, enableAutoPipelining: true })
+      ? new Redis(url, { ...options, retryStrategy, enableOfflineQueue: false, enableAutoPipelining: true })
       : new Cluster(nodes, {
           redisOptions: options,
           clusterRetryStrategy: retryStrategy,
           enableOfflineQueue: false,
           enableAutoPipelining: true,
-          // A charge that failed is not sent again, but one that went to the wrong node is sent on.
+          // A charge that broke off is not sent again; one that a node did not take is sent on to the right one.
           retryDelayOnFailover: 0,
         })
   // Each failed attempt to connect is an event. Calls tell their callers, `ping` tells readiness.

@@ -1,4 +1,4 @@
-import type { Cluster, Redis } from 'ioredis'
+import { Cluster, type Redis } from 'ioredis'
 import { type Address, getAddress, type Hex } from 'viem'
 import { assertCapture } from './assertCapture.ts'
 import { assertInstance } from './assertInstance.ts'
@@ -297,7 +297,7 @@ export function createRedisMeter(options: RedisMeterOptions): Meter {
     },
     async ping() {
       if (redis.status !== 'ready') await untilReady(redis)
-      await ask(() => redis.ping())
+      await ask(() => Promise.all(nodesOf(redis).map((node) => node.ping())))
     },
     async close() {
       if (closed) return
@@ -435,6 +435,11 @@ function unavailable(cause: unknown): MeterUnavailableError {
     cause,
     metaMessages: [`Reason: ${reason.slice(0, 200)}`, 'Check that Redis is up and reachable.'],
   })
+}
+
+/** Nodes of a cluster are connected at their first command. */
+function nodesOf(redis: Redis | Cluster): Redis[] {
+  return redis instanceof Cluster ? redis.nodes('master') : [redis]
 }
 
 const readyTimeoutMs = 1000
