@@ -3,12 +3,13 @@ import { afterAll, afterEach, expect, inject, test } from 'vitest'
 import { createDb } from './createDb.ts'
 import { getGrant } from './grants/grants.ts'
 import { appendCharges } from './journal/appendCharges.ts'
-import { usageOfGrant } from './journal/journal.ts'
+import { listCharges, usageOfGrant } from './journal/journal.ts'
 import { getMerchant } from './merchants/merchants.ts'
 import { MigrationChangedError, migrate, UnknownMigrationError } from './migrate.ts'
 import { appendOutbox, claimOutbox } from './outbox/outbox.ts'
 import { createTestDatabase, type TestDatabase } from './testing/createTestDatabase.ts'
 import { arrangeGrant, arrangeMerchant, chargeEvent } from './testing/fixtures.ts'
+import { withTenant } from './withTenant.ts'
 
 const databases: TestDatabase[] = []
 afterEach(async () => {
@@ -74,7 +75,7 @@ test('an unknown version is refused', async () => {
 test('a migration that fails leaves nothing of itself behind', async () => {
   const { url, query } = await database({ upTo: '0001_initial' })
   await query('create table sentinel_event (id integer)')
-  await expect(migrate({ url })).rejects.toThrow('sentinel_event')
+  await expect(migrate({ url })).rejects.toThrow(/0002_outbox_sentinel failed.*\n.*"sentinel_event" already exists/)
   expect(await query(`select to_regclass('outbox') as outbox`)).toEqual([{ outbox: null }])
   await query('drop table sentinel_event')
   expect(await migrate({ url })).toEqual(['0002_outbox_sentinel'])
@@ -84,7 +85,7 @@ test('a migration that fails leaves nothing of itself behind', async () => {
 const login = `stream_login_${process.pid}_${Date.now()}`
 afterAll(() => onServer((client) => client.query(`drop role if exists ${login}`)))
 
-test('a login that is no superuser can migrate and serve, and is bound by row-level security', async () => {
+test('a login that is no superuser can migrate, serve, and keep tenants apart', async () => {
   await onServer((client) => client.query(`create role ${login} login createrole password 'secret'`))
   // The roles may exist already, made by another login; then they are granted by whoever owns them.
   await database()
@@ -103,6 +104,9 @@ test('a login that is no superuser can migrate and serve, and is bound by row-le
     const grant = await arrangeGrant(db, [seller.merchant])
     const charge = { amount: 7n, cumulativeAmount: 9n, occurredAtMs: Date.UTC(2030, 5, 1) }
     expect(await appendCharges(db, [chargeEvent(grant, seller, charge)])).toBe(1)
+    const other = await arrangeMerchant(db)
+    const seen = (merchantId: string) => withTenant(db, merchantId, async (tx) => (await listCharges(tx)).items.length)
+    expect([await seen(seller.merchant.id), await seen(other.merchant.id)]).toEqual([1, 0])
   } finally {
     await db.close()
     await onServer((client) => client.query(`drop database ${login} with (force)`))

@@ -19,7 +19,7 @@ const lockTimeoutMs = 60_000
  * a partition for the journal's this and next month.
  *
  * @returns names of the migrations that ran now
- * @throws MigrationChangedError when a file differs from what was run
+ * @throws MigrationChangedError when a file differs from what was run; MigrationFailedError
  */
 export async function migrate({ url, upTo }: MigrateOptions): Promise<string[]> {
   const client = new pg.Client({ connectionString: url, connectionTimeoutMillis: 2_000, keepAlive: true })
@@ -76,11 +76,22 @@ async function run(client: pg.Client, migrations: Migration[]): Promise<string[]
       await client.query('COMMIT')
     } catch (error) {
       await client.query('ROLLBACK')
-      throw error
+      throw new MigrationFailedError(name, error)
     }
     applied.push(name)
   }
   return applied
+}
+
+export class MigrationFailedError extends BaseError {
+  override readonly code = 'migration.failed'
+  constructor(name: string, cause: unknown) {
+    super(`The migration ${name} failed; nothing of it was kept.`, {
+      cause,
+      metaMessages: [cause instanceof Error ? cause.message : String(cause), 'Remove the cause and start again.'],
+      docsPath: '/errors#migration-failed',
+    })
+  }
 }
 
 export class MigrationChangedError extends BaseError {

@@ -77,7 +77,8 @@ export async function upsertAccountsFromChain(db: Queryable, accounts: readonly 
  * itself. From when something is owed is read from the journal again.
  */
 export async function upsertChannelsFromChain(db: Queryable, channels: readonly ChannelFromChain[]): Promise<void> {
-  for (const { grantId, payee, settled, blockNumber } of channels) {
+  // In the order in which the journal locks channels, so that the two wait for each other and never deadlock.
+  for (const { grantId, payee, settled, blockNumber } of channels.toSorted(byKey)) {
     const merchantId = sql<string>`(select ${merchantTable.id} from ${merchantTable} where ${eq(merchantTable.payee, payee)})`
     await db
       .insert(channelTable)
@@ -112,6 +113,14 @@ const oldestUnsettled = sql`case when ${channelTable.charged} > ${channelTable.s
   where unsettled.newer >= ${channelTable.charged} - ${channelTable.settled}
   order by unsettled.occurred_at desc limit 1
 ), ${channelTable.firstUnsettledAt}) end`
+
+function byKey(a: ChannelFromChain, b: ChannelFromChain): number {
+  return keyOf(a) < keyOf(b) ? -1 : 1
+}
+
+function keyOf({ grantId, payee }: ChannelFromChain): string {
+  return `${grantId} ${payee}`.toLowerCase()
+}
 
 function changeOf({ status, settled, periodIndex, periodSettled, blockNumber }: GrantStateFromChain) {
   return { status, settled, periodIndex, periodSettled, blockNumber }
