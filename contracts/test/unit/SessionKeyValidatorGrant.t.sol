@@ -166,7 +166,8 @@ contract SessionKeyValidatorGrantTest is StreamTest {
     }
 
     function test_eip712Domain_namesTheModule() public view {
-        (, string memory name, string memory version, uint256 chainId, address verifier,,) = IERC5267(address(module)).eip712Domain();
+        (, string memory name, string memory version, uint256 chainId, address verifier,,) =
+            IERC5267(address(module)).eip712Domain();
         assertEq(name, "Protocol Banks Session");
         assertEq(version, "1");
         assertEq(chainId, block.chainid);
