@@ -1,0 +1,6 @@
+export { createApp } from './app.ts'
+export { type Config, loadConfig } from './config.ts'
+export { classifyOperation } from './policy/classifyOperation.ts'
+export { decideSponsorship } from './policy/decideSponsorship.ts'
+export { hashSponsorship } from './signature/hashSponsorship.ts'
+export { createSponsorSigner } from './signature/sponsorSigner.ts'

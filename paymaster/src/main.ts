@@ -1,0 +1,168 @@
+import { serve } from '@hono/node-server'
+import { BundlerUnavailableError, createBundler, type EntryPoint } from '@protocolbanks/stream-bundler-client'
+import {
+  authenticateApiKey,
+  bookSponsorship,
+  createDb,
+  expireSponsorships,
+  findGrantByTerms,
+  isDatabaseUnavailable,
+  listMerchantsByPayee,
+  migrate,
+  oldestReservation,
+  reserveSponsorship,
+} from '@protocolbanks/stream-db'
+import { BaseError } from '@protocolbanks/stream-protocol'
+import { entryPointAbi } from '@protocolbanks/stream-protocol/abi/entryPointAbi'
+import { sponsorPaymasterAbi } from '@protocolbanks/stream-protocol/abi/sponsorPaymasterAbi'
+import { pino } from 'pino'
+import { createPublicClient, http } from 'viem'
+import { createApp } from './app.ts'
+import { loadConfig } from './config.ts'
+import { createCostBooker } from './gas/costBooker.ts'
+import { poll } from './gas/poll.ts'
+import { createMetrics } from './metrics.ts'
+import { runChecks } from './readiness.ts'
+import { RpcError, rpcCodes, unavailableError } from './rpc/rpcError.ts'
+import { createSponsorMethods } from './rpc/sponsorMethods.ts'
+import { createSponsorSigner } from './signature/sponsorSigner.ts'
+import { createSponsorService } from './sponsorService.ts'
+
+// Wires the paymaster: the only place that knows all of its parts.
+
+const drainMs = 10_000
+const readinessTimeoutMs = 2_000
+
+const config = loadConfig()
+const logger = pino({ level: config.LOG_LEVEL, name: 'paymaster' })
+const metrics = createMetrics()
+const clock = Date.now
+const chainId = config.CHAIN_ID
+const entryPoint: EntryPoint = { version: '0.8', address: config.ENTRY_POINT }
+
+await migrate({ url: config.DATABASE_URL })
+const db = createDb({
+  url: config.DATABASE_URL,
+  onError: (error) => logger.warn({ reason: error.message }, 'a database connection was lost'),
+})
+const chain = createPublicClient({ transport: http(config.RPC_URL, { retryCount: 0, timeout: 5_000 }) })
+const bundler = config.BUNDLER_URL ? createBundler({ url: config.BUNDLER_URL, chainId, entryPoint, chain }) : undefined
+const signer = await createSponsorSigner({
+  chainId,
+  paymaster: config.SPONSOR_PAYMASTER,
+  privateKey: config.PAYMASTER_SIGNER_KEY,
+})
+
+const service = createSponsorService({
+  chainId,
+  entryPoint,
+  contracts: { module: config.SESSION_MODULE, token: config.TOKEN, factory: config.ACCOUNT_FACTORY },
+  bounds: { maxFeePerGas: config.MAX_FEE_PER_GAS_WEI, maxPreVerificationGas: config.MAX_PRE_VERIFICATION_GAS },
+  ttlSeconds: config.SPONSORSHIP_TTL_SECONDS,
+  operatorBudgetWeiPerDay: config.OPERATOR_GAS_BUDGET_WEI_PER_DAY,
+  maxOperationsPerAccountPerDay: config.MAX_OPERATIONS_PER_ACCOUNT_PER_DAY,
+  signer,
+  findGrant: (terms) => findGrantByTerms(db, terms),
+  listMerchants: (payees) => listMerchantsByPayee(db, payees),
+  reserve: (reservation) => reserveSponsorship(db, reservation),
+  estimate: bundler?.estimate,
+  clock,
+})
+
+const app = createApp({
+  auth: { operatorApiKey: config.OPERATOR_API_KEY, authenticateApiKey: (key) => authenticateApiKey(db, key) },
+  rpc: {
+    methods: createSponsorMethods({
+      service,
+      chainId,
+      entryPoint: entryPoint.address,
+      onAnswer: (answer) => {
+        metrics.answers.inc(answer)
+        logger.info(answer, 'answered')
+      },
+    }),
+    onError: toRpcError,
+  },
+  readiness: () => runChecks({ postgres: () => db.ping(), chain: checkChain, signer: checkSigner }, readinessTimeoutMs),
+  registry: metrics.registry,
+})
+
+const stopping = new AbortController()
+const booker = createCostBooker({
+  chain,
+  entryPoint: entryPoint.address,
+  paymaster: config.SPONSOR_PAYMASTER,
+  oldestReservation: () => oldestReservation(db),
+  book: (cost) => bookSponsorship(db, { ...cost, now: new Date(clock()) }),
+  expire: (before) => expireSponsorships(db, before),
+  onBooked: (costWei) => metrics.bookedWei.inc(Number(costWei)),
+  clock,
+})
+const booking = poll(
+  async () => {
+    metrics.bookedBlock.set(Number(await booker.step()))
+    const deposit = await chain.readContract({
+      abi: entryPointAbi,
+      address: entryPoint.address,
+      functionName: 'balanceOf',
+      args: [config.SPONSOR_PAYMASTER],
+    })
+    metrics.depositWei.set(Number(deposit))
+  },
+  {
+    everyMs: config.POLL_MS,
+    signal: stopping.signal,
+    onError: (error) => logger.warn({ reason: firstLine(error) }, 'costs could not be booked; trying again'),
+  },
+)
+
+const server = serve({ fetch: app.fetch, hostname: config.HOST, port: config.PORT }, ({ port }) => {
+  logger.info({ port, chainId, paymaster: config.SPONSOR_PAYMASTER, signer: signer.address }, 'listening')
+})
+
+let stops = 0
+/** Finishes open requests and the step of the booker, at most 10 s. */
+async function stop(): Promise<void> {
+  if (stops++ > 0) return
+  logger.info('stopping')
+  stopping.abort()
+  setTimeout(() => process.exit(1), drainMs).unref()
+  await new Promise((resolve) => server.close(resolve))
+  await booking
+  await db.close()
+  process.exit(0)
+}
+process.on('SIGTERM', stop)
+process.on('SIGINT', stop)
+
+async function checkChain(): Promise<void> {
+  const found = await chain.getChainId()
+  if (found !== chainId) throw new Error(`The RPC serves chain ${found}; configured is ${chainId}.`)
+}
+
+async function checkSigner(): Promise<void> {
+  const expected = await chain.readContract({
+    abi: sponsorPaymasterAbi,
+    address: config.SPONSOR_PAYMASTER,
+    functionName: 'signer',
+  })
+  if (expected !== signer.address) {
+    throw new Error(`The contract's signer is ${expected}; the configured key's is ${signer.address}.`)
+  }
+}
+
+function toRpcError(error: unknown, method: string): RpcError {
+  if (isDatabaseUnavailable(error)) return unavailableError('The database')
+  if (error instanceof BundlerUnavailableError) return unavailableError('The bundler')
+  if (error instanceof BaseError) {
+    const { code, retryable } = error
+    return new RpcError(rpcCodes.refused, error.shortMessage, { code, retryable, details: error.metaMessages })
+  }
+  logger.error({ method, reason: firstLine(error) }, 'a call failed')
+  return new RpcError(rpcCodes.internal, 'Something went wrong on our side.')
+}
+
+/** Whole messages of viem name addresses, which carry keys. */
+function firstLine(error: unknown): string {
+  return error instanceof Error ? (error.message.split('\n')[0] ?? '').slice(0, 300) : String(error)
+}

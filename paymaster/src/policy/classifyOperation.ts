@@ -1,0 +1,201 @@
+import {
+  type Call,
+  controlFunctions,
+  decodeExecute,
+  decodeSettle,
+  fromNonce,
+  installModuleCall,
+  type PartialUserOperation,
+} from '@protocolbanks/stream-bundler-client'
+import type { Address, GrantTerms, Hex } from '@protocolbanks/stream-protocol'
+import { sessionKeyValidatorAbi } from '@protocolbanks/stream-protocol/abi/sessionKeyValidatorAbi'
+import { streamAccountAbi } from '@protocolbanks/stream-protocol/abi/streamAccountAbi'
+import { streamAccountFactoryAbi } from '@protocolbanks/stream-protocol/abi/streamAccountFactoryAbi'
+import { decodeFunctionData, encodeFunctionData, erc20Abi, isAddressEqual } from 'viem'
+import { type Refusal, refuse } from './refusal.ts'
+
+/** What an operation is, as far as its own bytes tell. */
+export type Operation =
+  | { kind: 'settlement'; packedTerms: Hex; terms: GrantTerms; payees: Address[] }
+  /** The owner's setup; `deploys` with the account's deployment. */
+  | { kind: 'grant'; deploys: boolean; calls: number }
+  /** Freeze, unfreeze, revoke or the guardian; through the account. */
+  | { kind: 'control'; calls: number }
+
+/** The contracts that operations are sponsored for. */
+export type SponsoredContracts = { module: Address; token: Address; factory: Address }
+
+/** More calls of the owner in one operation are not sponsored: an install, an approval and some grants. */
+export const maxOwnerCalls = 8
+
+/**
+ * Reads what the operation does, and refuses what is none of the three kinds. Pure: whether a known and live grant is
+ * meant, and who pays, is decided in decideSponsorship.ts.
+ */
+export function classifyOperation(
+  contracts: SponsoredContracts,
+  op: PartialUserOperation,
+): { operation: Operation } | { refusal: Refusal } {
+  const settle = decodeSettle(op.callData)
+  if (settle) return classifySettlement(contracts, op, settle)
+  const calls = decodeExecute(op.callData)?.calls
+  if (!calls) {
+    return refused(
+      'sponsor.call_not_sponsored',
+      'The call data is not a canonical ERC-7579 execute of one or several calls.',
+    )
+  }
+  const { validator } = fromNonce(op.nonce)
+  if (isAddressEqual(validator, contracts.module)) {
+    return refused('sponsor.nonce_key', "The owner's operations need a nonce key without our module.", {
+      nonce: op.nonce,
+    })
+  }
+  if (calls.length > maxOwnerCalls) {
+    return refused('sponsor.call_not_sponsored', `The operation has ${calls.length} calls, above ${maxOwnerCalls}.`)
+  }
+  const factoryRefusal = checkFactory(contracts, op)
+  if (factoryRefusal) return { refusal: factoryRefusal }
+  return classifyOwnerCalls(contracts, op, calls)
+}
+
+function classifySettlement(
+  { module }: SponsoredContracts,
+  op: PartialUserOperation,
+  settle: NonNullable<ReturnType<typeof decodeSettle>>,
+): { operation: Operation } | { refusal: Refusal } {
+  if (!isAddressEqual(settle.module, module)) {
+    return refused('sponsor.call_not_sponsored', `It settles at the module ${settle.module}, not at ${module}.`)
+  }
+  if (!isAddressEqual(settle.account, op.sender)) {
+    return refused('sponsor.other_account', `It settles for ${settle.account}, but its sender is ${op.sender}.`)
+  }
+  if (op.factory) return refused('sponsor.factory', 'A settlement deploys no account.', { factory: op.factory })
+  const { validator } = fromNonce(op.nonce)
+  if (!isAddressEqual(validator, module)) {
+    return refused('sponsor.nonce_key', `A settlement's nonce key begins with the module ${module}, not ${validator}.`)
+  }
+  const { packedTerms, terms, claims } = settle
+  return { operation: { kind: 'settlement', packedTerms, terms, payees: claims.map(({ payee }) => payee) } }
+}
+
+function checkFactory({ factory }: SponsoredContracts, op: PartialUserOperation): Refusal | undefined {
+  if (!op.factory) return undefined
+  if (!isAddressEqual(op.factory, factory)) {
+    return refuse('sponsor.factory', `The factory is ${op.factory}; accounts are sponsored from ${factory}.`)
+  }
+  const call = decodeExactly(streamAccountFactoryAbi, op.factoryData ?? '0x')
+  if (call?.functionName === 'createAccount') return undefined
+  return refuse('sponsor.factory', 'The factory data is not exactly createAccount(owner, salt).')
+}
+
+type OwnerCall = 'install' | 'approve' | 'grant' | 'control' | Refusal
+
+function classifyOwnerCalls(
+  contracts: SponsoredContracts,
+  op: PartialUserOperation,
+  calls: readonly Call[],
+): { operation: Operation } | { refusal: Refusal } {
+  const kinds = calls.map((call) => classifyOwnerCall(contracts, op.sender, call))
+  for (const kind of kinds) if (typeof kind !== 'string') return { refusal: kind }
+  if (kinds.every((kind) => kind === 'control')) {
+    if (!op.factory) return { operation: { kind: 'control', calls: calls.length } }
+    return refused('sponsor.factory', 'An account is deployed only together with a grant.')
+  }
+  // Each at most once and in this order, then one grant or more.
+  const setup = kinds.join(' ')
+  if (/^(install )?(approve )?grant( grant)*$/.test(setup)) {
+    return { operation: { kind: 'grant', deploys: op.factory !== undefined, calls: calls.length } }
+  }
+  return refused(
+    'sponsor.call_not_sponsored',
+    `The calls are: ${setup}. Sponsored are install, approve and grant in this order (the first two may be left out), or control calls alone.`,
+  )
+}
+
+function classifyOwnerCall({ module, token }: SponsoredContracts, sender: Address, call: Call): OwnerCall {
+  if (call.value !== 0n) return refuse('sponsor.call_not_sponsored', `A call to ${call.to} sends ${call.value} wei.`)
+  if (isAddressEqual(call.to, module)) return classifyModuleCall(token, sender, call)
+  if (isAddressEqual(call.to, sender)) return classifyInstall(module, sender, call)
+  if (isAddressEqual(call.to, token)) return classifyApproval(module, call)
+  return refuse(
+    'sponsor.call_not_sponsored',
+    `A call goes to ${call.to}, which is neither the module, the token nor the account.`,
+  )
+}
+
+function classifyModuleCall(token: Address, sender: Address, call: Call): OwnerCall {
+  const decoded = decodeExactly(sessionKeyValidatorAbi, call.data)
+  if (!decoded) return refuse('sponsor.call_not_sponsored', 'A call to the module has call data that is not canonical.')
+  const { functionName, args = [] } = decoded
+  if (functionName === 'grant') {
+    const [terms] = args as [{ token: Address; source: number }]
+    if (!isAddressEqual(terms.token, token)) {
+      return refuse('sponsor.token', `The grant is in the token ${terms.token}; sponsored is ${token}.`)
+    }
+    return 'grant'
+  }
+  if (!(controlFunctions as readonly string[]).includes(functionName)) {
+    return refuse(
+      'sponsor.call_not_sponsored',
+      `The module's ${functionName} is not sponsored in the owner's operation.`,
+    )
+  }
+  // freeze, revoke and their variants for all name the account first; the others are about the caller.
+  const namesAccount = ['freeze', 'freezeAll', 'revoke', 'revokeAll'].includes(functionName)
+  const [account] = args as [Address]
+  if (namesAccount && !isAddressEqual(account, sender)) {
+    return refuse('sponsor.other_account', `${functionName} is about ${account}, but the sender is ${sender}.`)
+  }
+  return 'control'
+}
+
+function classifyInstall(module: Address, sender: Address, call: Call): OwnerCall {
+  const decoded = decodeExactly(streamAccountAbi, call.data)
+  if (decoded?.functionName === 'installModule') {
+    const [type, installed, initData] = decoded.args as [bigint, Address, Hex]
+    const ours = installModuleCall({ account: sender, module, initData })
+    // Validators only, of our module, with its guardian or nothing.
+    if (ours.data === call.data.toLowerCase() && (initData === '0x' || initData.length === 66)) return 'install'
+    return refuse(
+      'sponsor.call_not_sponsored',
+      `It installs ${installed} as module type ${type}; sponsored is ${module} as 1.`,
+    )
+  }
+  return refuse(
+    'sponsor.call_not_sponsored',
+    `The account calls ${decoded?.functionName ?? 'something unknown'} on itself; sponsored is installModule.`,
+  )
+}
+
+function classifyApproval(module: Address, call: Call): OwnerCall {
+  const decoded = decodeExactly(erc20Abi, call.data)
+  if (decoded?.functionName !== 'approve') {
+    return refuse(
+      'sponsor.call_not_sponsored',
+      `The account calls ${decoded?.functionName ?? 'something unknown'} of the token; sponsored is approve.`,
+    )
+  }
+  const [spender] = decoded.args as [Address]
+  if (isAddressEqual(spender, module)) return 'approve'
+  return refuse('sponsor.call_not_sponsored', `It approves the spender ${spender}; sponsored is the module ${module}.`)
+}
+
+type AnyAbi = Parameters<typeof decodeFunctionData>[0]['abi']
+
+/** The call, if its data is the one canonical encoding of it. */
+function decodeExactly(
+  abi: AnyAbi,
+  data: Hex,
+): { functionName: string; args: readonly unknown[] | undefined } | undefined {
+  try {
+    const decoded = decodeFunctionData({ abi, data })
+    return encodeFunctionData({ abi, ...decoded }) === data.toLowerCase() ? decoded : undefined
+  } catch {
+    return undefined
+  }
+}
+
+function refused(...parameters: Parameters<typeof refuse>): { refusal: Refusal } {
+  return { refusal: refuse(...parameters) }
+}
