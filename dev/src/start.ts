@@ -29,7 +29,7 @@ process.on('SIGINT', () => end(0))
 process.on('SIGTERM', () => end(0))
 
 const [anvil, bundler, gateway, paymaster, settlement] = await Promise.all(
-  [8545, 4337, 4020, 4030, 4040].map((preferred) => freePort(preferred)),
+  [8545, 4337, 4020, 4021, 4022].map((preferred) => freePort(preferred)),
 )
 const ports = Object.fromEntries(
   Object.entries({ anvil, bundler, gateway, paymaster, settlement }).filter(([, port]) => port !== undefined),

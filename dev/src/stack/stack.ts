@@ -159,6 +159,8 @@ async function startServices(p: {
       SPONSOR_PAYMASTER: chain.contracts.sponsorPaymaster,
       PAYMASTER_SIGNER_KEY: devAccounts.paymasterSigner.privateKey,
       ACCOUNT_FACTORY: chain.contracts.streamAccountFactory,
+      BUNDLER_URL: chain.bundler.url,
+      POLL_MS: '250',
     })
     const settlement = await startOne('settlement', {
       BUNDLER_URL: chain.bundler.url,
