@@ -1,0 +1,75 @@
+import type { Db } from '@protocolbanks/stream-db'
+import type { Address, Hex } from '@protocolbanks/stream-protocol'
+import { Hono } from 'hono'
+import type { Logger } from 'pino'
+import type { Freshness } from '../indexer/indexer.ts'
+import type { Meter } from '../meter/meter.ts'
+import type { Chain } from '../payment/chain.ts'
+import { problem } from '../problem.ts'
+import { createApiKeyRoutes } from './apiKeyRoutes.ts'
+import { apiProblem } from './apiProblem.ts'
+import { type ApiEnv, authenticate } from './caller.ts'
+import { createMerchantRoutes } from './merchantRoutes.ts'
+import { createServiceRoutes } from './serviceRoutes.ts'
+import { createSessionKeyRoutes } from './sessionKeyRoutes.ts'
+import { createSettlementRoutes } from './settlementRoutes.ts'
+
+export type ApiDeps = {
+  db: Db
+  meter: Pick<Meter, 'read'>
+  clock(): number
+  logger: Logger
+  /** The operator's first key, from the configuration; others are issued here. */
+  operatorApiKey: string
+  chain: Chain
+  /** 6 by default, as USDC has. */
+  tokenDecimals?: number | undefined
+  /** Of the mirror of the chain. */
+  freshness(): Freshness | undefined
+  /** Copies an account from Postgres to the meter, now; see indexer/accountMirror.ts. */
+  mirrorAccount(account: Address): Promise<boolean>
+  /** The gateway's memory of services is out of date. */
+  services: { invalidate(): void | Promise<void> }
+  /** 24 bytes, for the terms of a new grant; random by default. */
+  createSalt?: (() => Hex) | undefined
+}
+
+/**
+ * The management API, to be mounted at `/api`. Everything needs an API key; a merchant's key sees and changes that
+ * merchant's rows only, which Postgres enforces by row-level security. Refusals are RFC 9457 problems, listed in
+ * docs/errors.md.
+ *
+ * @example app.route('/api', createApi(deps))
+ */
+export function createApi(deps: ApiDeps): Hono {
+  const { db, logger, chain, freshness, tokenDecimals = 6 } = deps
+  const routes = new Hono<ApiEnv>()
+  routes.use(authenticate(db, deps.operatorApiKey))
+  routes.use(async (c, next) => {
+    await next()
+    if (!c.res.headers.has('cache-control')) c.res.headers.set('cache-control', 'no-store')
+  })
+  routes.get('/chain', (c) => {
+    const { block, checkedAt } = freshness() ?? {}
+    return c.json({
+      ...chain,
+      block: block?.toString() ?? null,
+      checkedAt: checkedAt === undefined ? null : new Date(checkedAt),
+    })
+  })
+  routes.route('/merchants', createMerchantRoutes({ db }))
+  routes.route('/api-keys', createApiKeyRoutes({ db }))
+  routes.route('/services', createServiceRoutes({ ...deps, tokenDecimals }))
+  routes.route('/session-keys', createSessionKeyRoutes({ ...deps, tokenDecimals }))
+  routes.route('/settlements', createSettlementRoutes({ db, tokenDecimals }))
+  routes.all('*', () => problem(404, 'route.unknown', 'The management API has no such route.'))
+  routes.onError((error, c) => {
+    const known = apiProblem(error)
+    if (known) return known
+    logger.error({ err: error, method: c.req.method, route: c.req.path }, 'a request of the management API failed')
+    return problem(500, 'internal', 'Something went wrong on our side.', { hint: 'Tell the operator when it was.' })
+  })
+  const api = new Hono()
+  api.route('/', routes)
+  return api
+}

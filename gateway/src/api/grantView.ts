@@ -1,0 +1,84 @@
+import type { Grant, GrantControl } from '@protocolbanks/stream-db'
+import { formatAmount } from '@protocolbanks/stream-protocol'
+import type { Caller } from './caller.ts'
+
+/** A grant as the API shows it, to this caller. */
+export type GrantView = ReturnType<typeof viewGrant>
+
+/**
+ * `status` is what holds for the caller here: the strictest of the chain, the operator and, for a merchant, itself.
+ * `onChainStatus` is the grant's own on-chain.
+ */
+export function viewGrant(
+  grant: Grant,
+  controls: readonly GrantControl[],
+  { merchantId }: Caller,
+  tokenDecimals: number,
+) {
+  const by = (who: string | null) =>
+    controls.find((control) => control.grantId === grant.grantId && control.merchantId === who)
+  const operators = by(null)
+  const own = merchantId === null ? undefined : by(merchantId)
+  const decimal = (atomic: bigint) => formatAmount(atomic, tokenDecimals)
+  const { status, effectiveStatus, totalLimit, periodLimit, settled, packedTerms, blockNumber } = grant
+  return {
+    grantId: grant.grantId,
+    sessionKey: grant.sessionKey,
+    account: grant.account,
+    status: own ? strictest(effectiveStatus, own.state) : effectiveStatus,
+    onChainStatus: status,
+    controls: controls
+      .filter(({ grantId }) => grantId === grant.grantId)
+      .map(({ merchantId: by, state, reason, actor, createdAt }) => ({
+        by: by ?? 'operator',
+        state,
+        reason,
+        // Whose key it was is nobody's business but theirs and the operator's.
+        actor: merchantId === null || merchantId === by ? actor : null,
+        createdAt,
+      })),
+    note: noteOf(
+      grant,
+      [operators, own].flatMap((control) => control ?? []),
+    ),
+    token: grant.token,
+    settler: grant.settler,
+    totalLimit: decimal(totalLimit),
+    totalLimitAtomic: totalLimit.toString(),
+    periodLimit: periodLimit === 0n ? null : decimal(periodLimit),
+    periodLimitAtomic: periodLimit === 0n ? null : periodLimit.toString(),
+    period: grant.period,
+    validAfter: grant.validAfter,
+    validUntil: grant.validUntil,
+    payeeRoot: grant.payeeRoot,
+    source: grant.source,
+    salt: grant.salt,
+    packedTerms,
+    epoch: grant.epoch.toString(),
+    settled: decimal(settled),
+    settledAtomic: settled.toString(),
+    blockNumber: blockNumber.toString(),
+    createdAt: grant.createdAt,
+  }
+}
+
+function strictest(status: Grant['effectiveStatus'], control: GrantControl['state']): Grant['effectiveStatus'] {
+  if (status === 'pending' || status === 'none' || status === 'revoked') return status
+  return control === 'removed' ? 'revoked' : 'frozen'
+}
+
+/** Why nothing can be charged under a grant; null when it can, as far as its status goes. */
+function noteOf(grant: Grant, controls: GrantControl[]): string | null {
+  const { status, effectiveStatus } = grant
+  if (status === 'pending') return 'Not seen on-chain yet.'
+  if (status === 'none') return 'The chain took it back.'
+  if (status === 'revoked') return 'Revoked on-chain, for good.'
+  if (controls.some(({ state }) => state === 'removed')) return 'Removed at this gateway, for good.'
+  const operatorFroze = controls.some(({ merchantId }) => merchantId === null)
+  if (effectiveStatus === 'revoked') return 'Revoked on-chain with all grants of the account, for good.'
+  if (status === 'frozen' || (effectiveStatus === 'frozen' && !operatorFroze)) {
+    return 'Frozen on-chain: only the owner can unfreeze it.'
+  }
+  if (operatorFroze) return 'Frozen off-chain by the operator.'
+  return controls.length > 0 ? 'Frozen off-chain.' : null
+}

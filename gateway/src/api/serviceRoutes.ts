@@ -1,0 +1,155 @@
+import {
+  createService,
+  type Db,
+  getMerchant,
+  getService,
+  listServices,
+  type Service,
+  updateService,
+} from '@protocolbanks/stream-db'
+import { formatAmount } from '@protocolbanks/stream-protocol'
+import { Hono } from 'hono'
+import { z } from 'zod'
+import { maxMeterAmount } from '../meter/meter.ts'
+import type { Chain } from '../payment/chain.ts'
+import { problem } from '../problem.ts'
+import { type ApiEnv, asCaller } from './caller.ts'
+import { unknownMerchant } from './merchantRoutes.ts'
+import { amountSchema, idOf, nameSchema, pageSchema } from './schemas.ts'
+import { validBody, validQuery } from './validate.ts'
+
+export type ServiceRoutesDeps = {
+  db: Db
+  chain: Pick<Chain, 'token'>
+  tokenDecimals: number
+  services: { invalidate(): void | Promise<void> }
+}
+
+/** First segments that the gateway itself serves. */
+const reserved = new Set(['api', 'health', 'ready', 'metrics'])
+
+/**
+ * Services. Amounts are decimal strings of the token ('0.01') in requests; answers carry them in base units too
+ * (`priceAtomic`).
+ */
+export function createServiceRoutes({ db, chain, tokenDecimals, services }: ServiceRoutesDeps): Hono<ApiEnv> {
+  const routes = new Hono<ApiEnv>()
+  const amount = amountSchema(tokenDecimals, maxMeterAmount)
+  const fields = z.strictObject({
+    name: nameSchema.max(64),
+    pathPrefix: z
+      .string()
+      .max(200)
+      .regex(/^(\/[A-Za-z0-9._~-]+)+$/, 'must be like /weather/v1: no slash at the end')
+      .refine((path) => !path.split('/').some((segment) => segment === '.' || segment === '..'), 'must not have dots')
+      .refine((path) => !reserved.has(path.split('/')[1] ?? ''), "must not be one of the gateway's own paths"),
+    /** Base URL of the API; null: the merchant's own process serves it. */
+    upstream: upstreamSchema.nullish(),
+    price: amount,
+    /** What a grant has to owe for a settlement. */
+    threshold: amount.optional(),
+    /** How old an unsettled charge may become; at most 30 days. */
+    maxAgeSeconds: z.int().min(1).max(2_592_000).optional(),
+    maxAmountPerCall: amount.nullish(),
+    maxCallsPerMinute: z.int().min(1).max(1_000_000).nullish(),
+    upstreamTimeoutMs: z.int().min(1).max(600_000).optional(),
+    enabled: z.boolean().optional(),
+  })
+  /** `merchantId` is for the operator; a merchant's services are its own. */
+  const newServiceSchema = fields.extend({ merchantId: z.string().max(80).optional() })
+  const changeSchema = fields.partial().refine((change) => Object.keys(change).length > 0, 'must change something')
+
+  routes.post('/', async (c) => {
+    const caller = c.get('caller')
+    const {
+      merchantId: wanted,
+      upstream,
+      maxAmountPerCall,
+      maxCallsPerMinute,
+      ...service
+    } = await validBody(c, newServiceSchema)
+    const merchantId = caller.merchantId ?? wanted
+    if (merchantId === undefined) {
+      return problem(400, 'request.invalid', 'The request is not valid.', {
+        detail: 'merchantId: the operator has to say whose service it is',
+      })
+    }
+    if (wanted !== undefined && wanted !== merchantId) return unknownMerchant(wanted)
+    if (caller.merchantId === null) {
+      const id = idOf('mer', merchantId)
+      if (!id || !(await getMerchant(db, id))) return unknownMerchant(merchantId)
+    }
+    const created = await asCaller(db, caller, (queryable) =>
+      createService(queryable, {
+        ...service,
+        merchantId,
+        token: chain.token,
+        upstream: upstream ?? undefined,
+        maxAmountPerCall: maxAmountPerCall ?? undefined,
+        maxCallsPerMinute: maxCallsPerMinute ?? undefined,
+      }),
+    )
+    await services.invalidate()
+    return c.json(toJson(created), 201, { location: `/api/services/${created.id}` })
+  })
+
+  routes.get('/', async (c) => {
+    const page = validQuery(c, pageSchema)
+    const { items, nextCursor } = await asCaller(db, c.get('caller'), (queryable) => listServices(queryable, page))
+    return c.json({ services: items.map(toJson), nextCursor })
+  })
+
+  routes.get('/:id', async (c) => {
+    const id = idOf('svc', c.req.param('id'))
+    const service = id && (await asCaller(db, c.get('caller'), (queryable) => getService(queryable, id)))
+    return service ? c.json(toJson(service)) : unknownService(c.req.param('id'))
+  })
+
+  routes.patch('/:id', async (c) => {
+    const change = await validBody(c, changeSchema)
+    const id = idOf('svc', c.req.param('id'))
+    const service = id && (await asCaller(db, c.get('caller'), (queryable) => updateService(queryable, id, change)))
+    if (!service) return unknownService(c.req.param('id'))
+    await services.invalidate()
+    return c.json(toJson(service))
+  })
+
+  // The journal keeps naming it, so it is disabled rather than forgotten; PATCH {"enabled": true} brings it back.
+  routes.delete('/:id', async (c) => {
+    const id = idOf('svc', c.req.param('id'))
+    const service =
+      id && (await asCaller(db, c.get('caller'), (queryable) => updateService(queryable, id, { enabled: false })))
+    if (!service) return unknownService(c.req.param('id'))
+    await services.invalidate()
+    return c.body(null, 204)
+  })
+
+  function toJson({ price, threshold, maxAmountPerCall, ...service }: Service) {
+    const decimal = (atomic: bigint) => formatAmount(atomic, tokenDecimals)
+    return {
+      ...service,
+      upstream: service.upstream ?? null,
+      price: decimal(price),
+      priceAtomic: price.toString(),
+      threshold: decimal(threshold),
+      thresholdAtomic: threshold.toString(),
+      maxAmountPerCall: maxAmountPerCall === undefined ? null : decimal(maxAmountPerCall),
+      maxAmountPerCallAtomic: maxAmountPerCall?.toString() ?? null,
+      maxCallsPerMinute: service.maxCallsPerMinute ?? null,
+    }
+  }
+
+  return routes
+}
+
+const upstreamSchema = z
+  .url({ protocol: /^https?$/ })
+  .max(2048)
+  .refine((text) => {
+    const { username, password, hash, search } = new URL(text)
+    return username === '' && password === '' && hash === '' && search === ''
+  }, 'must be http or https without credentials, query or fragment')
+
+function unknownService(id: string): Response {
+  return problem(404, 'service.unknown', 'There is no such service.', { detail: `Service: ${id.slice(0, 80)}` })
+}
