@@ -148,7 +148,7 @@ test('the meter in Lua decides and counts as the meter in TypeScript does, over 
         await onRedis.close()
       }
     }),
-    { numRuns: 150, endOnFailure: false },
+    { numRuns: 100, endOnFailure: false },
   )
   // The histories reach every rule, or this test proves less than it says.
   for (const outcome of outcomes) expect(seen.get(outcome) ?? 0, outcome).toBeGreaterThan(0)

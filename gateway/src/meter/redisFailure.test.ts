@@ -72,12 +72,12 @@ test('charges that are in flight when Redis dies end in bounded time, and all th
 })
 
 test('a charge whose answer was lost is taken back when Redis answers again, and its request id is unused', async () => {
-  const meter = await open('gateway-1', {}, 150)
+  const meter = await open('gateway-1', {}, 400)
   await meter.mirror(accountStateOf(payer))
   const use = useOf(payer)
   const admin = client()
   // Redis holds all writes for a while, and makes them then.
-  await admin.client('PAUSE', 300, 'WRITE')
+  await admin.client('PAUSE', 700, 'WRITE')
   await expect(meter.charge(use)).rejects.toThrow(MeterUnavailableError)
   await expect.poll(() => admin.exists(`stream:{p${partitionOf(payer.account)}}:usage`), { timeout: 5_000 }).toBe(1)
   await expect.poll(async () => (await meter.read(payer.account, payer.grantId))?.owed, { timeout: 5_000 }).toBe(0n)
@@ -87,8 +87,8 @@ test('a charge whose answer was lost is taken back when Redis answers again, and
 
 test('a process that was paused for too long finds its charge journalled, and cannot release it any more', async () => {
   // This process announces itself once and then never again, as if it were stopped.
-  const paused = await open('gateway-paused', { watermarkIntervalMs: 60_000, watermarkTtlMs: 300 })
-  const other = await open('gateway-2', { watermarkTtlMs: 300 })
+  const paused = await open('gateway-paused', { watermarkIntervalMs: 60_000, watermarkTtlMs: 1_000 })
+  const other = await open('gateway-2', { watermarkTtlMs: 1_000 })
   await other.mirror(accountStateOf(payer))
   const use = useOf(payer)
   const ticket = await charge(paused, use)
@@ -103,10 +103,10 @@ test('a process that was paused for too long finds its charge journalled, and ca
 })
 
 test('a process that was forgotten holds its events again from its next charge on', async () => {
-  const paused = await open('gateway-paused', { watermarkIntervalMs: 60_000, watermarkTtlMs: 300 })
-  const other = await open('gateway-2', { watermarkTtlMs: 300 })
+  const paused = await open('gateway-paused', { watermarkIntervalMs: 60_000, watermarkTtlMs: 1_000 })
+  const other = await open('gateway-2', { watermarkTtlMs: 1_000 })
   await other.mirror(accountStateOf(payer))
-  await sleep(400)
+  await sleep(1_200)
   await other.readUsage(partitionOf(payer.account), 10)
   const ticket = await charge(paused, useOf(payer))
   await sleep(100)
@@ -171,12 +171,12 @@ test('scripts that Redis has forgotten are sent again', async () => {
 })
 
 test('request ids are forgotten after their retention', async () => {
-  const meter = await open('gateway-1', { requestRetentionMs: 200 })
+  const meter = await open('gateway-1', { requestRetentionMs: 1_000 })
   await meter.mirror(accountStateOf(payer))
   const use = useOf(payer)
   meter.served(await charge(meter, use))
   expect(await meter.charge(use)).toMatchObject({ code: 'request.duplicate' })
-  await sleep(300)
+  await sleep(1_200)
   expect((await meter.charge(use)).ok).toBe(true)
 })
 

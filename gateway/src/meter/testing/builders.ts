@@ -31,7 +31,7 @@ export function useOf({ account, grantId, payee }: Payer, changes: Partial<Use> 
     payee,
     amount: 10n,
     cumulativeAmount: 1_000n,
-    requestId: `request-${requests}`.padEnd(16, '0'),
+    requestId: `request-${String(requests).padStart(8, '0')}`,
     fingerprint: 'fingerprint-a',
     nowMs,
     settlementMarginSeconds: 60,
