@@ -1,0 +1,100 @@
+import { UserOperationTimeoutError } from '@protocolbanks/stream-bundler-client'
+import type { Address, Hex } from '@protocolbanks/stream-protocol'
+import { entryPointAbi } from '@protocolbanks/stream-protocol/abi/entryPointAbi'
+import { getAbiItem, type PublicClient, type TransactionReceipt } from 'viem'
+
+/** Waits for UserOperations to be included, many at once with one question to the chain a time. */
+export type InclusionWatcher = {
+  /**
+   * @param fromBlock it was not included before
+   * @throws UserOperationTimeoutError when the time is over, or `signal` aborts. It can still be included.
+   */
+  wait(
+    userOpHash: Hex,
+    options: { fromBlock: bigint; timeoutMs: number; signal: AbortSignal },
+  ): Promise<TransactionReceipt>
+  close(): void
+}
+
+export type InclusionWatcherOptions = {
+  chain: Pick<PublicClient, 'getLogs' | 'getTransactionReceipt'>
+  entryPoint: Address
+  pollMs: number
+  onError(error: unknown): void
+}
+
+type Waiting = { userOpHash: Hex; fromBlock: bigint; found(receipt: TransactionReceipt): void }
+
+/** Hashes of one request; what is above it waits for the next. */
+const maxHashes = 100
+
+export function createInclusionWatcher({
+  chain,
+  entryPoint,
+  pollMs,
+  onError,
+}: InclusionWatcherOptions): InclusionWatcher {
+  const waiting = new Set<Waiting>()
+  let timer: NodeJS.Timeout | undefined
+  let closed = false
+
+  async function look(): Promise<void> {
+    // A Set keeps its order: those who were looked for go to the end, so that nobody starves.
+    const batch = [...waiting].slice(0, maxHashes)
+    for (const one of batch) if (waiting.delete(one)) waiting.add(one)
+    const logs = await chain.getLogs({
+      address: entryPoint,
+      event: getAbiItem({ abi: entryPointAbi, name: 'UserOperationEvent' }),
+      args: { userOpHash: batch.map(({ userOpHash }) => userOpHash) },
+      fromBlock: batch.map(({ fromBlock }) => fromBlock).sort((a, b) => Number(a - b))[0] ?? 0n,
+      strict: true,
+    })
+    for (const { transactionHash, args } of logs) {
+      const receipt = await chain.getTransactionReceipt({ hash: transactionHash })
+      for (const one of batch) if (one.userOpHash === args.userOpHash) one.found(receipt)
+    }
+  }
+
+  function schedule(): void {
+    if (timer || closed || waiting.size === 0) return
+    timer = setTimeout(async () => {
+      await look().catch(onError)
+      timer = undefined
+      schedule()
+    }, pollMs)
+  }
+
+  return {
+    wait(userOpHash, { fromBlock, timeoutMs, signal }) {
+      const startedAt = performance.now()
+      return new Promise((resolve, reject) => {
+        const finish = () => {
+          waiting.delete(one)
+          clearTimeout(timeout)
+          signal.removeEventListener('abort', giveUp)
+        }
+        const giveUp = () => {
+          finish()
+          reject(new UserOperationTimeoutError({ userOpHash, waitedMs: Math.round(performance.now() - startedAt) }))
+        }
+        const one: Waiting = {
+          userOpHash,
+          fromBlock,
+          found: (receipt) => {
+            finish()
+            resolve(receipt)
+          },
+        }
+        const timeout = setTimeout(giveUp, timeoutMs)
+        signal.addEventListener('abort', giveUp, { once: true })
+        waiting.add(one)
+        if (signal.aborted) giveUp()
+        schedule()
+      })
+    },
+    close() {
+      closed = true
+      clearTimeout(timer)
+    },
+  }
+}

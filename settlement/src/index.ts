@@ -1,0 +1,5 @@
+export { type Config, loadConfig } from './config.ts'
+export { buildClaims } from './worker/buildClaims.ts'
+export { decideNext } from './worker/decideNext.ts'
+export { settleOne } from './worker/settleOne.ts'
+export { createWorker } from './worker/worker.ts'
