@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { createServer } from 'node:net'
+import { fileURLToPath } from 'node:url'
 import { sponsorPaymasterAbi } from '@protocolbanks/stream-protocol/abi/sponsorPaymasterAbi'
 import { streamAccountFactoryAbi } from '@protocolbanks/stream-protocol/abi/streamAccountFactoryAbi'
 import { createPublicClient, createWalletClient, http } from 'viem'
@@ -19,7 +20,11 @@ let clients: DeployClients
 beforeAll(async () => {
   const port = await freePort()
   url = `http://127.0.0.1:${port}`
-  anvil = spawn('node_modules/.bin/anvil', ['--port', String(port), '--silent'], { stdio: 'inherit' })
+  anvil = spawn(
+    fileURLToPath(new URL('../../node_modules/.bin/anvil', import.meta.url)),
+    ['--port', String(port), '--silent'],
+    { stdio: 'inherit' },
+  )
   clients = {
     publicClient: createPublicClient({ chain: foundry, transport: http(url), pollingInterval: 50 }),
     walletClient: createWalletClient({

@@ -99,7 +99,7 @@ abstract contract EntryPointTest is StreamTest {
         op.sender = account;
         op.nonce = nonce;
         op.callData = callData;
-        op.accountGasLimits = bytes32(abi.encodePacked(uint128(500_000), uint128(500_000)));
+        op.accountGasLimits = bytes32(abi.encodePacked(uint128(500_000), uint128(1_500_000)));
         op.preVerificationGas = 50_000;
         op.gasFees = bytes32(abi.encodePacked(uint128(1 gwei), uint128(1 gwei)));
         op.paymasterAndData = abi.encodePacked(paymaster, uint128(50_000), uint128(0));
