@@ -85,7 +85,8 @@ export function createJournalWriter(options: JournalWriterOptions): JournalWrite
   /** The events that are in the journal now. One that Postgres refuses for what it is stays behind, alone. */
   async function append(events: UsageEvent[]): Promise<UsageEvent[]> {
     try {
-      metrics?.charges.inc(await appendCharges(db, events.map(toCharge)))
+      const appended = await appendCharges(db, events.map(toCharge))
+      metrics?.charges.inc(appended)
       return events
     } catch (error) {
       // Classes 22 and 23: the data. Anything else is not the fault of one event.

@@ -1,0 +1,87 @@
+import { randomBytes } from 'node:crypto'
+import type { Db } from '@protocolbanks/stream-db'
+import type { Address, Hex } from '@protocolbanks/stream-protocol'
+import { Hono } from 'hono'
+import { pino } from 'pino'
+import { getAddress } from 'viem'
+import { createAccountMirror } from '../../indexer/accountMirror.ts'
+import { createEmbeddedMeter } from '../../meter/embedded.ts'
+import type { Meter } from '../../meter/meter.ts'
+import type { Chain } from '../../payment/chain.ts'
+import { createApi } from '../createApi.ts'
+
+const addressOf = (digit: string) => getAddress(`0x${digit.repeat(40)}`)
+
+export const operatorApiKey = `operator-${randomBytes(16).toString('hex')}`
+export const chain: Chain = {
+  chainId: 31_337,
+  module: addressOf('a'),
+  settler: addressOf('b'),
+  token: addressOf('c'),
+  entryPoint: addressOf('d'),
+}
+
+export type TestMerchant = { id: string; payee: Address; keyId: string; key: string }
+export type TestApi = ReturnType<typeof createTestApi>
+
+/** A JSON answer. Its shape is what the tests are about. */
+// biome-ignore lint/suspicious/noExplicitAny: a test looks into it
+type Answer = { status: number; headers: Headers; body: any }
+
+/** The management API with an embedded meter, on a database of the test's own. */
+export function createTestApi(db: Db, { meter: given }: { meter?: Meter } = {}) {
+  const meter = given ?? createEmbeddedMeter({ clock: Date.now, instance: 'gateway-1' })
+  const logger = pino({ level: 'silent' })
+  const mirror = createAccountMirror({ db, meter, token: chain.token, clock: Date.now, logger })
+  let invalidated = 0
+  const app = new Hono().route(
+    '/api',
+    createApi({
+      db,
+      meter,
+      clock: Date.now,
+      logger,
+      operatorApiKey,
+      chain,
+      freshness: () => ({ block: 7n, checkedAt: 5 }),
+      mirrorAccount: mirror.mirrorAccount,
+      services: { invalidate: () => void invalidated++ },
+    }),
+  )
+
+  async function request(method: string, path: string, key: string, body?: unknown): Promise<Answer> {
+    const response = await app.request(`/api${path}`, {
+      method,
+      headers: { authorization: `Bearer ${key}`, ...(body !== undefined && { 'content-type': 'application/json' }) },
+      ...(body !== undefined && { body: JSON.stringify(body) }),
+    })
+    const text = await response.text()
+    return { status: response.status, headers: response.headers, body: text === '' ? undefined : JSON.parse(text) }
+  }
+
+  const api = {
+    app,
+    meter,
+    mirror,
+    invalidations: () => invalidated,
+    get: (path: string, key: string) => request('GET', path, key),
+    post: (path: string, key: string, body?: unknown) => request('POST', path, key, body),
+    patch: (path: string, key: string, body: unknown) => request('PATCH', path, key, body),
+    delete: (path: string, key: string) => request('DELETE', path, key),
+    async createMerchant(name: string): Promise<TestMerchant> {
+      const payee = randomAddress()
+      const merchant = await request('POST', '/merchants', operatorApiKey, { name, payee })
+      const key = await request('POST', '/api-keys', operatorApiKey, { name, merchantId: merchant.body.id })
+      return { id: merchant.body.id, payee, keyId: key.body.id, key: key.body.key }
+    },
+  }
+  return api
+}
+
+export function randomAddress(): Address {
+  return getAddress(randomHex(20))
+}
+
+export function randomHex(size: number): Hex {
+  return `0x${randomBytes(size).toString('hex')}`
+}
