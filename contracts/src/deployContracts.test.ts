@@ -1,47 +1,23 @@
-import { type ChildProcess, spawn } from 'node:child_process'
-import { createServer } from 'node:net'
-import { fileURLToPath } from 'node:url'
 import { sponsorPaymasterAbi } from '@protocolbanks/stream-protocol/abi/sponsorPaymasterAbi'
 import { streamAccountFactoryAbi } from '@protocolbanks/stream-protocol/abi/streamAccountFactoryAbi'
-import { createPublicClient, createWalletClient, http } from 'viem'
 import { generatePrivateKey, privateKeyToAccount } from 'viem/accounts'
-import { foundry } from 'viem/chains'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { type DeployClients, DeploymentError, deployContracts, deployTestUsdc } from './deployContracts.ts'
 import { deterministicDeployer, planDeployment, planTestUsdc } from './planDeployment.ts'
+import { startChain, type TestChain } from './testing/startChain.ts'
 
 const owner = privateKeyToAccount(generatePrivateKey()).address
 const signer = privateKeyToAccount(generatePrivateKey()).address
 
-let anvil: ChildProcess
-let url: string
+let chain: TestChain
 let clients: DeployClients
 
 beforeAll(async () => {
-  const port = await freePort()
-  url = `http://127.0.0.1:${port}`
-  anvil = spawn(
-    fileURLToPath(new URL('../../node_modules/.bin/anvil', import.meta.url)),
-    ['--port', String(port), '--silent'],
-    { stdio: 'inherit' },
-  )
-  clients = {
-    publicClient: createPublicClient({ chain: foundry, transport: http(url), pollingInterval: 50 }),
-    walletClient: createWalletClient({
-      chain: foundry,
-      transport: http(url),
-      // The first of the accounts that anvil funds.
-      account: privateKeyToAccount('0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80'),
-    }),
-  }
-  await ready()
+  chain = await startChain()
+  clients = chain.clients
 })
 
-afterAll(async () => {
-  const exited = new Promise((resolve) => anvil.once('exit', resolve))
-  anvil.kill()
-  await exited
-})
+afterAll(() => chain.stop())
 
 test('contracts land where the plan says, with the paymaster and factory wired up, and a second time changes nothing', async () => {
   const deployment = await deployContracts(clients, { owner, signer })
@@ -93,26 +69,4 @@ async function setCode(code: string | undefined): Promise<void> {
     method: 'anvil_setCode' as never,
     params: [deterministicDeployer, code] as never,
   })
-}
-
-async function ready(): Promise<void> {
-  const deadline = Date.now() + 20_000
-  for (;;) {
-    try {
-      await clients.publicClient.getChainId()
-      return
-    } catch (error) {
-      if (Date.now() > deadline) throw new Error(`anvil did not answer at ${url} within 20 s.`, { cause: error })
-      await new Promise((resolve) => setTimeout(resolve, 50))
-    }
-  }
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer()
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  const address = server.address()
-  await new Promise((resolve) => server.close(resolve))
-  if (address === null || typeof address === 'string') throw new Error(`Not a TCP address: ${address}`)
-  return address.port
 }
