@@ -152,12 +152,13 @@ async function checkSigner(): Promise<void> {
 }
 
 function toRpcError(error: unknown, method: string): RpcError {
-  if (isDatabaseUnavailable(error)) return unavailableError('The database')
   if (error instanceof BundlerUnavailableError) return unavailableError('The bundler')
   if (error instanceof BaseError) {
     const { code, retryable } = error
     return new RpcError(rpcCodes.refused, error.shortMessage, { code, retryable, details: error.metaMessages })
   }
+  // After ours: a bundler's network error underneath would look the same.
+  if (isDatabaseUnavailable(error)) return unavailableError('The database')
   logger.error({ method, reason: firstLine(error) }, 'a call failed')
   return new RpcError(rpcCodes.internal, 'Something went wrong on our side.')
 }

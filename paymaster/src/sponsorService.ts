@@ -7,6 +7,7 @@ import {
   type PartialUserOperation,
   type PaymasterFields,
   type UserOperation,
+  withCallGasMargin,
 } from '@protocolbanks/stream-bundler-client'
 import type { Grant, Merchant, Reservation, ReservationResult } from '@protocolbanks/stream-db'
 import type { Address, Hex } from '@protocolbanks/stream-protocol'
@@ -148,7 +149,7 @@ export function createSponsorService(deps: SponsorDeps): SponsorService {
   async function fillGas(op: PartialUserOperation): Promise<PartialUserOperation> {
     const { callGasLimit, verificationGasLimit, preVerificationGas, maxFeePerGas, maxPriorityFeePerGas } = op
     if (!deps.estimate || (callGasLimit && verificationGasLimit && preVerificationGas)) return op
-    const estimated = await deps.estimate({
+    const estimate = await deps.estimate({
       ...op,
       ...signer.stub(windowNow()),
       callGasLimit: 0n,
@@ -158,6 +159,7 @@ export function createSponsorService(deps: SponsorDeps): SponsorService {
       maxPriorityFeePerGas: maxPriorityFeePerGas ?? 0n,
       signature: op.signature && op.signature !== '0x' ? op.signature : dummySignature,
     })
+    const estimated = withCallGasMargin(estimate)
     return {
       ...op,
       callGasLimit: callGasLimit || estimated.callGasLimit,

@@ -12,6 +12,8 @@ import {
 import { getChainId, readContract } from 'viem/actions'
 import { hashMessage, hashTypedData, wrapTypedDataSignature } from 'viem/experimental/erc7739'
 import { decodeExecute } from '../calls/decodeExecute.ts'
+import { type Bundler, withCallGasMargin } from '../rpc/bundler.ts'
+import type { UserOperation as OwnOperation } from '../userOperation/userOperation.ts'
 import type { EntryPoint } from './accountAdapter.ts'
 import { dummySignature } from './dummySignature.ts'
 import { entryPoint08 } from './entryPoint.ts'
@@ -29,6 +31,8 @@ export type ToStreamSmartAccountParams = {
   /** StreamAccountFactory. */
   factory: Address
   entryPoint?: EntryPoint | undefined
+  /** Estimates the gas of operations, with a margin for their calls; without it viem takes its bundler's bare estimate. */
+  bundler?: Pick<Bundler, 'estimate'> | undefined
 }
 
 export type StreamSmartAccountImplementation = SmartAccountImplementation<typeof entryPointAbi, '0.8'>
@@ -44,7 +48,7 @@ export type StreamSmartAccount = SmartAccount<StreamSmartAccountImplementation>
  * await bundler.sendUserOperation({ calls: grantSetupCalls({ account: account.address, ... }) })
  */
 export async function toStreamSmartAccount(params: ToStreamSmartAccountParams): Promise<StreamSmartAccount> {
-  const { client, owner, salt = zeroHash, factory, entryPoint = entryPoint08 } = params
+  const { client, owner, salt = zeroHash, factory, entryPoint = entryPoint08, bundler } = params
   if (!owner.sign) throw new TypeError('The owner cannot sign a hash. Use an account made from a private key.')
   const sign = owner.sign
   const adapter = streamAccount(entryPoint)
@@ -66,6 +70,12 @@ export async function toStreamSmartAccount(params: ToStreamSmartAccountParams): 
       adapter.encodeExecute(calls.map(({ to, data = '0x', value = 0n }) => ({ to, data, value }))),
     decodeCalls: async (data) => decodeExecute(data)?.calls ?? [],
     getStubSignature: async () => dummySignature,
+    ...(bundler && {
+      userOperation: {
+        estimateGas: async (request) =>
+          withCallGasMargin(await bundler.estimate({ ...noGas, ...request } as OwnOperation)),
+      },
+    }),
     // ERC-7739: nested in the account's domain, so that a signature for one account is none for the owner's others.
     signMessage: async ({ message }) => {
       const verifierDomain = streamAccountDomain({ account: address, chainId: await chainIdOf() })
@@ -96,3 +106,5 @@ const ownerLane: NonceManager = {
   increment: () => {},
   reset: () => {},
 }
+
+const noGas = { callGasLimit: 0n, verificationGasLimit: 0n, preVerificationGas: 0n }

@@ -11,6 +11,16 @@ export type Fees = { maxFeePerGas: bigint; maxPriorityFeePerGas: bigint }
 
 export type GasLimits = Pick<UserOperation, 'callGasLimit' | 'verificationGasLimit' | 'preVerificationGas'>
 
+/**
+ * What a call may need beyond the estimate: bundlers measure to the last unit of gas, and the state changes in between.
+ * Well below the 40,000 of unused gas from which EntryPoint v0.8 charges a tenth of it.
+ */
+const callGasMargin = 15_000n
+
+export function withCallGasMargin(gas: GasLimits): GasLimits {
+  return { ...gas, callGasLimit: gas.callGasLimit + callGasMargin }
+}
+
 /** A bundler over JSON-RPC (ERC-7769). Everything throws the errors of bundlerErrors.ts. */
 export type Bundler = {
   /** What the bundler takes now, wei per gas. */

@@ -2,7 +2,7 @@ import type { Address, Hex } from '@protocolbanks/stream-protocol'
 import { entryPointAbi } from '@protocolbanks/stream-protocol/abi/entryPointAbi'
 import type { PublicClient } from 'viem'
 import type { AccountAdapter } from '../accounts/accountAdapter.ts'
-import type { Bundler } from '../rpc/bundler.ts'
+import { type Bundler, withCallGasMargin } from '../rpc/bundler.ts'
 import type { Sponsor } from '../rpc/sponsor.ts'
 import { hashUserOperation } from './hashUserOperation.ts'
 import type { UserOperation } from './userOperation.ts'
@@ -28,12 +28,6 @@ export type PrepareParams = {
 
 export type PreparedUserOperation = { userOperation: UserOperation; userOpHash: Hex }
 
-/**
- * What a call may need beyond the estimate, because the state changes in between. Well below the 40,000 unused gas from
- * which EntryPoint v0.8 charges 10% of it.
- */
-const callGasMargin = 15_000n
-
 /** Nonce, fees, gas, sponsorship and signature, in the order in which each needs the ones before. Sends nothing. */
 export async function prepareUserOperation(
   { chain, bundler, sponsor }: PrepareClients,
@@ -54,8 +48,7 @@ export async function prepareUserOperation(
     signature: adapter.dummySignature,
   }
   const stubbed = { ...bare, ...(await sponsor.stub(bare)) }
-  const gas = await bundler.estimate(stubbed)
-  const measured = { ...stubbed, ...gas, callGasLimit: gas.callGasLimit + callGasMargin }
+  const measured = { ...stubbed, ...withCallGasMargin(await bundler.estimate(stubbed)) }
   const sponsored = { ...measured, ...(await sponsor.sponsor(measured)) }
   const userOpHash = hashUserOperation({ chainId, entryPoint }, sponsored)
   return { userOperation: { ...sponsored, signature: await sign(userOpHash) }, userOpHash }

@@ -69,7 +69,7 @@ export async function settleOne(
   try {
     return await attempt(work, store, deps, signal)
   } catch (thrown) {
-    if (thrown instanceof LeaseLostError || isDatabaseUnavailable(thrown)) {
+    if (thrown instanceof LeaseLostError || isPostgresGone(thrown)) {
       logger.warn({ settlement: id, grantId, reason: firstLine(thrown) }, 'left to whoever leases it next')
       return { outcome: 'lost' }
     }
@@ -212,6 +212,11 @@ function outcomeOf(
 
 function refOf({ grant }: SettlementWork, { adapter, module }: SettleDeps) {
   return { entryPoint: adapter.entryPoint.address, module, account: grant.account, grantId: grant.grantId }
+}
+
+/** Other services' network errors look the same, but come wrapped. */
+function isPostgresGone(error: unknown): boolean {
+  return !(error instanceof BaseError) && !(error instanceof ViemError) && isDatabaseUnavailable(error)
 }
 
 // Codes whose words do not tell whether the grant is the reason.
