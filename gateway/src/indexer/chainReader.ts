@@ -9,6 +9,8 @@ export type StateBlock = { number: bigint; hash: Hex }
 
 /** What the indexer asks the chain. Bounded: `batchSize` calls at once, ranges as large as the node allows. */
 export type ChainReader = {
+  /** Blocks that one log query asks for, now. */
+  rangeBlocks(): bigint
   /** Logs of the module in [from, to]. */
   moduleLogs(from: bigint, to: bigint): Promise<Log<bigint, number, false>[]>
   /** Those of the accounts whose balance, or allowance to the module, changed in [from, to]. */
@@ -23,12 +25,14 @@ export type ChainReaderOptions = {
   client: PublicClient
   module: Address
   token: Address
-  /** Blocks of one `eth_getLogs` at most; halved while the node refuses, doubled while it does not. */
+  /** Blocks of one `eth_getLogs` at most; halved while the node refuses, doubled after it did not for long. */
   maxRangeBlocks: bigint
 }
 
 /** Calls in flight, for the transport to batch. */
 const batchSize = 50
+/** Full ranges that the node has to take before it is asked for larger ones. */
+const rangesBeforeGrowth = 200
 /** Addresses of one filter. */
 const accountsPerFilter = 500
 
@@ -38,6 +42,7 @@ const approval = getAbiItem({ abi: erc20Abi, name: 'Approval' })
 
 export function createChainReader({ client, module, token, maxRangeBlocks }: ChainReaderOptions): ChainReader {
   let rangeBlocks = maxRangeBlocks
+  let fullRanges = 0
   const moduleAt = (at: StateBlock) =>
     ({ address: module, abi: sessionKeyValidatorAbi, blockHash: at.hash, requireCanonical: true }) as const
   const tokenAt = (at: StateBlock) =>
@@ -58,15 +63,20 @@ export function createChainReader({ client, module, token, maxRangeBlocks }: Cha
       } catch (error) {
         // Nodes refuse a range for its length or for what it holds, each in its own words.
         rangeBlocks = rangeBlocks > 1n ? rangeBlocks / 2n : 1n
+        fullRanges = 0
         throw error
       }
-      if (toBlock - fromBlock + 1n === rangeBlocks) rangeBlocks = smaller(maxRangeBlocks, rangeBlocks * 2n)
+      if (toBlock - fromBlock + 1n === rangeBlocks && ++fullRanges >= rangesBeforeGrowth) {
+        rangeBlocks = smaller(maxRangeBlocks, rangeBlocks * 2n)
+        fullRanges = 0
+      }
       fromBlock = toBlock + 1n
     }
     return found
   }
 
   return {
+    rangeBlocks: () => rangeBlocks,
     moduleLogs(from, to) {
       return inRanges(from, to, (range) => client.getLogs({ address: module, ...range }))
     },

@@ -59,14 +59,15 @@ export type IndexerOptions = {
   pollMs: number
   /** Past this age paid calls are refused. Another process takes over well before. */
   staleAfterMs: number
+  /** Blocks of one log query at most, 2,000 by default; halved by itself while the node refuses. */
+  maxRangeBlocks?: bigint
   /** Copies to the meter; one for the process, shared with whoever else copies. Made here when left out. */
   mirror?: AccountMirror
   metrics?: Registry
 }
 
 /** Limits of one tick, so that catching up is many short transactions. */
-const maxBlocksPerTick = 20_000n
-const maxRangeBlocks = 2_000n
+const maxRangesPerTick = 10n
 const accountsPerFlush = 500
 const accountsPerPage = 1_000
 const maxBackOffMs = 10_000
@@ -80,6 +81,7 @@ const maxBackOffMs = 10_000
  */
 export function createIndexer(options: IndexerOptions): Indexer {
   const { db, client, meter, module, token, chainId, startBlock, clock, logger, pollMs, staleAfterMs } = options
+  const { maxRangeBlocks = 2_000n } = options
   const name = `${chainId}:${module.toLowerCase()}`
   const mirror = options.mirror ?? createAccountMirror({ db, meter, token, clock, logger })
   const chain = createChainReader({ client, module, token, maxRangeBlocks })
@@ -178,7 +180,7 @@ export function createIndexer(options: IndexerOptions): Indexer {
     unwound: Unwound | undefined,
   ): Promise<boolean | undefined> {
     const from = (cursor?.blockNumber ?? startBlock - 1n) + 1n
-    const last = from + maxBlocksPerTick - 1n
+    const last = from + maxRangesPerTick * chain.rangeBlocks() - 1n
     const to = head.number <= last ? head : await client.getBlock({ blockNumber: last })
     const atHead = to.number === head.number
     const step: IndexerStep = {

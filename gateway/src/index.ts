@@ -1,0 +1,13 @@
+// For those who put the gateway's parts together in a process of their own; `main.ts` is the gateway itself.
+export { createAnswerStore } from './answers/answerStore.ts'
+export { createGrantDirectory } from './grants/grantDirectory.ts'
+export { createAccountMirror } from './indexer/accountMirror.ts'
+export { createIndexer, type Indexer } from './indexer/indexer.ts'
+export { createJournalWriter } from './journal/journalWriter.ts'
+export { createMeter } from './meter/createMeter.ts'
+export type { Meter } from './meter/meter.ts'
+export type { Chain } from './payment/chain.ts'
+export { sessionRequirements } from './payment/offer.ts'
+export { createPaymentGate } from './payment/paymentGate.ts'
+export { paymentMiddleware } from './payment/paymentMiddleware.ts'
+export type { Service } from './services/serviceTable.ts'
