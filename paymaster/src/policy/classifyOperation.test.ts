@@ -1,0 +1,174 @@
+import {
+  type Call,
+  decodeExecute,
+  encodeExecute,
+  encodeGrantSetup,
+  encodeSettle,
+  freezeCall,
+  grantSetupCalls,
+  installModuleCall,
+  type PartialUserOperation,
+  revokeAllCall,
+  setGuardianCall,
+  unfreezeCall,
+  uninstallModuleCall,
+} from '@protocolbanks/stream-bundler-client'
+import { sessionKeyValidatorAbi } from '@protocolbanks/stream-protocol/abi/sessionKeyValidatorAbi'
+import { concatHex, encodeFunctionData, erc20Abi, zeroAddress } from 'viem'
+import { expect, test } from 'vitest'
+import { examples } from '../testing/examples.ts'
+import { classifyOperation } from './classifyOperation.ts'
+
+const { contracts, account, terms, claims, payees, settlement, setup, grantId, grant, addressOf } = examples
+const { module, token } = contracts
+
+const classify = (op: PartialUserOperation) => classifyOperation(contracts, op)
+const byOwner = (...calls: Call[]): PartialUserOperation => ({
+  ...setup,
+  factory: undefined,
+  factoryData: undefined,
+  callData: encodeExecute(calls),
+})
+const codeOf = (op: PartialUserOperation) => {
+  const result = classify(op)
+  return 'refusal' in result ? result.refusal.code : result.operation.kind
+}
+const setupCalls = grantSetupCalls({ account, module, guardian: zeroAddress, token, allowance: 1n, terms })
+const [install, approve, grantCall] = setupCalls as [Call, Call, Call]
+
+test('a settlement of our module by its own validator is one, with its terms and payees', () => {
+  expect(classify(settlement)).toEqual({
+    operation: { kind: 'settlement', packedTerms: grant.packedTerms, terms, payees: [...payees] },
+  })
+})
+
+test('a deployment with install, approval and grant is a grant; so is each later subset with a grant', () => {
+  expect(classify(setup)).toEqual({ operation: { kind: 'grant', deploys: true, calls: 3 } })
+  const again = {
+    ...byOwner(),
+    callData: encodeGrantSetup({ account, module, guardian: undefined, token, allowance: 1n, terms }),
+  }
+  expect(classify(again)).toEqual({ operation: { kind: 'grant', deploys: false, calls: 2 } })
+  expect(codeOf(byOwner(grantCall))).toBe('grant')
+  expect(codeOf(byOwner(approve, grantCall, grantCall))).toBe('grant')
+})
+
+test('control calls of the account are control, alone or together', () => {
+  expect(codeOf(byOwner(freezeCall({ module, account, grantId })))).toBe('control')
+  expect(codeOf(byOwner(unfreezeCall({ module, grantId }), setGuardianCall({ module, guardian: payees[0] })))).toBe(
+    'control',
+  )
+  expect(codeOf(byOwner(revokeAllCall({ module, account })))).toBe('control')
+})
+
+const other = addressOf('somebody')
+const settleOf = (change: Partial<Parameters<typeof encodeSettle>[0]>) =>
+  encodeSettle({ module, account, terms, claims, ...change })
+const approveCall = (spender: `0x${string}`): Call => ({
+  to: token,
+  value: 0n,
+  data: encodeFunctionData({ abi: erc20Abi, functionName: 'approve', args: [spender, 1n] }),
+})
+
+test.each<[string, PartialUserOperation, string]>([
+  ['no call data', { ...setup, callData: '0x' }, 'sponsor.call_not_sponsored'],
+  [
+    'bytes after the call data',
+    { ...setup, callData: concatHex([setup.callData, '0x00']) },
+    'sponsor.call_not_sponsored',
+  ],
+  ['a payment', byOwner({ to: other, value: 1n, data: '0x' }), 'sponsor.call_not_sponsored'],
+  [
+    'a token transfer',
+    byOwner({ ...approve, data: encodeFunctionData({ abi: erc20Abi, functionName: 'transfer', args: [other, 1n] }) }),
+    'sponsor.call_not_sponsored',
+  ],
+  [
+    'value beside a sponsored call',
+    byOwner({ ...freezeCall({ module, account, grantId }), value: 1n }),
+    'sponsor.call_not_sponsored',
+  ],
+  ['an approval of somebody else', byOwner(approveCall(other), grantCall), 'sponsor.call_not_sponsored'],
+  ['an approval alone', byOwner(approve), 'sponsor.call_not_sponsored'],
+  ['a grant before its approval', byOwner(grantCall, approve), 'sponsor.call_not_sponsored'],
+  [
+    'a grant with a control call',
+    byOwner(grantCall, freezeCall({ module, account, grantId })),
+    'sponsor.call_not_sponsored',
+  ],
+  [
+    'the module of somebody else',
+    byOwner(installModuleCall({ account, module: other, initData: '0x' }), grantCall),
+    'sponsor.call_not_sponsored',
+  ],
+  [
+    'install data of another shape',
+    byOwner(installModuleCall({ account, module, initData: '0x1234' }), grantCall),
+    'sponsor.call_not_sponsored',
+  ],
+  [
+    'an uninstallation',
+    byOwner(uninstallModuleCall({ account, module, deInitData: '0x' })),
+    'sponsor.call_not_sponsored',
+  ],
+  [
+    'more than 8 calls',
+    byOwner(install, approve, ...Array.from({ length: 7 }, () => grantCall)),
+    'sponsor.call_not_sponsored',
+  ],
+  ['a grant in another token', byOwner(grantOf({ token: other })), 'sponsor.token'],
+  ['freezing for another account', byOwner(freezeCall({ module, account: other, grantId })), 'sponsor.other_account'],
+  ['the owner in a lane of the module', { ...byOwner(grantCall), nonce: settlement.nonce }, 'sponsor.nonce_key'],
+  ['another factory', { ...setup, factory: other }, 'sponsor.factory'],
+  ['other factory data', { ...setup, factoryData: '0x1234' }, 'sponsor.factory'],
+  [
+    'a deployment to freeze',
+    {
+      ...byOwner(freezeCall({ module, account, grantId })),
+      factory: contracts.factory,
+      factoryData: setup.factoryData,
+    },
+    'sponsor.factory',
+  ],
+  ['a settlement elsewhere', { ...settlement, callData: settleOf({ module: other }) }, 'sponsor.call_not_sponsored'],
+  [
+    'a settlement for another account',
+    { ...settlement, callData: settleOf({ account: other }) },
+    'sponsor.other_account',
+  ],
+  ["a settlement in the owner's lane", { ...settlement, nonce: 0n }, 'sponsor.nonce_key'],
+  ['a settlement that deploys', { ...settlement, factory: contracts.factory, factoryData: '0x' }, 'sponsor.factory'],
+  [
+    'a settlement in a batch',
+    byOwner(...(decodeExecute(settlement.callData)?.calls ?? []), grantCall),
+    'sponsor.call_not_sponsored',
+  ],
+])('%s is refused', (_, op, code) => {
+  expect(codeOf(op)).toBe(code)
+})
+
+function grantOf(change: Partial<typeof terms>): Call {
+  const [, call] = grantSetupCalls({
+    account,
+    module,
+    guardian: undefined,
+    token,
+    allowance: 1n,
+    terms: { ...terms, ...change },
+  }) as [Call, Call]
+  return call
+}
+
+test('a refusal names the values that it is about', () => {
+  const result = classify(byOwner({ to: other, value: 0n, data: '0x' }))
+  expect('refusal' in result && result.refusal.reason).toContain(other)
+})
+
+test('giving up and settling are not for the owner’s operation', () => {
+  const giveUp = encodeFunctionData({
+    abi: sessionKeyValidatorAbi,
+    functionName: 'giveUp',
+    args: [account, grant.packedTerms],
+  })
+  expect(codeOf(byOwner({ to: module, value: 0n, data: giveUp }))).toBe('sponsor.call_not_sponsored')
+})

@@ -1,0 +1,150 @@
+import type { Claimable, SettlementWork } from '@protocolbanks/stream-db'
+import { type Address, type Hex, maxUint96 } from '@protocolbanks/stream-protocol'
+import { pino } from 'pino'
+import { numberToHex } from 'viem'
+import { expect, test } from 'vitest'
+import type { SettleResult } from './settleOne.ts'
+import { createWorker, type WorkerDeps } from './worker.ts'
+
+const logger = pino({ level: 'silent' })
+const addressOf = (number: number) => numberToHex(number, { size: 20 }) as Address
+
+/** What is owed, as a list; each settlement takes until it is told to end. */
+function arrange(owed: { grant: number; account: number }[], change: Partial<WorkerDeps> = {}) {
+  const running = new Map<string, (result: SettleResult) => void>()
+  const started: string[] = []
+  const results: SettleResult[] = []
+  let mostAtOnce = 0
+  const workOf = (grant: number, account: Address): SettlementWork => ({
+    settlement: {
+      id: `stl_${grant}`,
+      grantId: numberToHex(grant, { size: 32 }),
+      account,
+    } as SettlementWork['settlement'],
+    items: [],
+    grant: {} as SettlementWork['grant'],
+  })
+  const left = new Map(owed.map(({ grant, account }) => [grant, addressOf(account)]))
+  const deps: WorkerDeps = {
+    leaseDue: async () => [],
+    listClaimable: async (limit) =>
+      [...left].slice(0, limit).map(
+        ([grant, account]): Claimable => ({
+          grantId: numberToHex(grant, { size: 32 }) as Hex,
+          account,
+          trigger: 'threshold',
+          owed: maxUint96,
+        }),
+      ),
+    listBusyAccounts: async () => [],
+    claim: async ({ grantId, account }) => {
+      const grant = Number(grantId)
+      return left.delete(grant) ? workOf(grant, account) : undefined
+    },
+    settle: (work, signal) =>
+      new Promise((resolve) => {
+        const { id, account } = work.settlement
+        started.push(`${id} ${Number(account)}`)
+        running.set(id, (result) => {
+          running.delete(id)
+          resolve(result)
+        })
+        mostAtOnce = Math.max(mostAtOnce, running.size)
+        signal.addEventListener('abort', () => running.get(id)?.({ outcome: 'waiting', code: 'stopped' }))
+      }),
+    onResult: (result) => results.push(result),
+    maxInFlight: 3,
+    pollMs: 5,
+    logger,
+    ...change,
+  }
+  return { worker: createWorker(deps), running, started, results, left, workOf, mostAtOnce: () => mostAtOnce }
+}
+
+async function during(worker: ReturnType<typeof createWorker>, check: () => Promise<void>): Promise<void> {
+  const stopping = new AbortController()
+  const run = worker.run(stopping.signal)
+  try {
+    await check()
+  } finally {
+    stopping.abort()
+    await run
+  }
+}
+
+test('as many accounts at once as there are places, and a free place is filled', async () => {
+  const owed = Array.from({ length: 7 }, (_, index) => ({ grant: index + 1, account: index + 1 }))
+  const { worker, running, started, mostAtOnce } = arrange(owed)
+  await during(worker, async () => {
+    await expect.poll(() => running.size).toBe(3)
+    for (let done = 0; done < 7; done++) {
+      await expect.poll(() => running.size).toBeGreaterThan(0)
+      running.values().next().value?.({ outcome: 'confirmed', paid: 1n })
+    }
+    await expect.poll(() => started.length).toBe(7)
+  })
+  expect(mostAtOnce()).toBe(3)
+})
+
+test('grants of one account follow each other', async () => {
+  const { worker, running, started } = arrange([
+    { grant: 1, account: 9 },
+    { grant: 2, account: 9 },
+    { grant: 3, account: 8 },
+  ])
+  await during(worker, async () => {
+    await expect.poll(() => started.toSorted()).toEqual(['stl_1 9', 'stl_3 8'])
+    running.get('stl_1')?.({ outcome: 'confirmed', paid: 1n })
+    await expect.poll(() => started).toContain('stl_2 9')
+  })
+})
+
+test('an account that another worker settles is left alone', async () => {
+  const { worker, started } = arrange(
+    [
+      { grant: 1, account: 9 },
+      { grant: 2, account: 8 },
+    ],
+    {
+      listBusyAccounts: async (accounts) => accounts.filter((account) => Number(account) === 9),
+    },
+  )
+  await during(worker, async () => {
+    await expect.poll(() => started).toEqual(['stl_2 8'])
+  })
+  expect(started).toEqual(['stl_2 8'])
+})
+
+test('what it works on already is not begun again when its lease is given to it a second time', async () => {
+  const { worker, started, workOf } = arrange([], { leaseDue: async () => [workOf(1, addressOf(9))] })
+  await during(worker, async () => {
+    await new Promise((resolve) => setTimeout(resolve, 60))
+  })
+  expect(started).toEqual(['stl_1 9'])
+})
+
+test('a database that is gone for a while does not end it', async () => {
+  let calls = 0
+  const { worker, started } = arrange([{ grant: 1, account: 9 }], {
+    leaseDue: async () => {
+      if (calls++ < 3) throw new Error('connect ECONNREFUSED')
+      return []
+    },
+  })
+  await during(worker, async () => {
+    await expect.poll(() => started).toEqual(['stl_1 9'])
+  })
+})
+
+test('stopping waits for what is in flight, and begins nothing new', async () => {
+  const { worker, started, results } = arrange([
+    { grant: 1, account: 9 },
+    { grant: 2, account: 9 },
+  ])
+  await during(worker, async () => {
+    await expect.poll(() => started).toEqual(['stl_1 9'])
+  })
+  expect(worker.inFlight()).toBe(0)
+  expect(results).toEqual([{ outcome: 'waiting', code: 'stopped' }])
+  expect(started).toEqual(['stl_1 9'])
+})
