@@ -23,11 +23,13 @@ import { concatHex, getAddress, hexToBytes, http, numberToHex, recoverAddress, s
 import { createPaymasterClient } from 'viem/account-abstraction'
 import { generatePrivateKey, privateKeyToAccount } from 'viem/accounts'
 import { afterAll, beforeAll, expect, inject, test } from 'vitest'
+import { createCuttable } from './testing/cuttable.ts'
 import {
   createOwner,
   grantBudget,
   predictedAddress,
   type SponsoredChain,
+  startPaymaster,
   startSponsoredChain,
 } from './testing/sponsoredChain.ts'
 
@@ -247,6 +249,56 @@ test("a merchant's gas budget is reserved before the signature, booked from the 
   expect(String(failure)).toMatch(/resets at \d{4}-\d\d-\d\dT00:00:00.000Z/)
   expect(await sharesOf(merchant.id)).toHaveLength(1)
 })
+
+test('what was included while the paymaster was down is booked when it is up again', async () => {
+  const { db } = sponsored.database
+  const payeeOfMerchant = privateKeyToAccount(generatePrivateKey()).address
+  const merchant = await createMerchant(db, { name: 'Weather', payee: payeeOfMerchant })
+  const { key } = await issueApiKey(db, { merchantId: merchant.id, name: 'gas' })
+  const { account, bundlerClient } = await createOwner(sponsored, { apiKey: key })
+  const calls = setupCalls(account.address)
+  const prepared = await bundlerClient.prepareUserOperation({ account, calls })
+  const signature = await account.signUserOperation(prepared as never)
+  const port = Number(new URL(sponsored.paymaster.url).port)
+  await sponsored.paymaster.stop()
+  const op = { ...prepared, signature } as UserOperation
+  const bundler = createBundler({
+    url: sponsored.bundler.url,
+    chainId: 31_337,
+    entryPoint: { version: '0.8', address: sponsored.entryPoint },
+    chain: sponsored.clients.publicClient,
+  })
+  const userOpHash = await bundler.send(op)
+  await waitForTransaction(bundler, userOpHash, { timeoutMs: 20_000, pollMs: 50 })
+  expect(await getSponsorship(db, userOpHash)).toMatchObject({ state: 'reserved' })
+  sponsored.paymaster = await startPaymaster(sponsored, { port })
+  await expect.poll(() => getSponsorship(db, userOpHash), { timeout: 10_000 }).toMatchObject({ state: 'spent' })
+}, 60_000)
+
+test('without its database it says so and is not ready; health stays, and it goes on by itself afterwards', async () => {
+  const way = await createCuttable(sponsored.database.url)
+  const paymaster = await startPaymaster(sponsored, { env: { DATABASE_URL: way.url } })
+  try {
+    await way.cut()
+    const ask = () =>
+      fetch(`${paymaster.url}?apikey=pb_${'a'.repeat(43)}`, { method: 'POST', body: '{}' }).then((answer) =>
+        answer.json(),
+      )
+    expect(await ask()).toMatchObject({
+      error: { code: -32_013, data: { code: 'sponsor.unavailable', retryable: true } },
+    })
+    expect((await fetch(`${paymaster.url}/ready`)).status).toBe(503)
+    expect((await fetch(`${paymaster.url}/health`)).status).toBe(200)
+    await way.mend()
+    expect(await ask()).toMatchObject({ error: { code: -32_010 } })
+    await expect.poll(async () => (await fetch(`${paymaster.url}/ready`)).status, { timeout: 10_000 }).toBe(200)
+    paymaster.process.signal('SIGTERM')
+    expect(await paymaster.process.exited).toEqual({ code: 0, signal: null })
+  } finally {
+    await paymaster.stop()
+    await way.close()
+  }
+}, 60_000)
 
 async function sharesOf(merchantId: string): Promise<{ hash: Hex; actual: string }[]> {
   return sponsored.database.query(

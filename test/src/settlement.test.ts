@@ -22,6 +22,7 @@ import { testUsdcAbi } from '@protocolbanks/stream-protocol/abi/testUsdcAbi'
 import { createWalletClient, http } from 'viem'
 import { generatePrivateKey, privateKeyToAccount } from 'viem/accounts'
 import { afterAll, afterEach, beforeAll, expect, inject, test } from 'vitest'
+import { createCuttable } from './testing/cuttable.ts'
 import {
   createOwner,
   grantBudget,
@@ -186,6 +187,34 @@ test('without a bundler it is not ready, loses nothing, and goes on by itself wh
   await expect.poll(() => readiness(worker), { timeout: 10_000 }).toMatchObject({ status: 200 })
 }, 60_000)
 
+test.each(['DATABASE_URL', 'RPC_URL', 'PAYMASTER_URL'])(
+  'while %s leads nowhere it loses nothing, and goes on by itself afterwards',
+  async (name) => {
+    const seller = await createSeller()
+    const { grant, account } = await arrangeGrant([seller])
+    const way = await createCuttable({ ...sponsored.env, PAYMASTER_URL: sponsored.paymaster.url }[name] ?? '')
+    try {
+      const worker = await startWorker({ [name]: way.url })
+      await way.cut()
+      await charge(grant, account, [[seller, 10_000_000n]])
+      // The paymaster is asked only when there is something to sponsor.
+      const status = name === 'PAYMASTER_URL' ? 200 : 503
+      await expect.poll(() => readiness(worker), { timeout: 10_000 }).toMatchObject({ status })
+      if (name === 'PAYMASTER_URL')
+        await expect.poll(() => logOf(worker, 'sponsor.unavailable'), { timeout: 10_000 }).toBe(true)
+      await way.mend()
+      expect((await settled(grant, 'confirmed')).attempts).toBe(0)
+      expect(await balanceOf(seller.merchant.payee)).toBe(10_000_000n)
+      await expect.poll(() => readiness(worker), { timeout: 10_000 }).toMatchObject({ status: 200 })
+      worker.process.signal('SIGTERM')
+      expect(await worker.process.exited).toEqual({ code: 0, signal: null })
+    } finally {
+      await way.close()
+    }
+  },
+  60_000,
+)
+
 test('two workers share the work: each grant is settled once, accounts side by side, one after the other within one', async () => {
   const seller = await createSeller()
   const people = await Promise.all(Array.from({ length: 3 }, () => createOwner(sponsored)))
@@ -342,7 +371,7 @@ async function charge(
   await appendCharges(sponsored.database.db, events)
 }
 
-async function startWorker(): Promise<Service> {
+async function startWorker(change: Record<string, string> = {}): Promise<Service> {
   const { env, bundler, paymaster, operatorApiKey, logDirectory } = sponsored
   const worker = await startService('settlement', {
     label: `settlement-${workers.length}-${Date.now()}`,
@@ -355,6 +384,7 @@ async function startWorker(): Promise<Service> {
       SETTLER_KEY: devAccounts.settler.privateKey,
       POLL_MS: '50',
       RETRY_BASE_MS: '100',
+      ...change,
     },
   })
   workers.push(worker)

@@ -27,7 +27,7 @@ test.each([
   ['the bundler is gone', new BundlerUnavailableError(detail)],
   ['the paymaster is gone', new SponsorUnavailableError(detail)],
   ["the paymaster's database is gone", refused('sponsor.unavailable', true)],
-  ['the chain is gone', new ChainUnavailableError(undefined)],
+  ['the chain is gone', new ChainUnavailableError({})],
   ['the grant is frozen', new GrantFrozenError({ grantId, what: 'grant' })],
   ["the day's gas is spent", refused('sponsor.budget_exceeded', true)],
   ['it is not included yet', new UserOperationTimeoutError({ userOpHash: grantId, waitedMs: 1 })],

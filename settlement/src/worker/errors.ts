@@ -68,8 +68,15 @@ export class SettlementRevertedError extends BaseError {
 export class ChainUnavailableError extends BaseError {
   override readonly code = 'chain.unavailable'
   override readonly retryable = true
-  constructor(cause: unknown) {
-    super("The chain's RPC did not answer.", { cause, docsPath: '/errors#chain-unavailable' })
+  constructor(cause: object) {
+    const { shortMessage, details } = cause as { shortMessage?: unknown; details?: unknown }
+    const words = [shortMessage, details].filter((one) => typeof one === 'string').join(' ')
+    super("The chain's RPC did not answer, or not as it should.", {
+      cause,
+      // Not the whole message: it names the address, which carries a key.
+      metaMessages: [`RPC: ${words.slice(0, 300) || 'no answer'}`],
+      docsPath: '/errors#chain-unavailable',
+    })
   }
 }
 

@@ -238,7 +238,7 @@ async function explain(thrown: unknown, work: SettlementWork, deps: SettleDeps):
     const nowSeconds = Math.floor(deps.clock() / 1_000)
     return (await checkGrant({ chain: deps.chain, module: deps.module, nowSeconds }, work.grant)) ?? error
   } catch (cause) {
-    return new ChainUnavailableError(cause)
+    return cause instanceof ViemError ? new ChainUnavailableError(cause) : error
   }
 }
 

@@ -85,30 +85,52 @@ export async function startSponsoredChain(
       TOKEN: contracts.testUsdc,
     }
     const operatorApiKey = 'operator key of the tests only'.replaceAll(' ', '_')
-    const paymaster = await startService('paymaster', {
-      logDirectory,
-      env: {
-        ...env,
-        OPERATOR_API_KEY: operatorApiKey,
-        SPONSOR_PAYMASTER: contracts.sponsorPaymaster,
-        PAYMASTER_SIGNER_KEY: devAccounts.paymasterSigner.privateKey,
-        ACCOUNT_FACTORY: contracts.streamAccountFactory,
-        BUNDLER_URL: bundler.url,
-        POLL_MS: '100',
-        ...paymasterEnv,
-      },
-    })
-    stops.push(() => paymaster.stop())
-    return {
-      ...{ anvil, clients, entryPoint, contracts, bundler, database, paymaster, operatorApiKey, logDirectory, env },
+    const parts = { anvil, clients, entryPoint, contracts, bundler, database, operatorApiKey, logDirectory, env }
+    const paymaster = await startPaymaster(parts, { env: paymasterEnv })
+    const sponsored: SponsoredChain = {
+      ...parts,
+      paymaster,
       chain: foundry,
       minting: Promise.resolve(),
       stop,
     }
+    // Tests may have put others in their places.
+    stops.push(async () => {
+      await sponsored.paymaster.stop()
+      await sponsored.bundler.stop()
+    })
+    return sponsored
   } catch (error) {
     await stop()
     throw error
   }
+}
+
+/** The paymaster as a process; a second one shares everything with the first. */
+export function startPaymaster(
+  {
+    contracts,
+    bundler,
+    env,
+    operatorApiKey,
+    logDirectory,
+  }: Pick<SponsoredChain, 'contracts' | 'bundler' | 'env' | 'operatorApiKey' | 'logDirectory'>,
+  options: { env?: Record<string, string>; port?: number } = {},
+): Promise<Service> {
+  return startService('paymaster', {
+    logDirectory,
+    ...(options.port === undefined ? {} : { port: options.port }),
+    env: {
+      ...env,
+      OPERATOR_API_KEY: operatorApiKey,
+      SPONSOR_PAYMASTER: contracts.sponsorPaymaster,
+      PAYMASTER_SIGNER_KEY: devAccounts.paymasterSigner.privateKey,
+      ACCOUNT_FACTORY: contracts.streamAccountFactory,
+      BUNDLER_URL: bundler.url,
+      POLL_MS: '100',
+      ...options.env,
+    },
+  })
 }
 
 export type TestOwner = {
