@@ -1,6 +1,7 @@
 import { type Handler, Hono, type MiddlewareHandler } from 'hono'
 import type { Logger } from 'pino'
 import type { Registry } from 'prom-client'
+import type { createChargesApi } from './payment/chargesApi.ts'
 import { problem } from './problem.ts'
 import { unavailableProblem } from './unavailable.ts'
 
@@ -8,7 +9,7 @@ export type AppDeps = {
   /** Management API, mounted at /api. */
   api: Hono
   /** Payment for services that merchants serve themselves, mounted at /api/charges. */
-  charges: Hono
+  charges: ReturnType<typeof createChargesApi>
   /** In front of every other path. */
   payment: MiddlewareHandler
   proxy: Handler
@@ -30,7 +31,6 @@ export function createApp({ api, charges, payment, proxy, readiness, registry, l
   app.get('/metrics', async (c) => c.text(await registry.metrics(), 200, { 'content-type': registry.contentType }))
   app.route('/api/charges', charges)
   app.route('/api', api)
-  app.all('/api/*', () => problem(404, 'route.unknown', 'The management API has no such route.'))
   app.all('*', payment, proxy)
   app.onError((error) => {
     const unavailable = unavailableProblem(error)

@@ -35,7 +35,7 @@ const configSchema = z.object({
 export type Config = Readonly<z.output<typeof configSchema>>
 
 /** @throws when the environment is not valid; the message names every problem at once and no value. */
-export function loadConfig(env: Record<string, string | undefined>): Config {
+export function loadConfig(env: Record<string, string | undefined> = process.env): Config {
   const parsed = configSchema.safeParse(env)
   if (parsed.success) return Object.freeze(parsed.data)
   const problems = parsed.error.issues.map((issue) => `  ${issue.path.join('.')}: ${issue.message}`)

@@ -1,0 +1,78 @@
+import { type Chain, type Service, sessionRequirements } from '@protocolbanks/stream-gateway'
+import {
+  createVoucherHasher,
+  encodeHeader,
+  type GrantTerms,
+  grantIdOf,
+  type Hex,
+  payeeRootOf,
+  signVoucher,
+} from '@protocolbanks/stream-protocol'
+import { getAddress } from 'viem'
+import { privateKeyToAccount } from 'viem/accounts'
+
+// One grant of one agent at one service: what server and load generator agree on.
+
+const addressOf = (digit: string) => getAddress(`0x${digit.repeat(40)}`)
+const sessionKey: Hex = `0x${'5e'.repeat(32)}`
+const validAfter = 1_700_000_000
+
+export const chain: Chain = {
+  chainId: 31_337,
+  module: addressOf('a'),
+  settler: addressOf('b'),
+  token: addressOf('c'),
+  entryPoint: addressOf('d'),
+}
+export const account = addressOf('1')
+export const payee = addressOf('2')
+export const price = 100n
+export const funds = 10n ** 15n
+
+export const terms: GrantTerms = {
+  sessionKey: privateKeyToAccount(sessionKey).address,
+  settler: chain.settler,
+  token: chain.token,
+  totalLimit: funds,
+  periodLimit: 0n,
+  period: 0,
+  validAfter,
+  validUntil: validAfter + 10 * 365 * 86_400,
+  payeeRoot: payeeRootOf([payee]),
+  source: 'allowance',
+  salt: `0x${'00'.repeat(24)}`,
+}
+
+export const grantId = grantIdOf({ chainId: chain.chainId, module: chain.module, account, epoch: 0n }, terms)
+
+/** PAYMENT-SIGNATURE of calls `from` to `from + count - 1`: signed before the clock runs. */
+export function signPayments(service: Service, from: number, count: number): string[] {
+  const hash = createVoucherHasher(chain)
+  const accepted = sessionRequirements(chain, service, service.price)
+  return Array.from({ length: count }, (_, index) => {
+    const cumulativeAmount = price * BigInt(from + index + 1)
+    const { signature } = signVoucher(hash, sessionKey, { grantId, payee, cumulativeAmount })
+    return encodeHeader({
+      x402Version: 2,
+      accepted,
+      payload: { grantId, cumulativeAmount: cumulativeAmount.toString(), signature },
+      extensions: { 'payment-identifier': { info: { id: `bench-${String(from + index).padStart(16, '0')}` } } },
+    })
+  })
+}
+
+export function serviceOf(id: string, merchantId: string): Service {
+  return {
+    id,
+    name: 'paid',
+    merchantId,
+    payee,
+    token: chain.token,
+    price,
+    pathPrefix: '/paid',
+    upstream: undefined,
+    upstreamTimeoutMs: 1000,
+    maxAmountPerCall: undefined,
+    maxCallsPerMinute: undefined,
+  }
+}

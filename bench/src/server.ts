@@ -1,0 +1,96 @@
+import { serve } from '@hono/node-server'
+import {
+  createDb,
+  createMerchant,
+  createService,
+  migrate,
+  upsertAccountsFromChain,
+  upsertGrantsFromChain,
+} from '@protocolbanks/stream-db'
+import {
+  createAccountMirror,
+  createAnswerStore,
+  createGrantDirectory,
+  createJournalWriter,
+  createMeter,
+  createPaymentGate,
+  paymentMiddleware,
+} from '@protocolbanks/stream-gateway'
+import { Hono } from 'hono'
+import { pino } from 'pino'
+import { zeroAddress } from 'viem'
+import { account, chain, funds, grantId, payee, price, serviceOf, terms } from './scenario.ts'
+
+// The server under load: one route free, the same route paid, on the real meter, with the journal written to Postgres.
+
+const { DATABASE_URL: url = '', REDIS_URL: redisUrl, PORT = '0' } = process.env
+const clock = Date.now
+const instance = 'bench'
+const logger = pino({ level: 'warn' })
+
+await migrate({ url })
+const db = createDb({ url, onError: (error) => logger.error(error) })
+const merchant = await createMerchant(db, { name: 'bench', payee })
+const { id } = await createService(db, {
+  merchantId: merchant.id,
+  name: 'paid',
+  pathPrefix: '/paid',
+  price,
+  token: chain.token,
+})
+const service = serviceOf(id, merchant.id)
+const state = { grantId, status: 'active', settled: 0n, periodIndex: 0, periodSettled: 0n, blockNumber: 1n } as const
+await upsertGrantsFromChain(db, [{ ...state, account, epoch: 0n, terms }])
+await upsertAccountsFromChain(db, [
+  {
+    account,
+    token: chain.token,
+    balance: funds,
+    allowance: funds,
+    accountFrozen: false,
+    guardian: zeroAddress,
+    epoch: 0n,
+    blockNumber: 1n,
+  },
+])
+
+const meter = createMeter({ redisUrl, instance, clock })
+await meter.ping()
+const mirror = createAccountMirror({ db, meter, token: chain.token, clock, logger })
+const stopJournal = new AbortController()
+const journal = createJournalWriter({ db, meter, clock, logger }).run(stopJournal.signal)
+const gate = createPaymentGate({
+  chain,
+  meter,
+  grants: createGrantDirectory({
+    load: async (wanted) => (wanted === grantId ? { grantId, account, ...terms } : undefined),
+    openChannel: async () => {},
+    maxGrants: 10,
+    unknownTtlMs: 1000,
+  }),
+  answers: createAnswerStore({ maxBytes: 64 * 1024 * 1024, ttlMs: 600_000 }),
+  mirrorAccount: mirror.mirrorAccount,
+  chainAgeMs: () => 0,
+  maxChainAgeMs: 30_000,
+  instance,
+  settlementMarginSeconds: 600,
+  retryWaitMs: 1000,
+  now: clock,
+})
+
+const app = new Hono()
+app.get('/ready', (c) => c.json({ status: 'ready' }))
+app.get('/free', (c) => c.json({ city: 'Paris', sky: 'clear', celsius: 21 }))
+app.use('/paid', paymentMiddleware({ gate, serviceOf: () => service, publicUrl: 'http://bench.test' }))
+app.get('/paid', (c) => c.json({ city: 'Paris', sky: 'clear', celsius: 21 }))
+app.get('/service', (c) => c.json({ id: service.id, merchantId: service.merchantId }))
+
+const server = serve({ fetch: app.fetch, hostname: '127.0.0.1', port: Number(PORT) })
+process.on('SIGTERM', async () => {
+  server.close()
+  stopJournal.abort()
+  await journal
+  await meter.close()
+  await db.close()
+  process.exit(0)
+})

@@ -1,0 +1,192 @@
+import { randomUUID } from 'node:crypto'
+import { setTimeout as delay } from 'node:timers/promises'
+import { serve } from '@hono/node-server'
+import {
+  authenticateApiKey,
+  createDb,
+  ensureChannel,
+  getGrant,
+  listAllServices,
+  migrate,
+} from '@protocolbanks/stream-db'
+import { pino } from 'pino'
+import { Agent } from 'undici'
+import { createPublicClient, http } from 'viem'
+import { createAnswerStore } from './answers/answerStore.ts'
+import { createApi } from './api/createApi.ts'
+import { createApp } from './app.ts'
+import { loadConfig } from './config.ts'
+import { createGrantDirectory } from './grants/grantDirectory.ts'
+import { createAccountMirror } from './indexer/accountMirror.ts'
+import { createIndexer } from './indexer/indexer.ts'
+import { createJournalWriter } from './journal/journalWriter.ts'
+import { createMeter } from './meter/createMeter.ts'
+import { createMetrics } from './metrics.ts'
+import type { Chain } from './payment/chain.ts'
+import { createChargesApi } from './payment/chargesApi.ts'
+import { createPaymentGate } from './payment/paymentGate.ts'
+import { paymentMiddleware } from './payment/paymentMiddleware.ts'
+import { createProxy } from './proxy/proxy.ts'
+import { createServiceTable } from './services/serviceTable.ts'
+
+// Wires the gateway: the only place that knows all of its parts.
+
+/** Time that requests in flight have to end when the gateway is told to. */
+const drainMs = 10_000
+const refreshMs = 1_000
+const retryWaitMs = 10_000
+const readinessTimeoutMs = 2_000
+
+const config = loadConfig()
+const logger = pino({ name: 'gateway', level: config.LOG_LEVEL })
+const metrics = createMetrics()
+const clock = Date.now
+const instance = randomUUID()
+const chain: Chain = {
+  chainId: config.CHAIN_ID,
+  module: config.SESSION_MODULE,
+  settler: config.SETTLER_ADDRESS,
+  token: config.TOKEN,
+  entryPoint: config.ENTRY_POINT,
+}
+
+await migrate({ url: config.DATABASE_URL })
+const onError = (err: Error) => logger.warn({ err }, 'a database connection was lost')
+const db = createDb({ url: config.DATABASE_URL, onError })
+const meter = createMeter({ redisUrl: config.REDIS_URL, instance, clock })
+const mirror = createAccountMirror({ db, meter, token: chain.token, clock, logger })
+const indexer = createIndexer({
+  db,
+  client: createPublicClient({ transport: http(config.RPC_URL, { batch: true, timeout: 5_000 }), cacheTime: 0 }),
+  meter,
+  mirror,
+  module: chain.module,
+  token: chain.token,
+  chainId: chain.chainId,
+  startBlock: config.START_BLOCK,
+  clock,
+  logger,
+  pollMs: config.INDEXER_POLL_MS,
+  staleAfterMs: config.MAX_CHAIN_STALENESS_SECONDS * 1_000,
+  metrics: metrics.registry,
+})
+const journal = createJournalWriter({ db, meter, clock, logger, metrics: metrics.registry })
+const services = createServiceTable(() => listAllServices(db))
+const serviceOf = (path: string) => services.match(path)
+const onOutcome = (outcome: string) => metrics.calls.inc({ outcome })
+const gate = createPaymentGate({
+  chain,
+  meter,
+  grants: createGrantDirectory({
+    load: (grantId) => getGrant(db, grantId),
+    openChannel: ({ proof, ...channel }) => ensureChannel(db, { ...channel, payeeProof: proof }),
+    maxGrants: config.MAX_GRANTS_IN_MEMORY,
+    unknownTtlMs: 1_000,
+  }),
+  answers: createAnswerStore({ maxBytes: config.MAX_ANSWER_BYTES, ttlMs: 600_000 }),
+  mirrorAccount: mirror.restoreAccount,
+  chainAgeMs,
+  maxChainAgeMs: config.MAX_CHAIN_STALENESS_SECONDS * 1_000,
+  instance,
+  settlementMarginSeconds: config.SETTLEMENT_MARGIN_SECONDS,
+  retryWaitMs,
+  now: clock,
+})
+const publicUrl = config.PUBLIC_URL ?? `http://${config.HOST}:${config.PORT}`
+const app = createApp({
+  api: createApi({
+    db,
+    meter,
+    clock,
+    logger,
+    operatorApiKey: config.OPERATOR_API_KEY,
+    chain,
+    freshness: indexer.freshness,
+    mirrorAccount: mirror.mirrorAccount,
+    services: { invalidate: services.refresh },
+  }),
+  charges: createChargesApi({
+    gate,
+    services,
+    merchantOf,
+    createTicketId: randomUUID,
+    outcomeTimeoutMs: 60_000,
+    onOutcome,
+  }),
+  payment: paymentMiddleware({ gate, serviceOf, publicUrl, onOutcome }),
+  proxy: createProxy({ serviceOf, dispatcher: new Agent({ connections: 256, pipelining: 1 }) }),
+  readiness,
+  registry: metrics.registry,
+  logger,
+})
+
+const stopping = new AbortController()
+const workers = [indexer.run(stopping.signal), refreshServices(stopping.signal)]
+const stopJournal = new AbortController()
+const writing = journal.run(stopJournal.signal)
+const server = serve({ fetch: app.fetch, hostname: config.HOST, port: config.PORT }, ({ port }) =>
+  logger.info({ port, meter: meter.kind, chainId: chain.chainId }, 'the gateway listens'),
+)
+for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, stop)
+
+function chainAgeMs(): number {
+  const freshness = indexer.freshness()
+  return freshness ? clock() - freshness.checkedAt : Number.POSITIVE_INFINITY
+}
+
+async function merchantOf(authorization: string | undefined): Promise<string | undefined> {
+  const [, key] = /^Bearer (pb_\S+)$/.exec(authorization ?? '') ?? []
+  return (key && (await authenticateApiKey(db, key))?.merchantId) ?? undefined
+}
+
+/** Prices and upstreams are at most a second old. While Postgres is gone the last table serves. */
+async function refreshServices(signal: AbortSignal): Promise<void> {
+  let isStale = false
+  while (!signal.aborted) {
+    try {
+      await services.refresh()
+      isStale = false
+    } catch (err) {
+      if (!isStale) logger.warn({ err }, 'services cannot be read; the last ones are served')
+      isStale = true
+    }
+    await delay(refreshMs, undefined, { signal }).catch(() => undefined)
+  }
+}
+
+async function readiness(): Promise<Record<string, string>> {
+  const ageMs = chainAgeMs()
+  metrics.chainAge.set(ageMs / 1_000)
+  const [database, store] = await Promise.all([answers(db.ping()), answers(meter.ping())])
+  const isFresh = ageMs <= config.MAX_CHAIN_STALENESS_SECONDS * 1_000
+  return { database, meter: store, chain: isFresh ? 'ok' : 'not seen within the bound' }
+}
+
+async function answers(ping: Promise<void>): Promise<string> {
+  const timeout = new AbortController()
+  const late = delay(readinessTimeoutMs, 'does not answer in time', { signal: timeout.signal })
+  const result = await Promise.race([
+    ping.then(
+      () => 'ok',
+      () => 'cannot be reached',
+    ),
+    late.catch(() => ''),
+  ])
+  timeout.abort()
+  return result
+}
+
+/** Lets requests end, then journals what they charged. */
+async function stop(): Promise<void> {
+  logger.info('the gateway stops')
+  stopping.abort()
+  const closed = new Promise<void>((resolve) => server.close(() => resolve()))
+  if ('closeIdleConnections' in server) server.closeIdleConnections()
+  await Promise.race([closed, delay(drainMs, undefined, { ref: false })])
+  await Promise.all(workers)
+  stopJournal.abort()
+  await writing
+  await meter.close()
+  await db.close()
+  process.exit(0)
+}
