@@ -1,0 +1,35 @@
+// What `npm run demo` runs: an agent pays 1,200 HTTP calls with one signature of the owner, and the money arrives.
+import { writeFile } from 'node:fs/promises'
+import { parseArgs } from 'node:util'
+import { findDifferences, formatReport } from './demo/demoReport.ts'
+import { runDemo } from './demo/runDemo.ts'
+import { startStack } from './stack/stack.ts'
+
+const { values } = parseArgs({
+  options: {
+    json: { type: 'string' },
+    'no-redis': { type: 'boolean', default: false },
+    calls: { type: 'string', default: '1200' },
+  },
+})
+const calls = Number(values.calls)
+if (!Number.isInteger(calls) || calls < 1 || calls > 5_000) {
+  throw new Error(`--calls takes 1 to 5000, which 50 USDC pay for; not ${values.calls}.`)
+}
+
+console.log('Starting a chain, a bundler, Postgres and the services …')
+const stack = await startStack({
+  withRedis: values['no-redis'] ? false : 'auto',
+  log: (line) => console.log(`  ${line}`),
+})
+try {
+  const { report, balance, priceAtomic, decimals } = await runDemo(stack, calls)
+  console.log(`\n${formatReport(report, balance, decimals)}\n`)
+  if (values.json) await writeFile(values.json, `${JSON.stringify(report, null, 2)}\n`)
+  const differences = findDifferences(report, priceAtomic)
+  for (const difference of differences) console.error(`✗ ${difference}`)
+  if (differences.length === 0) console.log('✓ Charged, settled and received are equal to the last unit.')
+  else process.exitCode = 1
+} finally {
+  await stack.stop()
+}
