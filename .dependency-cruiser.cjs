@@ -1,5 +1,19 @@
 // The import arrows of docs/architecture.md. A violation fails the lint.
-const packages = ['protocol', 'bundler-client', 'contracts', 'db', 'gateway', 'settlement', 'paymaster', 'sentinel', 'sdk', 'dev', 'test', 'bench', 'examples']
+const packages = [
+  'protocol',
+  'bundler-client',
+  'contracts',
+  'db',
+  'gateway',
+  'settlement',
+  'paymaster',
+  'sentinel',
+  'sdk',
+  'dev',
+  'test',
+  'bench',
+  'examples',
+]
 
 /** What each package may import, besides itself. dev, test, bench and examples assemble the others. */
 const allowed = {
@@ -40,6 +54,10 @@ module.exports = {
     exclude: { path: '(^|/)dist/' },
     tsPreCompilationDeps: true,
     combinedDependencies: true,
-    enhancedResolveOptions: { exportsFields: ['exports'], conditionNames: ['import', 'node', 'default', 'types'], extensions: ['.ts', '.tsx', '.js', '.json'] },
+    enhancedResolveOptions: {
+      exportsFields: ['exports'],
+      conditionNames: ['import', 'node', 'default', 'types'],
+      extensions: ['.ts', '.tsx', '.js', '.json'],
+    },
   },
 }

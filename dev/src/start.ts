@@ -3,6 +3,10 @@ import { parseArgs } from 'node:util'
 import { freePort } from './processes/freePort.ts'
 import { describeStack } from './stack/describeStack.ts'
 import { type Stack, startStack } from './stack/stack.ts'
+import { exampleCurl } from './story/exampleCurl.ts'
+import { grantBudget } from './story/grantBudget.ts'
+import { type Merchant, openMerchant } from './story/openMerchant.ts'
+import { untilMirrored } from './story/untilMirrored.ts'
 
 const { values } = parseArgs({
   options: { 'no-redis': { type: 'boolean', default: false }, 'block-time': { type: 'string' } },
@@ -13,6 +17,7 @@ if (blockTimeSeconds !== undefined && !(blockTimeSeconds >= 0.1 && blockTimeSeco
 }
 
 let stack: Stack | undefined
+let merchant: Merchant | undefined
 let isEnding = false
 
 async function end(exitCode: number): Promise<void> {
@@ -21,6 +26,7 @@ async function end(exitCode: number): Promise<void> {
   // Without a stack we are still starting; what has started ends with this process (see processes/reaper.ts).
   if (stack) {
     console.log('\nStopping …')
+    await merchant?.stop()
     await stack.stop()
   }
   process.exit(exitCode)
@@ -44,7 +50,16 @@ stack = await startStack({
   console.error(error instanceof Error ? error.message : error)
   process.exit(1)
 })
-console.log(describeStack(stack))
+merchant = await openMerchant(stack)
+const budget = await grantBudget(stack, {
+  payees: [merchant.payee],
+  amountAtomic: 50_000_000n,
+  days: 30,
+  paymasterApiKey: merchant.apiKey,
+})
+await untilMirrored(stack, budget)
+const url = `${merchant.serviceUrl}/paris`
+console.log(describeStack(stack, { merchant, budget, curl: await exampleCurl(url, budget) }))
 
 for (const { process: service } of [stack.gateway, stack.paymaster, stack.settlement]) {
   service.exited.then(({ code, signal }) => {

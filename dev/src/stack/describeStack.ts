@@ -1,7 +1,16 @@
+import type { Budget } from '../story/grantBudget.ts'
+import type { Merchant } from '../story/openMerchant.ts'
 import type { Stack } from './stack.ts'
 
+export type Example = {
+  merchant: Merchant
+  budget: Budget
+  /** A command that pays for one call. */
+  curl: string
+}
+
 /** Every address and key one needs to try a stack by hand. The keys are those every development chain has. */
-export function describeStack(stack: Stack): string {
+export function describeStack(stack: Stack, { merchant, budget, curl }: Example): string {
   const { accounts, contracts } = stack
   const account = (name: keyof typeof accounts) => `${accounts[name].address}  key ${accounts[name].privateKey}`
   return `
@@ -22,19 +31,31 @@ Running on this machine, with nothing real in it:
   StreamAccountFactory ${contracts.streamAccountFactory}
   test USDC            ${contracts.testUsdc}
 
-  owner    ${account('owner')}
-  agent    ${account('agent')}
+  account  ${budget.account} of owner ${budget.owner}
   payee    ${accounts.payee.address}
   settler  ${accounts.settler.address}
   guardian ${account('guardian')}
+
+An agent has a budget of 50 USDC for ${merchant.serviceUrl}/<city>, 0.01 USDC a call:
+
+  ${curl}
 
 For a second terminal:
 
   export GATEWAY_URL=${stack.gateway.url}
   export RPC_URL=${stack.chain.url}
   export OPERATOR_API_KEY=${stack.operatorApiKey}
-  curl -s $GATEWAY_URL/ready
+  export API_KEY=${merchant.apiKey}
+  export SESSION_KEY=${budget.sessionKey}
+  export GRANT='${grantJson(budget)}'
+  npm run agent -w examples -- ${merchant.serviceUrl}/oslo
+  curl -s $GATEWAY_URL/api/settlements -H "authorization: Bearer $API_KEY"
 
 Ctrl-C stops everything.
 `
+}
+
+/** The grant as the SDK's `parseGrant` reads it. */
+function grantJson({ grant }: Budget): string {
+  return JSON.stringify(grant, (_, value) => (typeof value === 'bigint' ? value.toString() : value))
 }
