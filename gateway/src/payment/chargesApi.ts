@@ -16,6 +16,8 @@ const chargeSchema = z.strictObject({
   url: z.url().max(2048),
   /** Of the request's body, any hash the merchant likes. */
   bodyHash: z.string().max(128).optional(),
+  /** Chosen by the merchant, so that they can release a charge whose answer they never got. */
+  ticket: z.uuid().optional(),
   /** The client's PAYMENT-SIGNATURE. */
   paymentSignature: z.string().max(16_384).nullable(),
 })
@@ -50,6 +52,8 @@ export function createChargesApi(options: ChargesApiOptions): Hono<ChargesEnv> {
       if (reason === 'expire' || reason === 'evict') charge.served(undefined)
     },
   })
+  /** Released before they were charged: the answer to the charge was given up before it was made. */
+  const cancelled = new LRUCache<string, true>({ max: maxOpenTickets, ttl: options.outcomeTimeoutMs })
   const api = new Hono<ChargesEnv>()
 
   api.use(async (c, next) => {
@@ -88,7 +92,11 @@ export function createChargesApi(options: ChargesApiOptions): Hono<ChargesEnv> {
       fingerprint: () => fingerprintOf(method, url, bodyHash === undefined ? undefined : Buffer.from(bodyHash)),
     })
     if (verdict.kind === 'serve') {
-      const ticket = createTicketId()
+      const ticket = parsed.data.ticket ?? createTicketId()
+      if (open.has(ticket) || cancelled.has(`${merchantId} ${ticket}`)) {
+        await verdict.charge.release()
+        return problem(409, 'ticket.used', 'This ticket was used or given up before.', { detail: `Ticket: ${ticket}` })
+      }
       open.set(ticket, { merchantId, charge: verdict.charge })
       return c.json({ outcome: 'charged', ticket, headers: { 'payment-response': verdict.charge.receipt } })
     }
@@ -103,7 +111,8 @@ export function createChargesApi(options: ChargesApiOptions): Hono<ChargesEnv> {
     const ticket = c.req.param('ticket')
     const entry = open.get(ticket)
     if (!entry || entry.merchantId !== c.get('merchantId')) {
-      return problem(404, 'ticket.unknown', 'No open charge has this ticket; the charge stands.', {
+      if (c.req.param('outcome') === 'release') cancelled.set(`${c.get('merchantId')} ${ticket.slice(0, 64)}`, true)
+      return problem(404, 'ticket.unknown', 'No open charge has this ticket.', {
         detail: `Ticket: ${ticket}`,
       })
     }

@@ -71,6 +71,16 @@ export function createChargesClient(options: ChargesClientOptions): ChargesClien
     await response.body?.cancel()
   }
 
+  /** The answer to a charge was lost, so perhaps it was made: it must not stand. Unknown to the gateway is fine too. */
+  async function cancel(ticket: string): Promise<void> {
+    try {
+      await tell(ticket, 'release')
+    } catch (error) {
+      if (error instanceof GatewayAnswerError && error.status === 404) return
+      await releaseAgain(ticket)
+    }
+  }
+
   async function releaseAgain(ticket: string): Promise<void> {
     for (let tries = 2; ; tries++) {
       await new Promise((resolve) => setTimeout(resolve, releaseDelayMs * tries))
@@ -84,14 +94,17 @@ export function createChargesClient(options: ChargesClientOptions): ChargesClien
 
   return {
     async charge(request) {
+      const ticket = crypto.randomUUID()
       try {
-        const response = await post('/api/charges', { ...request, amountAtomic: request.amountAtomic.toString() })
+        const body = { ...request, ticket, amountAtomic: request.amountAtomic.toString() }
+        const response = await post('/api/charges', body)
         const text = await response.text()
         const result = text.length <= maxAnswerLength ? parseChargeResult(text) : undefined
         if (result) return result
         throw new GatewayAnswerError({ url: `${base}/api/charges`, status: response.status, text: text.slice(0, 500) })
       } catch (error) {
         onError(error instanceof Error ? error : new Error(String(error)))
+        if (!(error instanceof GatewayAnswerError)) void cancel(ticket)
         return unavailable()
       }
     },
@@ -158,6 +171,7 @@ function isHeaders(value: unknown): value is Record<string, string> {
 /** The gateway answered what its API does not promise, e.g. because the API key is wrong. */
 export class GatewayAnswerError extends BaseError {
   override readonly code = 'gateway.answer'
+  readonly status: number
   constructor(p: { url: string; status: number; text: string }) {
     super('The gateway did not answer as its charges API promises.', {
       metaMessages: [
@@ -168,6 +182,7 @@ export class GatewayAnswerError extends BaseError {
       ],
       docsPath: '/errors#gateway-answer',
     })
+    this.status = p.status
   }
 }
 
