@@ -2,6 +2,7 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { countForgeTests, countVitestTests } from './checks/counts.ts'
+import { ensureChromium } from './checks/ensureChromium.ts'
 import { ensureRedis } from './checks/ensureRedis.ts'
 import { runProgram } from './checks/runProgram.ts'
 import { runSteps, type Step, type StepResult } from './checks/runSteps.ts'
@@ -11,6 +12,7 @@ const print = (line: string) => console.log(line)
 
 const steps: Step[] = [
   { title: 'Redis for the tests', run: () => ensureRedis(print) },
+  { title: 'Chromium for the tests', run: () => ensureChromium(print) },
   { title: 'Lint and format of TypeScript (biome)', run: () => runProgram('biome', ['check', '.']) },
   { title: 'Import arrows (dependency-cruiser)', run: () => runProgram('npm', ['run', '--silent', 'lint:arrows']) },
   { title: 'Format of Solidity (forge fmt)', run: () => runProgram('forge', ['fmt', '--check']) },
