@@ -1,25 +1,12 @@
-import {
-  createVoucherHasher,
-  decodeHeader,
-  type Hex,
-  type PaymentPayload,
-  paymentIdentifierKey,
-  paymentIdentifierSchema,
-  paymentPayloadSchema,
-  type SessionPayload,
-  type SettleResponse,
-  sessionExtraSchema,
-  sessionPayloadSchema,
-  sessionScheme,
-  verifyVoucher,
-} from '@protocolbanks/stream-protocol'
+import { createVoucherHasher, type SettleResponse, verifyVoucher } from '@protocolbanks/stream-protocol'
 import type { Answer, AnswerStore, Outcome } from '../answers/answerStore.ts'
 import type { GrantDirectory, KnownGrant } from '../grants/grantDirectory.ts'
 import type { ChannelMeter, Decision, Meter, Ticket, Use } from '../meter/meter.ts'
 import { problem } from '../problem.ts'
 import type { Service } from '../services/serviceTable.ts'
 import { type Chain, networkOf } from './chain.ts'
-import { refusePayment } from './offer.ts'
+import { refusePayment, sessionRequirements } from './offer.ts'
+import { readPayment } from './readPayment.ts'
 import type { PaymentRefusal } from './refusals.ts'
 
 /** A call of a paid service, as the gate sees it. */
@@ -84,30 +71,21 @@ export function createPaymentGate(deps: PaymentGateDeps): PaymentGate {
     const { service, amount } = request
     if (request.payment === undefined) return refuse(request, 'payment.required')
 
-    const decoded = decodeHeader(request.payment, paymentPayloadSchema)
-    if (!decoded.ok) return malformed(`PAYMENT-SIGNATURE ${decoded.reason}.`)
-    const mismatch = compareTerms(decoded.value, service, amount)
-    if (mismatch) return refuse(request, mismatch)
-    const parsed = parseSession(decoded.value)
-    if (typeof parsed === 'string') return malformed(parsed)
-    const { session, requestId } = parsed
+    const read = readPayment(request.payment, sessionRequirements(chain, service, amount))
+    if (!read.ok) return read.code === 'payment.malformed' ? malformed(read.detail) : refuse(request, read.code)
+    const { requestId, payeeProof, ...signed } = read.payment
 
     const ageMs = deps.chainAgeMs()
     if (ageMs > deps.maxChainAgeMs) return stale(ageMs)
 
-    const grant = await grants.find(session.grantId)
+    const grant = await grants.find(signed.grantId)
     if (!grant) return refuse(request, 'grant.unknown')
     if (grant.token !== service.token) return refuse(request, 'payment.wrong_token')
-    const voucher = {
-      grantId: session.grantId,
-      payee: service.payee,
-      cumulativeAmount: BigInt(session.cumulativeAmount),
-      signature: session.signature as Hex,
-    }
+    const voucher = { ...signed, payee: service.payee }
     const verified = verifyVoucher(hashVoucher, voucher, grant.sessionKey, grant.publicKey)
     if (!verified) return refuse(request, 'voucher.invalid_signature')
     grant.publicKey = verified.publicKey
-    if (!(await grants.admit(grant, service.payee, service.merchantId, session.payeeProof ?? []))) {
+    if (!(await grants.admit(grant, service.payee, service.merchantId, payeeProof))) {
       return refuse(request, 'payee.not_granted')
     }
 
@@ -187,17 +165,6 @@ export function createPaymentGate(deps: PaymentGateDeps): PaymentGate {
     }
   }
 
-  function compareTerms({ accepted }: PaymentPayload, service: Service, amount: bigint): PaymentRefusal | undefined {
-    if (accepted.scheme !== sessionScheme) return 'scheme.unsupported'
-    if (accepted.network !== network) return 'payment.wrong_network'
-    if (!sameAddress(accepted.asset, service.token)) return 'payment.wrong_token'
-    if (!sameAddress(accepted.payTo, service.payee)) return 'payment.wrong_payee'
-    const extra = sessionExtraSchema.safeParse(accepted.extra)
-    if (!extra.success || extra.data.module !== chain.module) return 'payment.wrong_module'
-    if (BigInt(accepted.amount) !== amount) return 'price.changed'
-    return undefined
-  }
-
   function refuse(request: PaidRequest, code: PaymentRefusal, channel?: { grantId: string } & ChannelMeter): Verdict {
     const { service, amount, url } = request
     return { kind: 'refused', code, response: refusePayment(chain, { code, service, amount, url, channel }) }
@@ -233,22 +200,6 @@ export function createPaymentGate(deps: PaymentGateDeps): PaymentGate {
   return { authorize }
 }
 
-function parseSession({
-  payload,
-  extensions,
-}: PaymentPayload): { session: SessionPayload; requestId: string } | string {
-  const session = sessionPayloadSchema.safeParse(payload)
-  if (!session.success) {
-    const [issue] = session.error.issues
-    return `The session payload is not valid: ${issue?.path.join('.') ?? ''} ${issue?.message ?? ''}.`
-  }
-  const identifier = paymentIdentifierSchema.safeParse(extensions?.[paymentIdentifierKey])
-  if (!identifier.success) {
-    return 'The extension payment-identifier must carry info.id, 16 to 128 characters of A-Z a-z 0-9 _ . : -'
-  }
-  return { session: session.data, requestId: identifier.data.info.id }
-}
-
 function malformed(detail: string): Verdict {
   const code = 'payment.malformed'
   const response = problem(400, code, 'The payment cannot be read.', {
@@ -280,8 +231,4 @@ function inProgress(ticket: Ticket): Verdict {
 
 function keyOf({ grantId, payee, requestId }: Ticket): string {
   return `${grantId}:${payee}:${requestId}`
-}
-
-function sameAddress(left: string, right: string): boolean {
-  return left === right || left.toLowerCase() === right.toLowerCase()
 }

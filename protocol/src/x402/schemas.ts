@@ -79,9 +79,8 @@ export type SettleResponse = z.output<typeof settleResponseSchema>
 
 /** x402's `payment-identifier` extension: the request id. */
 export const paymentIdentifierKey = 'payment-identifier'
-export const requestIdSchema = z
-  .string()
-  .regex(/^[\w.:-]{16,128}$/, 'must be 16 to 128 characters of A-Z a-z 0-9 _ . : -')
+export const requestIdPattern = /^[\w.:-]{16,128}$/
+export const requestIdSchema = z.string().regex(requestIdPattern, 'must be 16 to 128 characters of A-Z a-z 0-9 _ . : -')
 export const paymentIdentifierSchema = z.looseObject({
   info: z.looseObject({ required: z.boolean().optional(), id: requestIdSchema }),
 })
