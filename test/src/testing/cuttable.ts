@@ -7,13 +7,22 @@ export type Cuttable = {
   url: string
   cut(): Promise<void>
   mend(): Promise<void>
+  /** From now on connections are accepted and nothing is answered, as by a server that hangs. `cut` and `mend` end it. */
+  hang(): void
   close(): Promise<void>
 }
 
 export async function createCuttable(target: string): Promise<Cuttable> {
   const to = new URL(target)
   const sockets = new Set<Socket>()
+  let hangs = false
   const server = createServer((incoming) => {
+    if (hangs) {
+      sockets.add(incoming)
+      incoming.on('error', () => incoming.destroy())
+      incoming.on('close', () => sockets.delete(incoming))
+      return
+    }
     const outgoing = connect(Number(to.port), to.hostname)
     for (const [one, other] of [
       [incoming, outgoing],
@@ -30,6 +39,7 @@ export async function createCuttable(target: string): Promise<Cuttable> {
   })
   const listen = (port: number) => new Promise<void>((resolve) => server.listen(port, '127.0.0.1', resolve))
   const cut = async () => {
+    hangs = false
     const closed = new Promise((resolve) => server.close(resolve))
     for (const socket of sockets) socket.destroy()
     await closed
@@ -42,6 +52,10 @@ export async function createCuttable(target: string): Promise<Cuttable> {
     url: url.href,
     cut,
     mend: () => listen(port),
+    hang() {
+      hangs = true
+      for (const socket of sockets) socket.unpipe()
+    },
     close: async () => {
       if (server.listening) await cut()
     },

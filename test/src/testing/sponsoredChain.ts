@@ -139,9 +139,15 @@ export type TestOwner = {
   bundlerClient: BundlerClient
 }
 
+/** What a person needs to get an account and to give a budget out of it. */
+export type OwnerChain = Pick<
+  SponsoredChain,
+  'anvil' | 'clients' | 'contracts' | 'bundler' | 'paymaster' | 'operatorApiKey' | 'chain' | 'minting'
+>
+
 /** A person with a funded account that is not deployed yet. `apiKey`: who pays for their gas. */
 export async function createOwner(
-  sponsored: SponsoredChain,
+  sponsored: OwnerChain,
   { apiKey, fundsAtomic = 100_000_000n }: { apiKey?: string; fundsAtomic?: bigint } = {},
 ): Promise<TestOwner> {
   const { clients, contracts, bundler, paymaster, operatorApiKey, chain } = sponsored
@@ -186,7 +192,7 @@ export type TestGrant = {
 
 /** The owner's one operation: deployment if needed, install, approve, grant; through the paymaster and the bundler. */
 export async function grantBudget(
-  { clients, contracts, anvil }: SponsoredChain,
+  { clients, contracts, anvil }: Pick<OwnerChain, 'clients' | 'contracts' | 'anvil'>,
   { account, bundlerClient }: TestOwner,
   options: { payees: readonly Address[]; terms?: Partial<GrantTerms>; guardian?: Address | undefined },
 ): Promise<TestGrant> {

@@ -1,0 +1,48 @@
+import { rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import { createTempDir, freePort, type RunningProcess, readyWhenLogged, startProcess } from '@protocolbanks/stream-dev'
+
+/** A redis-server of one test that writes every command to disk before it answers, and can be killed. */
+export type DurableRedis = {
+  url: string
+  /** SIGKILL. */
+  kill(): Promise<void>
+  /** On the same port, with what is on disk. */
+  start(): Promise<void>
+  /** Removes what is on disk. Only while it does not run. */
+  forget(): Promise<void>
+  remove(): Promise<void>
+}
+
+export async function startDurableRedis(): Promise<DurableRedis> {
+  const [directory, port] = await Promise.all([createTempDir('durable-redis'), freePort()])
+  let server: RunningProcess | undefined
+  let starts = 0
+  const start = async () => {
+    server = await startProcess({
+      name: 'Redis',
+      command: 'redis-server',
+      args: [
+        ...['--port', `${port}`, '--bind', '127.0.0.1', '--dir', directory.path, '--save', ''],
+        ...['--appendonly', 'yes', '--appendfsync', 'always'],
+      ],
+      logFile: join(directory.path, `redis-${++starts}.log`),
+      ready: readyWhenLogged('Ready to accept connections'),
+    })
+  }
+  const kill = async () => {
+    server?.signal('SIGKILL')
+    await server?.exited
+  }
+  await start()
+  return {
+    url: `redis://127.0.0.1:${port}`,
+    start,
+    kill,
+    forget: () => rm(join(directory.path, 'appendonlydir'), { recursive: true, force: true }),
+    async remove() {
+      await kill()
+      await directory.remove()
+    },
+  }
+}
