@@ -18,8 +18,15 @@ export type Shop = {
 
 export const priceAtomic = 10_000n
 
-/** @param name also the prefix, so a stack has one shop of each name */
-export async function openShop(stack: Stack, name: string): Promise<Shop> {
+/**
+ * @param name of the merchant, its service and its prefix; a stack has one shop of each name
+ * @param from `itself`: the merchant's own server asks the gateway for each call, the gateway proxies none
+ */
+export async function openShop(
+  stack: Stack,
+  name: string,
+  { from = 'gateway' }: { from?: 'gateway' | 'itself' } = {},
+): Promise<Shop> {
   const calls: string[] = []
   const server = createServer((request, response) => {
     calls.push(request.url ?? '')
@@ -43,7 +50,7 @@ export async function openShop(stack: Stack, name: string): Promise<Shop> {
   }
   const { id: merchantId } = await create<{ id: string }>(stack.operatorApiKey, 'merchants', { name, payee })
   const { key: apiKey } = await create<{ key: string }>(stack.operatorApiKey, 'api-keys', { merchantId, name })
-  const upstream = `http://127.0.0.1:${port}`
+  const upstream = from === 'gateway' ? `http://127.0.0.1:${port}` : null
   await create(apiKey, 'services', { name, pathPrefix: `/${name}`, upstream, price: '0.01' })
   return { payee, apiKey, url: `${stack.gateway.url}/${name}`, calls, stop }
 }
