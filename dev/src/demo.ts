@@ -22,6 +22,9 @@ const stack = await startStack({
   withRedis: values['no-redis'] ? false : 'auto',
   log: (line) => console.log(`  ${line}`),
 })
+console.log(
+  stack.redis ? `The meter is in Redis: ${stack.redis.url}` : 'The meter is embedded in the gateway: no Redis here',
+)
 try {
   const { report, balance, priceAtomic, decimals } = await runDemo(stack, calls)
   console.log(`\n${formatReport(report, balance, decimals)}\n`)

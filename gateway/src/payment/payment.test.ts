@@ -152,6 +152,17 @@ describe('a call that is not served', () => {
     expect(await charged()).toBe(price)
   })
 
+  test('but is journalled already says that it was charged, and a retry is served free', async () => {
+    gateway.meter.capture = async () => ({ ok: false, code: 'capture.too_late' })
+    const header = payment(gateway.service, price)
+    const response = await gateway.app.request('/weather/fail', paid(header))
+    expect(response.status).toBe(500)
+    expect(receiptOf(response)).toMatchObject({ success: true, amount: '10000' })
+    await gateway.app.request('/weather/fail', paid(header))
+    expect(upstream.calls).toHaveLength(2)
+    expect(await charged()).toBe(price)
+  })
+
   test('whose stream dies half-way is charged, and served free when it is repeated', async () => {
     const header = payment(gateway.service, price)
     const response = await gateway.app.request('/weather/stream-dies', paid(header))

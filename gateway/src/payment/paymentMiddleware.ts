@@ -54,7 +54,10 @@ export function paymentMiddleware({
       await next()
       // Hono turns a throw of the route into a 500 and keeps the error here.
       if (c.error || c.res.status >= 500) {
-        onOutcome?.((await charge.release()) ? 'released' : 'broken')
+        const isReleased = await charge.release()
+        // The client has to know that it was charged after all; a retry with the same id is free.
+        if (!isReleased) c.header('payment-response', charge.receipt)
+        onOutcome?.(isReleased ? 'released' : 'broken')
         return
       }
       const servedAt = performance.now()
