@@ -1,0 +1,66 @@
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { beforeAll, expect, test } from 'vitest'
+import { listFiles } from './testing/listFiles.ts'
+
+// docs/errors.md and the sources list the same codes.
+
+const root = fileURLToPath(new URL('../../', import.meta.url))
+const packages = ['protocol', 'db', 'sdk', 'bundler-client', 'paymaster', 'settlement', 'gateway']
+
+/** Quoted like a code, but no error that leaves a package: outcomes that its caller turns into something else. */
+const outcomes = new Set([
+  'request.duplicate',
+  'capture.too_late',
+  'budget.merchant',
+  'budget.kind',
+  'budget.sender',
+  // Settings of a Postgres session.
+  'stream.merchant_id',
+  'stream.migrate',
+  'stream.sponsorship',
+])
+
+let document: string
+/** Where each code is written, by code. */
+let codes: Map<string, string>
+/** Where each anchor of the document is linked, by anchor. */
+let anchors: Map<string, string>
+
+beforeAll(async () => {
+  document = await readFile(join(root, 'docs/errors.md'), 'utf8')
+  codes = new Map()
+  anchors = new Map()
+  const isSource = new RegExp(`^(${packages.join('|')})/src/(?!.*testing/).*(?<!\\.test)\\.ts$`)
+  for (const file of (await listFiles(root)).filter((path) => isSource.test(path))) {
+    const text = await readFile(join(root, file), 'utf8')
+    for (const [, code] of text.matchAll(/'([a-z]+(?:_[a-z]+)*\.[a-z]+(?:_[a-z]+)*)'/g)) {
+      if (code && !code.endsWith('.lua') && !outcomes.has(code)) codes.set(code, file)
+    }
+    for (const [, code] of text.matchAll(/problem\(\s*\d{3},\s*'([a-z_]+)'/g)) if (code) codes.set(code, file)
+    for (const [, anchor] of text.matchAll(/\/errors#([a-z-]+)/g)) if (anchor) anchors.set(anchor, file)
+  }
+})
+
+test('docs/errors.md explains every code of the sources, at the anchor that is the code with dashes', () => {
+  expect(codes.size).toBeGreaterThan(100)
+  const missing = [...codes].filter(([code]) => !document.includes(`<a id="${anchorOf(code)}"></a>\`${code}\``))
+  expect(missing).toEqual([])
+})
+
+test('docs/errors.md explains no code twice and none that is gone', () => {
+  const explained = [...document.matchAll(/<\/a>`([a-z_.]+)`/g)].map(([, code = '']) => code)
+  expect(explained.filter((code, index) => explained.indexOf(code) !== index)).toEqual([])
+  expect(explained.filter((code) => !codes.has(code))).toEqual([])
+})
+
+test('docs/errors.md has every anchor that an error links to', () => {
+  expect(anchors.size).toBeGreaterThan(20)
+  const missing = [...anchors].filter(([anchor]) => !document.includes(`<a id="${anchor}"></a>`))
+  expect(missing).toEqual([])
+})
+
+function anchorOf(code: string): string {
+  return code.replaceAll(/[._]/g, '-')
+}
