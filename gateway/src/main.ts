@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto'
+import { Server } from 'node:http'
 import { setTimeout as delay } from 'node:timers/promises'
 import { serve } from '@hono/node-server'
 import {
@@ -127,6 +128,12 @@ const writing = journal.run(stopJournal.signal)
 const server = serve({ fetch: app.fetch, hostname: config.HOST, port: config.PORT }, ({ port }) =>
   logger.info({ port, meter: meter.kind, chainId: chain.chainId }, 'the gateway listens'),
 )
+// A client that keeps its connection would hold the gateway back from stopping.
+if (server instanceof Server) {
+  server.prependListener('request', (_request, response) => {
+    if (stopping.signal.aborted) response.setHeader('connection', 'close')
+  })
+}
 for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, stop)
 
 function chainAgeMs(): number {
@@ -181,7 +188,6 @@ async function stop(): Promise<void> {
   logger.info('the gateway stops')
   stopping.abort()
   const closed = new Promise<void>((resolve) => server.close(() => resolve()))
-  if ('closeIdleConnections' in server) server.closeIdleConnections()
   await Promise.race([closed, delay(drainMs, undefined, { ref: false })])
   await Promise.all(workers)
   stopJournal.abort()

@@ -7,6 +7,8 @@ import {
   settleResponseSchema,
 } from '@protocolbanks/stream-protocol'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { createEmbeddedMeter } from '../meter/embedded.ts'
+import { createEmbeddedStore } from '../meter/embeddedStore.ts'
 import { partitionOf } from '../meter/partitionOf.ts'
 import {
   account,
@@ -192,6 +194,25 @@ describe('a repeated request id', () => {
     expect(answers.map((answer) => answer.status)).toEqual([200, 200, 200])
     expect(upstream.calls).toHaveLength(1)
     expect(await charged()).toBe(price)
+  })
+
+  test('that another living process charged is asked to come back, not to pay again', async () => {
+    const header = payment(gateway.service, price)
+    const store = createEmbeddedStore()
+    const theirs = createEmbeddedMeter({ clock: Date.now, instance: 'gateway-2', store })
+    const ours = createTestGateway({
+      upstream: upstream.url,
+      meter: createEmbeddedMeter({ clock: Date.now, instance: 'gateway-1', store }),
+    })
+    const them = createTestGateway({ upstream: upstream.url, meter: theirs, instance: 'gateway-2' })
+    await Promise.all([ours.ready(), them.ready()])
+    expect((await them.app.request('/weather/x', paid(header))).status).toBe(200)
+    const response = await ours.app.request('/weather/x', paid(header))
+    await expectProblem(response, 409, 'request.in_progress')
+    expect(response.headers.get('retry-after')).toBe('10')
+    await theirs.close()
+    expect((await ours.app.request('/weather/x', paid(header))).status).toBe(200)
+    expect((await ours.meter.read(account, grantId))?.channels[payee]?.charged).toBe(price)
   })
 
   test.each([

@@ -125,7 +125,8 @@ export function createPaymentGate(deps: PaymentGateDeps): PaymentGate {
     const key = keyOf(ticket)
     if (instance !== deps.instance) {
       const adopted = await meter.adopt({ ...ticket, from: instance })
-      return adopted ? serve(request, ticket, channel, answers.begin(key)) : answered(request, ticket, channel)
+      // While the other process lives it may be serving the call; when it is gone, a later retry is served here.
+      return adopted ? serve(request, ticket, channel, answers.begin(key)) : inProgress(ticket, adoptionSeconds)
     }
     const outcome = await answers.find(key, deps.retryWaitMs)
     if (outcome === 'pending' || (outcome !== undefined && outcome.state === 'released')) return inProgress(ticket)
@@ -219,12 +220,15 @@ function stale(ageMs: number): Verdict {
   return { kind: 'refused', code, response }
 }
 
-function inProgress(ticket: Ticket): Verdict {
+/** After this a process that says nothing is taken to be gone, and its charges may be adopted. */
+const adoptionSeconds = 10
+
+function inProgress(ticket: Ticket, retryAfterSeconds = 1): Verdict {
   const code = 'request.in_progress'
   const response = problem(409, code, 'This request is still being served.', {
     detail: `Request id ${ticket.requestId}`,
     hint: 'Repeat the request with the same id.',
-    headers: { 'retry-after': '1' },
+    headers: { 'retry-after': `${retryAfterSeconds}` },
   })
   return { kind: 'refused', code, response }
 }

@@ -47,12 +47,18 @@ type Options = {
   payees?: `0x${string}`[]
   service?: Partial<Service>
   meter?: Meter
+  instance?: string
 }
 
 /** The gateway's request path with an embedded meter and one grant of 1 USDC; Postgres and the chain are values here. */
-export function createTestGateway({ upstream, payees = [payee], service: change, meter: given }: Options = {}) {
+export function createTestGateway({
+  upstream,
+  payees = [payee],
+  service: change,
+  meter: given,
+  instance = 'gateway-1',
+}: Options = {}) {
   const state = { nowMs: Date.now(), chainAgeMs: 0, mirrored: 0 }
-  const instance = 'gateway-1'
   const meter = given ?? createEmbeddedMeter({ clock: () => state.nowMs, instance })
   const service: Service = {
     id: 'svc_weather',
