@@ -192,7 +192,11 @@ export class ReleaseFailedError extends BaseError {
   constructor(ticket: string, cause: unknown) {
     super('A charge could not be released.', {
       cause,
-      metaMessages: [`Ticket: ${ticket}`, `Tries: ${releaseTries}`, 'Serve the request again free when it comes with the same id, or refund it.'],
+      metaMessages: [
+        `Ticket: ${ticket}`,
+        `Tries: ${releaseTries}`,
+        'Serve the request again free when it comes with the same id, or refund it.',
+      ],
       docsPath: '/errors#charge-release-failed',
     })
   }
