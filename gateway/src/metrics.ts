@@ -1,6 +1,4 @@
-import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
-
-export type Metrics = ReturnType<typeof createMetrics>
+import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client'
 
 /** What the gateway tells Prometheus on `/metrics`. */
 export function createMetrics() {
@@ -17,12 +15,6 @@ export function createMetrics() {
     chainAge: new Gauge({
       name: 'gateway_chain_age_seconds',
       help: 'How long ago the chain was last seen.',
-      registers: [registry],
-    }),
-    requestSeconds: new Histogram({
-      name: 'gateway_request_seconds',
-      help: 'Time from the first byte of a request to its answer, upstream included.',
-      buckets: [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10],
       registers: [registry],
     }),
   }
