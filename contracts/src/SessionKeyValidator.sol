@@ -8,7 +8,9 @@ import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
 import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
 import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
-import {ISessionKeyValidator, Status, Terms} from "./interfaces/ISessionKeyValidator.sol";
+import {PrepaidReserve} from "./PrepaidReserve.sol";
+import {IPrepaidReserve} from "./interfaces/IPrepaidReserve.sol";
+import {ISessionKeyValidator, Settlement, Status, Terms} from "./interfaces/ISessionKeyValidator.sol";
 import {Claims} from "./libraries/Claims.sol";
 import {GrantTerms} from "./libraries/GrantTerms.sol";
 import {SettleCall} from "./libraries/SettleCall.sol";
@@ -16,8 +18,8 @@ import {SettleCall} from "./libraries/SettleCall.sol";
 /// @title SessionKeyValidator
 /// @notice See ISessionKeyValidator.
 /// @dev Trust: nobody but an account gives away its money. There is no owner, no upgrade and no pause of all. The module
-/// is a validator, never an executor: it moves tokens with `transferFrom` alone, so a mistake in it costs at most the
-/// allowance the account gave. The guardian lowers what a session key may do and cannot raise it.
+/// is a validator, never an executor: it moves tokens with `transferFrom` and draws from its reserve, so a mistake in it
+/// costs at most the allowance the account gave and what it put into the reserve. The guardian lowers what a session key may do and cannot raise it.
 ///
 /// Invariants:
 /// - a payee gets at most the highest amount a valid voucher of the session key names for it, whoever settles,
@@ -57,6 +59,13 @@ contract SessionKeyValidator is ISessionKeyValidator, EIP712 {
 
     bytes32 private constant VOUCHER_TYPEHASH =
         keccak256("Voucher(bytes32 grantId,address payee,uint128 cumulativeAmount)");
+
+    uint8 private constant SOURCE_RESERVE = 1;
+
+    // -------------------------------------------------------------------------------------------------- immutables
+
+    /// @inheritdoc ISessionKeyValidator
+    IPrepaidReserve public immutable reserve = new PrepaidReserve();
 
     // ----------------------------------------------------------------------------------------------------- storage
 
@@ -233,6 +242,19 @@ contract SessionKeyValidator is ISessionKeyValidator, EIP712 {
         }
     }
 
+    /// @inheritdoc ISessionKeyValidator
+    function settleMany(Settlement[] calldata settlements) external returns (uint256[] memory paid) {
+        paid = new uint256[](settlements.length);
+        for (uint256 i = 0; i < settlements.length; i++) {
+            Settlement calldata one = settlements[i];
+            try this.settle(one.account, one.terms, one.claims) returns (uint256 amount) {
+                paid[i] = amount;
+            } catch (bytes memory reason) {
+                emit SettlementSkipped(one.account, reason);
+            }
+        }
+    }
+
     // ------------------------------------------------------------------------------------------------------- views
 
     /// @inheritdoc ISessionKeyValidator
@@ -294,7 +316,7 @@ contract SessionKeyValidator is ISessionKeyValidator, EIP712 {
         address payee = claim.payee();
         bytes4 reason;
         (reason, due) = _applyClaim(account, epoch, grantId, terms, claim);
-        if (reason == 0 && !IERC20(terms.token()).trySafeTransferFrom(account, payee, due)) {
+        if (reason == 0 && !_pay(account, terms, payee, due)) {
             _undoClaim(account, grantId, terms, claim, due);
             reason = TransferFailed.selector;
         }
@@ -302,7 +324,7 @@ contract SessionKeyValidator is ISessionKeyValidator, EIP712 {
             emit ClaimSkipped(account, grantId, payee, reason);
             return 0;
         }
-        emit Settled(account, grantId, payee, due, _channelSettled(account, grantId, payee, !claim.hasProof()));
+        emit Settled(account, grantId, payee, due, _channelSettled(account, grantId, payee, claim.isSingle()));
     }
 
     /// Checks the claim against what is stored now and records it. A reason other than zero means nothing was written.
@@ -315,12 +337,14 @@ contract SessionKeyValidator is ISessionKeyValidator, EIP712 {
             return (GrantStopped.selector, 0);
         }
         address payee = claim.payee();
-        if (claim.rootFrom(GrantTerms.leafOf(payee)) != terms.payeeRoot()) return (InvalidProof.selector, 0);
+        uint256 settled = claim.isSingle() ? state.settled : _channels[grantId][payee][account];
+        bool allowed =
+            claim.isKnownPayee() ? settled != 0 : claim.rootFrom(GrantTerms.leafOf(payee)) == terms.payeeRoot();
+        if (!allowed) return (InvalidProof.selector, 0);
 
         uint96 amount = claim.amount();
         uint128 cumulativeAmount = claim.cumulativeAmount();
         if (amount > cumulativeAmount) return (AmountAboveVoucher.selector, 0);
-        uint256 settled = claim.hasProof() ? _channels[grantId][payee][account] : state.settled;
         if (amount <= settled) return (NothingDue.selector, 0);
         due = amount - settled;
         if (state.settled + due > terms.totalLimit()) return (TotalLimitExceeded.selector, 0);
@@ -339,7 +363,7 @@ contract SessionKeyValidator is ISessionKeyValidator, EIP712 {
 
         state.settled += uint96(due);
         _grants[grantId][account] = state;
-        if (claim.hasProof()) _channels[grantId][payee][account] = amount;
+        if (!claim.isSingle()) _channels[grantId][payee][account] = amount;
     }
 
     function _undoClaim(address account, bytes32 grantId, bytes calldata terms, bytes calldata claim, uint256 due)
@@ -348,7 +372,13 @@ contract SessionKeyValidator is ISessionKeyValidator, EIP712 {
         GrantState storage slot = _grants[grantId][account];
         slot.settled -= uint96(due);
         if (terms.period() != 0) slot.periodSettled -= uint96(due);
-        if (claim.hasProof()) _channels[grantId][claim.payee()][account] -= due;
+        if (!claim.isSingle()) _channels[grantId][claim.payee()][account] -= due;
+    }
+
+    function _pay(address account, bytes calldata terms, address payee, uint256 amount) private returns (bool) {
+        address token = terms.token();
+        if (terms.source() == SOURCE_RESERVE) return reserve.draw(account, token, payee, amount);
+        return IERC20(token).trySafeTransferFrom(account, payee, amount);
     }
 
     function _isSigned(address sessionKey, bytes32 hash, bytes calldata claim) private pure returns (bool) {
@@ -373,9 +403,10 @@ contract SessionKeyValidator is ISessionKeyValidator, EIP712 {
 
     function _checkNewTerms(Terms calldata terms, address guardian) private view {
         address key = terms.sessionKey;
-        if (key == address(0) || key == msg.sender || key == address(this) || key == terms.token || key == guardian) {
-            revert InvalidSessionKey(key);
-        }
+        if (
+            key == address(0) || key == msg.sender || key == address(this) || key == address(reserve)
+                || key == terms.token || key == guardian
+        ) revert InvalidSessionKey(key);
         if (terms.settler == address(0)) revert InvalidSettler(terms.settler);
         if (terms.token == address(0)) revert InvalidToken(terms.token);
         if (terms.totalLimit == 0) revert InvalidTotalLimit(terms.totalLimit);
@@ -385,7 +416,7 @@ contract SessionKeyValidator is ISessionKeyValidator, EIP712 {
                 || terms.validUntil > ERC4337Utils.BLOCK_RANGE_MASK
         ) revert InvalidValidity(terms.validAfter, terms.validUntil);
         if (terms.payeeRoot == 0) revert InvalidPayeeRoot(terms.payeeRoot);
-        if (terms.source != 0) revert UnsupportedSource(terms.source);
+        if (terms.source > SOURCE_RESERVE) revert UnsupportedSource(terms.source);
     }
 
     function _checkLive(address account, bytes32 grantId, bytes calldata terms) private view {

@@ -2,6 +2,7 @@
 pragma solidity 0.8.30;
 
 import {IERC7579Validator} from "@openzeppelin/contracts/interfaces/draft-IERC7579.sol";
+import {IPrepaidReserve} from "./IPrepaidReserve.sol";
 
 /// What the owner of an account allows one session key. Never changes: other terms are another grant.
 /// Amounts are base units of `token`, times are unix seconds.
@@ -23,10 +24,17 @@ struct Terms {
     uint48 validUntil;
     /// OpenZeppelin StandardMerkleTree over [address]. Of one payee: its leaf.
     bytes32 payeeRoot;
-    /// 0 allowance. 1, a prepaid reserve, is not supported yet.
+    /// Where the money comes from. 0: the account's allowance for the module. 1: its pool in the prepaid reserve.
     uint8 source;
     /// Tells equal terms apart.
     bytes24 salt;
+}
+
+/// What `settle` takes, of one account.
+struct Settlement {
+    address account;
+    bytes terms;
+    bytes claims;
 }
 
 /// Only an Active grant pays. Revoked is final.
@@ -65,6 +73,8 @@ interface ISessionKeyValidator is IERC7579Validator {
     );
     /// `reason` is the selector of the error that explains it, one of those under "reasons to skip a claim".
     event ClaimSkipped(address indexed account, bytes32 indexed grantId, address indexed payee, bytes4 reason);
+    /// In `settleMany`. `reason` is what `settle` would have reverted with; empty if it ran out of gas.
+    event SettlementSkipped(address indexed account, bytes reason);
 
     // ------------------------------------------------------------------------- errors: who calls, and installation
 
@@ -80,7 +90,7 @@ interface ISessionKeyValidator is IERC7579Validator {
 
     // ----------------------------------------------------------------------------------------- errors: new grants
 
-    /// Zero, the account, the module, the token or the guardian.
+    /// Zero, the account, the module, its reserve, the token or the guardian.
     error InvalidSessionKey(address sessionKey);
     error InvalidSettler(address settler);
     error InvalidToken(address token);
@@ -117,7 +127,7 @@ interface ISessionKeyValidator is IERC7579Validator {
     error AmountAboveVoucher();
     error TotalLimitExceeded();
     error PeriodLimitExceeded();
-    /// The token refused: balance, allowance, blocked payee, or it is no token.
+    /// The token refused: balance, allowance, reserve, blocked payee, or it is no token.
     error TransferFailed();
     /// The grant was frozen, revoked or uninstalled by a call the token made during this settlement.
     error GrantStopped();
@@ -152,13 +162,20 @@ interface ISessionKeyValidator is IERC7579Validator {
 
     // ---------------------------------------------------------------------------------------------- for everybody
 
-    /// Pays what is due of each claim from the account's allowance to the payees.
+    /// Pays what is due of each claim to the payees, from the account's allowance or reserve.
     /// @param terms packed, 157 bytes.
     /// @param claims packed, at least one.
     /// @return paid base units moved in this call; 0 if every claim was skipped.
     function settle(address account, bytes calldata terms, bytes calldata claims) external returns (uint256 paid);
 
+    /// Settles for many accounts in one transaction. What cannot be settled is skipped with an event, and stops no other.
+    /// @return paid base units moved, per settlement.
+    function settleMany(Settlement[] calldata settlements) external returns (uint256[] memory paid);
+
     // ------------------------------------------------------------------------------------------------------- views
+
+    /// What grants whose source is the reserve are paid from. It belongs to this module alone.
+    function reserve() external view returns (IPrepaidReserve);
 
     /// ERC-7579: whether the account has the module installed.
     function isInitialized(address account) external view returns (bool);

@@ -11,20 +11,23 @@ import {ISessionKeyValidator} from "../interfaces/ISessionKeyValidator.sol";
 /// 20     12   amount
 /// 32     16   cumulativeAmount
 /// 48     64   signature         EIP-2098
-/// 112    1    proofLength       elements, at most MAX_PROOF_LENGTH
+/// 112    1    proofLength       elements, at most MAX_PROOF_LENGTH; or KNOWN_PAYEE
 /// 113    32n  proof
 ///
-/// A claim without a proof is of a grant to a single payee, and stands alone. Such a grant keeps the payee's figure in
-/// its own slot; a list of proofless claims could only repeat that payee, so it is malformed.
+/// Length 0 is of a grant to a single payee, and stands alone. Such a grant keeps the payee's figure in its own slot; a
+/// list of such claims could only repeat that payee, so it is malformed.
+/// KNOWN_PAYEE is of a grant to several payees that has paid this one before: it needs no second proof.
 library Claims {
     uint256 internal constant HEAD_SIZE = 113;
     uint256 internal constant MAX_PROOF_LENGTH = 32;
+    uint256 internal constant KNOWN_PAYEE = 0xff;
 
     /// Size of the claim at `offset`; 0 if it is malformed. `offset` is at most `claims.length`.
     function sizeAt(bytes calldata claims, uint256 offset) internal pure returns (uint256 size) {
         uint256 rest = claims.length - offset;
         if (rest < HEAD_SIZE) return 0;
         uint256 proofLength = uint8(claims[offset + HEAD_SIZE - 1]);
+        if (proofLength == KNOWN_PAYEE) return HEAD_SIZE;
         if (proofLength > MAX_PROOF_LENGTH) return 0;
         size = HEAD_SIZE + 32 * proofLength;
         if (size > rest || (proofLength == 0 && size != claims.length)) return 0;
@@ -66,8 +69,13 @@ library Claims {
         return (bytes32(claim[48:80]), bytes32(claim[80:112]));
     }
 
-    function hasProof(bytes calldata claim) internal pure returns (bool) {
-        return claim.length > HEAD_SIZE;
+    /// Of a grant to one payee. The others are of grants to several.
+    function isSingle(bytes calldata claim) internal pure returns (bool) {
+        return claim[HEAD_SIZE - 1] == 0;
+    }
+
+    function isKnownPayee(bytes calldata claim) internal pure returns (bool) {
+        return uint8(claim[HEAD_SIZE - 1]) == KNOWN_PAYEE;
     }
 
     /// The Merkle root that the claim's proof leads to from `leaf`; without a proof `leaf` itself.

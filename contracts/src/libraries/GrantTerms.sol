@@ -82,4 +82,8 @@ library GrantTerms {
     function payeeRoot(bytes calldata packed) internal pure returns (bytes32) {
         return bytes32(packed[100:132]);
     }
+
+    function source(bytes calldata packed) internal pure returns (uint8) {
+        return uint8(packed[132]);
+    }
 }

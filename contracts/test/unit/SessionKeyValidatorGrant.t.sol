@@ -89,10 +89,10 @@ contract SessionKeyValidatorGrantTest is StreamTest {
         expectRefused(terms, abi.encodeWithSelector(ISessionKeyValidator.InvalidPayeeRoot.selector, bytes32(0)));
     }
 
-    function test_grant_revertsForAnotherSourceThanTheAllowance() public {
+    function test_grant_revertsForAnotherSourceThanAllowanceOrReserve() public {
         Terms memory terms = singleTerms();
-        terms.source = 1;
-        expectRefused(terms, abi.encodeWithSelector(ISessionKeyValidator.UnsupportedSource.selector, 1));
+        terms.source = 2;
+        expectRefused(terms, abi.encodeWithSelector(ISessionKeyValidator.UnsupportedSource.selector, 2));
     }
 
     function test_grant_revertsForTheSameTermsInWhateverStatus() public {
