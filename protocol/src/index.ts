@@ -1,5 +1,6 @@
 export type { Address, Hex } from 'viem'
 export * from './claims/packClaims.ts'
+export * from './claims/unpackClaims.ts'
 export * from './errors.ts'
 export * from './grant/grantId.ts'
 export * from './grant/payees.ts'

@@ -11,12 +11,20 @@ export type Claim = {
   cumulativeAmount: bigint
   /** 65 bytes, of the voucher. */
   signature: Hex
-  proof: readonly Hex[]
+  /**
+   * Merkle proof of the payee; empty for a grant to a single payee. `'known'`: the grant has several payees and has paid
+   * this one before, which the chain remembers. Where it has not (any more, after a reorganisation), the claim is skipped
+   * with `InvalidProof`.
+   */
+  proof: readonly Hex[] | 'known'
 }
 
 /** Claims of one call: more make another call. The bound keeps the gas of a settlement well inside a block. */
 export const maxClaims = 64
-const maxProofLength = 32
+/** Elements of a proof: enough for four billion payees. */
+export const maxProofLength = 32
+/** In the place of a proof's length: the payee is known, no proof follows. */
+export const knownPayee = 0xff
 
 /** Call data of `settle`'s `claims` (layout: docs/architecture.md, contracts/src/libraries/Claims.sol). @throws InvalidClaimError */
 export function packClaims(claims: readonly Claim[]): Hex {
@@ -31,14 +39,21 @@ function packClaim({ payee, amount, cumulativeAmount, signature, proof }: Claim)
   assertAmount(cumulativeAmount, maxUint128)
   if (amount > cumulativeAmount)
     throw new InvalidClaimError(`The amount ${amount} is above the voucher's ${cumulativeAmount}.`)
-  if (proof.length > maxProofLength)
-    throw new InvalidClaimError(`The proof has ${proof.length} elements, above ${maxProofLength}.`)
+  const elements = proof === 'known' ? [] : proof
+  if (elements.length > maxProofLength)
+    throw new InvalidClaimError(`The proof has ${elements.length} elements, above ${maxProofLength}.`)
   return concatHex([
     encodePacked(
       ['address', 'uint96', 'uint128', 'bytes', 'uint8'],
-      [payee, amount, cumulativeAmount, toCompactSignature(signature), proof.length],
+      [
+        payee,
+        amount,
+        cumulativeAmount,
+        toCompactSignature(signature),
+        proof === 'known' ? knownPayee : elements.length,
+      ],
     ),
-    ...proof,
+    ...elements,
   ])
 }
 
