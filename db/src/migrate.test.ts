@@ -1,14 +1,17 @@
 import pg from 'pg'
 import { afterAll, afterEach, expect, inject, test } from 'vitest'
 import { createDb } from './createDb.ts'
+import { ensureChannel } from './grants/channels.ts'
 import { getGrant } from './grants/grants.ts'
+import { loadAccountState } from './grants/loadAccountState.ts'
+import { upsertGrantsFromChain } from './grants/mirror.ts'
 import { appendCharges } from './journal/appendCharges.ts'
 import { listCharges, usageOfGrant } from './journal/journal.ts'
 import { getMerchant } from './merchants/merchants.ts'
 import { MigrationChangedError, migrate, UnknownMigrationError } from './migrate.ts'
 import { appendOutbox, claimOutbox } from './outbox/outbox.ts'
 import { createTestDatabase, type TestDatabase } from './testing/createTestDatabase.ts'
-import { arrangeGrant, arrangeMerchant, chargeEvent } from './testing/fixtures.ts'
+import { arrangeGrant, arrangeMerchant, chargeEvent, grantFromChain, randomAddress } from './testing/fixtures.ts'
 import { withTenant } from './withTenant.ts'
 
 const databases: TestDatabase[] = []
@@ -22,38 +25,50 @@ async function database(options: { upTo?: string } = {}): Promise<TestDatabase> 
   return created
 }
 
+/** The migrations after the first. */
+const newer = ['0002_outbox_sentinel', '0003_reserve']
+
 test('from empty: every migration runs once, in order', async () => {
   const { url, query } = await database()
-  expect(await query('select name from stream_migration order by applied_at, name')).toEqual([
-    { name: '0001_initial' },
-    { name: '0002_outbox_sentinel' },
-  ])
+  const applied = await query<{ name: string }>('select name from stream_migration order by applied_at, name')
+  expect(applied.map(({ name }) => name)).toEqual(['0001_initial', ...newer])
   expect(await migrate({ url })).toEqual([])
 })
 
-test('from the version before: what was written is still there, and the new tables work', async () => {
-  const { url, db } = await database({ upTo: '0001_initial' })
+test('from the first version: what was written is still there, and what is new works', async () => {
+  const { url, db, query } = await database({ upTo: '0001_initial' })
   const seller = await arrangeMerchant(db)
-  const grant = await arrangeGrant(db, [seller.merchant])
+  const { payee, id: merchantId } = seller.merchant
+  const grant = grantFromChain({ account: randomAddress(), status: 'active', blockNumber: 100n, payees: [payee] })
+  await upsertGrantsFromChain(db, [grant])
+  await ensureChannel(db, { grantId: grant.grantId, payee, merchantId, payeeProof: [] })
+  // As that version wrote it: the queries of this one know more columns.
+  await query(
+    `insert into account (account, token, balance, allowance, account_frozen, guardian, epoch, block_number)
+     values ($1, $2, 50, 30, false, $1, 0, 100)`,
+    [grant.account.toLowerCase(), grant.terms.token.toLowerCase()],
+  )
   await appendCharges(db, [
     chargeEvent(grant, seller, { amount: 7n, cumulativeAmount: 9n, occurredAtMs: Date.UTC(2026, 5, 1) }),
   ])
   const before = await getGrant(db, grant.grantId)
 
-  expect(await migrate({ url })).toEqual(['0002_outbox_sentinel'])
+  expect(await migrate({ url })).toEqual(newer)
 
   expect(await getMerchant(db, seller.merchant.id)).toEqual(seller.merchant)
   expect(await getGrant(db, grant.grantId)).toEqual(before)
   expect(await usageOfGrant(db, grant)).toMatchObject({ calls: 1, charged: 7n })
   await appendOutbox(db, { topic: 'test', merchantId: seller.merchant.id, payload: { a: 1 } })
   expect(await claimOutbox(db, { limit: 10, leaseMs: 1_000, now: new Date(Date.now() + 1_000) })).toHaveLength(1)
+  const funds = { allowance: 30n, reserve: 0n }
+  expect(await loadAccountState(db, grant.account, grant.terms.token)).toMatchObject({ funds })
 })
 
 test('several services may start at once: each migration runs once', async () => {
   const { url, query } = await database({ upTo: '0001_initial' })
   const applied = await Promise.all(Array.from({ length: 5 }, () => migrate({ url })))
-  expect(applied.flat()).toEqual(['0002_outbox_sentinel'])
-  expect(await query('select count(*)::integer as count from stream_migration')).toEqual([{ count: 2 }])
+  expect(applied.flat().toSorted()).toEqual(newer)
+  expect(await query('select count(*)::integer as count from stream_migration')).toEqual([{ count: 1 + newer.length }])
 })
 
 test('several databases of one cluster may be migrated at once, though they share the roles', async () => {
@@ -78,7 +93,7 @@ test('a migration that fails leaves nothing of itself behind', async () => {
   await expect(migrate({ url })).rejects.toThrow(/0002_outbox_sentinel failed.*\n.*"sentinel_event" already exists/)
   expect(await query(`select to_regclass('outbox') as outbox`)).toEqual([{ outbox: null }])
   await query('drop table sentinel_event')
-  expect(await migrate({ url })).toEqual(['0002_outbox_sentinel'])
+  expect(await migrate({ url })).toEqual(newer)
 })
 
 // A login of its own, as an operator would have it: no superuser, owner of its database.

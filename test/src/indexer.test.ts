@@ -288,7 +288,7 @@ describe.each([1, 2, 3, 4, 5])('a reorganisation of %i blocks', (depth) => {
       grant: (await getGrant(database.db, grant.grantId))?.settled,
       channel: (await getChannel(database.db, grant.grantId, payee))?.settled,
       meter: (await meter.read(grant.account.address, grant.grantId))?.settled,
-      funds: (await loadAccountState(database.db, grant.account.address, token))?.funds,
+      funds: (await loadAccountState(database.db, grant.account.address, token))?.funds.allowance,
     })
     const paid = { grant: 3_000_000n, channel: 3_000_000n, meter: 3_000_000n, funds: 47_000_000n }
     expect(await mirrored()).toEqual(paid)

@@ -13,8 +13,10 @@ import {
 } from '../testing/fixtures.ts'
 import { ensureChannel, getChannel, listChannels } from './channels.ts'
 import { getGrant, listGrants, registerPendingGrant } from './grants.ts'
+import { listAccountFunds } from './listAccountFunds.ts'
 import { loadAccountState } from './loadAccountState.ts'
 import { updateGrantStates, upsertAccountsFromChain, upsertChannelsFromChain, upsertGrantsFromChain } from './mirror.ts'
+import type { ReservePool } from './reservePool.ts'
 
 let database: TestDatabase
 beforeAll(async () => {
@@ -58,7 +60,7 @@ describe('the mirror of the chain', () => {
     const { account } = grant
     const funds = { account, token: usdc, accountFrozen: false, guardian: account, epoch: 0n }
     await upsertAccountsFromChain(database.db, [{ ...funds, balance: 1n, allowance: 1n, blockNumber: 49n }])
-    expect((await loadAccountState(database.db, account, usdc))?.funds).toBe(500_000_000n)
+    expect((await loadAccountState(database.db, account, usdc))?.funds.allowance).toBe(500_000_000n)
 
     const channel = { grantId: grant.grantId, payee: randomAddress() }
     await upsertChannelsFromChain(database.db, [{ ...channel, settled: 5n, blockNumber: 50n }])
@@ -78,9 +80,29 @@ describe('the mirror of the chain', () => {
       account,
       token: usdc,
       block: 1n,
-      funds: 5n,
+      funds: { allowance: 5n, reserve: 0n },
       grants: [],
     })
+  })
+
+  test('what is asked back of the reserve is not there to be charged, however little vouchers left', async () => {
+    const account = randomAddress()
+    const none = { balance: 0n, allowance: 0n, accountFrozen: false, guardian: zeroAddress, epoch: 0n } as const
+    const write = (reserve: ReservePool, blockNumber: bigint) =>
+      upsertAccountsFromChain(database.db, [{ account, token: usdc, ...none, reserve, blockNumber }])
+    const funds = async () => (await loadAccountState(database.db, account, usdc))?.funds
+    await write({ balance: 2n ** 96n - 1n, withdrawing: 0n, withdrawableAt: 0 }, 1n)
+    expect(await funds()).toEqual({ allowance: 0n, reserve: 2n ** 96n - 1n })
+    const asked = { balance: 50n, withdrawing: 20n, withdrawableAt: 1_800_000_000 }
+    await write(asked, 2n)
+    expect(await funds()).toEqual({ allowance: 0n, reserve: 30n })
+    await write({ ...asked, balance: 19n }, 1n)
+    expect(await listAccountFunds(database.db, [account, randomAddress()], usdc)).toEqual([
+      { account, balance: 0n, allowance: 0n, reserve: asked, blockNumber: 2n },
+    ])
+    await write({ ...asked, balance: 19n }, 3n)
+    expect(await funds()).toEqual({ allowance: 0n, reserve: 0n })
+    expect(await listAccountFunds(database.db, [], usdc)).toEqual([])
   })
 
   test('a payee who collected before anybody opened the channel keeps what the chain settled', async () => {
@@ -151,10 +173,11 @@ test('the state of an account holds all that a meter needs', async () => {
     account: grant.account,
     token: usdc,
     block: 140n,
-    funds: 500_000_000n,
+    funds: { allowance: 500_000_000n, reserve: 0n },
     grants: [
       {
         grantId: grant.grantId,
+        source: 'allowance',
         status: 'active',
         validAfter: 1_700_000_000,
         validUntil: 4_000_000_000,

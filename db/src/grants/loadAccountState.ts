@@ -1,4 +1,4 @@
-import type { Address, Hex } from '@protocolbanks/stream-protocol'
+import type { Address, GrantSource, Hex } from '@protocolbanks/stream-protocol'
 import { and, desc, eq, inArray, sql } from 'drizzle-orm'
 import { grantControlTable } from '../controls/table.ts'
 import type { Db, Tx } from '../createDb.ts'
@@ -13,13 +13,17 @@ export type AccountState = {
   token: Address
   /** The newest block any part of it shows. */
   block: bigint
-  /** min(balance, allowance to the module). */
-  funds: bigint
+  /**
+   * What grants of each source can be charged for. allowance: min(balance, allowance to the module). reserve: the pool
+   * less what is asked back.
+   */
+  funds: Record<GrantSource, bigint>
   grants: GrantState[]
 }
 
 export type GrantState = {
   grantId: Hex
+  source: GrantSource
   /** The strictest of on-chain grant, on-chain account and the operator's control. */
   status: LiveStatus
   validAfter: number
@@ -64,7 +68,8 @@ async function read(tx: Tx, account: Address, token: Address): Promise<AccountSt
       account: accountTable.account,
       token: accountTable.token,
       blockNumber: accountTable.blockNumber,
-      available: sql`least(${accountTable.balance}, ${accountTable.allowance})`.mapWith(BigInt),
+      allowance: sql`least(${accountTable.balance}, ${accountTable.allowance})`.mapWith(BigInt),
+      reserve: sql`greatest(${accountTable.reserveBalance} - ${accountTable.reserveWithdrawing}, 0)`.mapWith(BigInt),
     })
     .from(accountTable)
     .where(and(eq(accountTable.account, account), eq(accountTable.token, token)))
@@ -96,9 +101,10 @@ async function read(tx: Tx, account: Address, token: Address): Promise<AccountSt
     account: funds.account,
     token: funds.token,
     block,
-    funds: funds.available,
+    funds: { allowance: funds.allowance, reserve: funds.reserve },
     grants: grants.map(({ grant, status }) => ({
       grantId: grant.grantId,
+      source: grant.source,
       status: toLiveStatus(status),
       validAfter: grant.validAfter,
       validUntil: grant.validUntil,

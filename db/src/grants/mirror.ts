@@ -2,6 +2,7 @@ import { type Address, type GrantTerms, type Hex, packTerms } from '@protocolban
 import { and, eq, lte, or, sql } from 'drizzle-orm'
 import type { Queryable } from '../createDb.ts'
 import { merchantTable } from '../merchants/table.ts'
+import { emptyPool, type ReservePool } from './reservePool.ts'
 import { accountTable, channelTable, grantTable } from './table.ts'
 
 /** A grant as the chain shows it at a block. */
@@ -28,6 +29,8 @@ export type AccountFromChain = {
   /** The zero address: none. */
   guardian: Address
   epoch: bigint
+  /** Left out: nothing is in it. */
+  reserve?: ReservePool | undefined
   blockNumber: bigint
 }
 
@@ -57,13 +60,18 @@ export async function updateGrantStates(db: Queryable, states: readonly GrantSta
   }
 }
 
-/** Writes balances, allowances and the account's state in the module. A later block's row is left alone. */
+/** Writes balances, allowances, reserves and the account's state in the module. A later block's row is left alone. */
 export async function upsertAccountsFromChain(db: Queryable, accounts: readonly AccountFromChain[]): Promise<void> {
-  for (const state of accounts) {
-    const { account: _account, token: _token, ...change } = state
+  for (const { account, token, reserve = emptyPool, ...state } of accounts) {
+    const change = {
+      ...state,
+      reserveBalance: reserve.balance,
+      reserveWithdrawing: reserve.withdrawing,
+      reserveWithdrawableAt: reserve.withdrawableAt,
+    }
     await db
       .insert(accountTable)
-      .values(state)
+      .values({ account, token, ...change })
       .onConflictDoUpdate({
         target: [accountTable.account, accountTable.token],
         set: change,

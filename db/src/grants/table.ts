@@ -34,6 +34,9 @@ export const accountTable = pgTable('account', {
   accountFrozen: boolean('account_frozen').notNull(),
   guardian: address('guardian').notNull(),
   epoch: bigint('epoch', { mode: 'bigint' }).notNull(),
+  reserveBalance: uint128('reserve_balance').notNull().default(0n),
+  reserveWithdrawing: uint128('reserve_withdrawing').notNull().default(0n),
+  reserveWithdrawableAt: bigint('reserve_withdrawable_at', { mode: 'number' }).notNull().default(0),
   blockNumber: bigint('block_number', { mode: 'bigint' }).notNull(),
 })
 

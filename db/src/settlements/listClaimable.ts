@@ -15,7 +15,7 @@ export type Claimable = {
 
 export type ClaimableOptions = {
   now: Date
-  /** At most so many grants: those that expire first, then requested ones, then the largest. */
+  /** At most so many grants: those that expire first, then requested ones, withdrawn ones, then the largest. */
   limit: number
   /** Grants that end within this are settled whatever they owe. */
   expiryMarginSeconds: number
@@ -33,6 +33,9 @@ const requestTtlMs = 24 * 3_600_000
 /**
  * Grants that owe enough, for long enough, end soon, or were asked for; see the architecture's settlement triggers. Only
  * such that the chain would accept now, by its mirror. Of a grant's several services the strictest counts.
+ *
+ * A withdrawal makes all reserve grants of the account due while it takes money that they owe: then everything is paid
+ * long before its delay ends. One that leaves enough makes nothing due, or a tiny one would settle every call alone.
  */
 export async function listClaimable(db: Queryable, options: ClaimableOptions): Promise<Claimable[]> {
   const { now, limit, expiryMarginSeconds } = options
@@ -46,8 +49,18 @@ export async function listClaimable(db: Queryable, options: ClaimableOptions): P
       select distinct grant_id from settlement_request
       where settlement_id is null and created_at > ${requestedSince}::timestamptz
     ),
+    withdrawn as (
+      select a.account, a.token from account a
+      join "grant" g on g.account = a.account and g.token = a.token and g.source = 'reserve'
+        and g.status in ('active', 'frozen')
+      join channel c on c.grant_id = g.grant_id and c.charged > c.settled
+      where a.reserve_withdrawing > 0
+      group by a.account, a.token
+      having sum(c.charged - c.settled) > greatest(a.reserve_balance - a.reserve_withdrawing, 0)
+    ),
     owing as (
       select g.grant_id, g.account, g.valid_until, r.grant_id is not null as requested,
+        w.account is not null as withdrawn,
         sum(${collectible} - c.settled) as owed,
         min(coalesce(terms.threshold, ${defaultThreshold.toString()}::numeric)) as threshold,
         bool_or(c.first_unsettled_at + make_interval(secs => coalesce(terms.max_age_seconds, ${defaultMaxAgeSeconds}))
@@ -56,6 +69,7 @@ export async function listClaimable(db: Queryable, options: ClaimableOptions): P
       join "grant" g on g.grant_id = c.grant_id
       left join account a on a.account = g.account and a.token = g.token
       left join requested r on r.grant_id = g.grant_id
+      left join withdrawn w on w.account = g.account and w.token = g.token and g.source = 'reserve'
       left join lateral (
         select min(threshold_atomic) as threshold, min(max_age_seconds) as max_age_seconds
         from service where merchant_id = c.merchant_id and token = g.token and enabled
@@ -65,18 +79,19 @@ export async function listClaimable(db: Queryable, options: ClaimableOptions): P
         and not coalesce(a.account_frozen or a.epoch > g.epoch, false)
         and (r.grant_id is not null or not ${skippedSince(backoffSince)})
         and ${isFree}
-      group by g.grant_id, r.grant_id
+      group by g.grant_id, r.grant_id, w.account
     ),
     triggered as (
       select *, case
         when valid_until <= ${nowSeconds + expiryMarginSeconds} then 'expiry'
         when requested then 'request'
+        when withdrawn then 'withdrawal'
         when owed >= threshold then 'threshold'
         when aged then 'age' end as trigger
       from owing
     )
     select grant_id, account, trigger, owed from triggered where trigger is not null
-    order by array_position(array['expiry', 'request'], trigger) nulls last, owed desc, grant_id
+    order by array_position(array['expiry', 'request', 'withdrawal'], trigger) nulls last, owed desc, grant_id
     limit ${limit}`)
   return rows.map((row) => ({
     grantId: row.grant_id,

@@ -6,7 +6,8 @@ import type { Address, Hex } from '@protocolbanks/stream-protocol'
  */
 export type SettlementState = 'intended' | 'submitted' | 'confirmed' | 'failed' | 'dead'
 
-export type SettlementTrigger = 'threshold' | 'age' | 'expiry' | 'request'
+/** withdrawal: the owner takes money out of the reserve that vouchers are owed. */
+export type SettlementTrigger = 'threshold' | 'age' | 'expiry' | 'request' | 'withdrawal'
 
 /** One UserOperation that pays one grant's claims. */
 export type Settlement = {

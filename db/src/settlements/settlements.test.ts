@@ -124,6 +124,49 @@ describe('a grant is claimable', () => {
     expect(await claimable(grantId, later(1_001))).toBeUndefined()
   })
 
+  test('when a withdrawal takes money of the reserve that its grants owe, and not while it leaves enough', async () => {
+    const source = 'reserve' as const
+    const first = await arrangeOwing(5n, { terms: { source } })
+    const { account } = first.grant
+    const second = await arrangeGrant(database.db, [first.seller.merchant], { source, account })
+    const credit = await arrangeGrant(database.db, [first.seller.merchant], { account })
+    const owing = { amount: 6n, cumulativeAmount: 6n, occurredAtMs: now.getTime() }
+    await appendCharges(database.db, [
+      chargeEvent(second, first.seller, owing),
+      chargeEvent(credit, first.seller, owing),
+    ])
+    const all = async () => {
+      const found = await Promise.all([first, second, credit].map(({ grantId }) => claimable(grantId)))
+      return found.map((grant) => grant && [grant.trigger, grant.owed])
+    }
+    const mirror = (balance: bigint, withdrawing: bigint) =>
+      upsertAccountsFromChain(database.db, [
+        {
+          account,
+          token: usdc,
+          balance: 1_000n,
+          allowance: 1_000n,
+          accountFrozen: false,
+          guardian: account,
+          epoch: 0n,
+          reserve: { balance, withdrawing, withdrawableAt: nowSeconds + 86_400 },
+          blockNumber: 100n,
+        },
+      ])
+    await mirror(100n, 0n)
+    expect(await all()).toEqual([undefined, undefined, undefined])
+    await mirror(100n, 89n)
+    expect(await all()).toEqual([undefined, undefined, undefined])
+    await mirror(100n, 90n)
+    expect(await all()).toEqual([['withdrawal', 5n], ['withdrawal', 6n], undefined])
+    expect((await claim(first.grantId, { trigger: 'withdrawal' }))?.settlement).toMatchObject({ trigger: 'withdrawal' })
+    // Its payment is mirrored: the other is due still.
+    const paid = [{ grantId: first.grantId, payee: first.seller.merchant.payee, settled: 5n, blockNumber: 101n }]
+    await upsertChannelsFromChain(database.db, paid)
+    await mirror(95n, 90n)
+    expect(await all()).toEqual([undefined, ['withdrawal', 6n], undefined])
+  })
+
   test('when somebody asked for it, as long as it owes anything', async () => {
     const { grantId, seller } = await arrangeOwing(5n)
     const request = { grantId, merchantId: seller.merchant.id, actor: 'key_1' }

@@ -6,7 +6,7 @@ export const settlementTable = pgTable('settlement', {
   grantId: bytes32('grant_id').notNull(),
   account: address('account').notNull(),
   state: text('state', { enum: ['intended', 'submitted', 'confirmed', 'failed', 'dead'] }).notNull(),
-  trigger: text('trigger', { enum: ['threshold', 'age', 'expiry', 'request'] }).notNull(),
+  trigger: text('trigger', { enum: ['threshold', 'age', 'expiry', 'request', 'withdrawal'] }).notNull(),
   lane: bigint('nonce_key', { mode: 'number' }).notNull(),
   userOpHash: bytes32('user_op_hash'),
   userOperation: jsonb('user_operation'),

@@ -173,10 +173,11 @@ async function createGrant(meter: Meter): Promise<TestGrant> {
     account: grant.account,
     token,
     block: 1n,
-    funds: 1_000_000_000n,
+    funds: { allowance: 1_000_000_000n, reserve: 0n },
     grants: [
       {
         grantId: grant.grantId,
+        source: 'allowance',
         status: 'active',
         validAfter: nowSeconds - 60,
         validUntil: nowSeconds + 86_400,

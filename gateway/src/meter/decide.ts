@@ -6,6 +6,7 @@ export type ChargeState = {
   /** Undefined: not mirrored. */
   grant: GrantCounters | undefined
   channel: Channel
+  /** Of the source that the grant is paid from. */
   account: AccountCounters
   /** Of the service, under this grant. */
   calls: CallCount
@@ -27,6 +28,7 @@ export type GrantCounters = {
 }
 
 export type Channel = ChannelMeter & { status: GrantStatus }
+/** What an account can pay out of one source, and what its grants of that source owe. */
 export type AccountCounters = { funds: bigint; outstanding: bigint }
 /** Minutes since 1970, and the charges in it. */
 export type CallCount = { minute: number; count: number }

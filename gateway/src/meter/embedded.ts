@@ -12,6 +12,7 @@ import {
   chargeChannel,
   clampAmount,
   countCall,
+  emptyAccount,
   emptyChannel,
   isOlder,
   type MeteredChannel,
@@ -53,7 +54,7 @@ export function createEmbeddedMeter(options: EmbeddedMeterOptions): Meter {
     const grant = store.grants.get(grantKey(use.account, use.grantId))
     const channel = grant?.channels.get(payee) ?? emptyChannel
     const accountAt = accountKey(use.account, grant?.token ?? '')
-    const account = store.accounts.get(accountAt) ?? { funds: 0n, outstanding: 0n, block: 0n }
+    const account = store.accounts.get(accountAt)?.[grant?.source ?? 'allowance'] ?? emptyAccount
     const calls = grant?.calls.get(use.event.service) ?? { minute: 0, count: 0 }
     const requestAt = requestKey(use)
     forgetRequests()
@@ -143,25 +144,34 @@ export function createEmbeddedMeter(options: EmbeddedMeterOptions): Meter {
     const accountAt = accountKey(state.account, state.token)
     const known = store.accounts.get(accountAt)
     if (isOlder(state, known)) return
-    let outstanding = known?.outstanding ?? 0n
+    const outstanding = {
+      allowance: known?.allowance.outstanding ?? 0n,
+      reserve: known?.reserve.outstanding ?? 0n,
+    }
     for (const grantState of state.grants) {
       const key = grantKey(state.account, grantState.grantId)
       const { grant, more } = mirrorGrant(store.grants.get(key), state.token.toLowerCase(), grantState)
       store.grants.set(key, grant)
-      outstanding += more
+      outstanding[grant.source] += more
     }
-    store.accounts.set(accountAt, { block: state.block, funds: clampAmount(state.funds), outstanding })
+    const { allowance, reserve } = state.funds
+    store.accounts.set(accountAt, {
+      block: state.block,
+      allowance: { funds: clampAmount(allowance), outstanding: outstanding.allowance },
+      reserve: { funds: clampAmount(reserve), outstanding: outstanding.reserve },
+    })
   }
 
   function read(account: Address, grantId: Hex): GrantMeter | undefined {
     assertOpen()
     const grant = store.grants.get(grantKey(account, grantId))
-    const counters = grant && store.accounts.get(accountKey(account, grant.token))
+    const counters = grant && store.accounts.get(accountKey(account, grant.token))?.[grant.source]
     if (!grant || !counters) return undefined
     const channels: Record<Address, ChannelMeter> = {}
     for (const [payee, channel] of grant.channels) channels[getAddress(payee)] = toChannelMeter(channel)
     return {
       status: grant.counters.status,
+      source: grant.source,
       settled: grant.counters.settled,
       owed: grant.counters.owed,
       channels,
@@ -205,7 +215,9 @@ export function createEmbeddedMeter(options: EmbeddedMeterOptions): Meter {
     grant.counters = { ...grant.counters, owed: grant.counters.owed + more }
     const key = accountKey(account, grant.token)
     const known = store.accounts.get(key)
-    if (known) store.accounts.set(key, { ...known, outstanding: known.outstanding + more })
+    if (!known) return
+    const { funds, outstanding } = known[grant.source]
+    store.accounts.set(key, { ...known, [grant.source]: { funds, outstanding: outstanding + more } })
   }
 
   /** Drops ids past their time. They expire in the order in which they came, so it looks at no more than it drops. */

@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto'
+import { type GrantSource, grantSources } from '@protocolbanks/stream-protocol'
 import fc from 'fast-check'
 import { afterAll, expect, inject, test } from 'vitest'
 import { createMeterRedis } from './createMeterRedis.ts'
@@ -71,15 +72,17 @@ const grantState = fc.record({
   ),
 })
 
+const funds = fc.oneof(
+  { weight: 1, arbitrary: fc.bigInt({ min: 0n, max: 200n }) },
+  { weight: 2, arbitrary: fc.constant(2n ** 200n) },
+)
+
 const mirror = fc.record({
   kind: fc.constant('mirror' as const),
   process,
   /** Against the newest block. */
   block: fc.constantFrom(1n, 1n, 0n, -1n),
-  funds: fc.oneof(
-    { weight: 1, arbitrary: fc.bigInt({ min: 0n, max: 200n }) },
-    { weight: 2, arbitrary: fc.constant(2n ** 200n) },
-  ),
+  funds: fc.record({ allowance: funds, reserve: funds }),
   grants: fc.tuple(fc.option(grantState, { nil: undefined }), fc.option(grantState, { nil: undefined })),
 })
 
@@ -102,31 +105,37 @@ const step = fc.oneof(
 )
 type Step = (typeof step extends fc.Arbitrary<infer value> ? value : never) | { kind: 'ping' }
 
-// A history begins with two grants that can be used; everything else is up to chance.
+// A history begins with two grants that can be used, of one source or of both; everything else is up to chance.
+const source = fc.constantFrom(...grantSources)
 const usable = { status: 'active', validAfter: nowSeconds - 1_000, validFor: 1_000_000 } as const
 const history = fc
-  .tuple(mirror, grantState, grantState, fc.array(step, { minLength: 20, maxLength: 60 }))
-  .map(([first, left, right, steps]): Step[] => [
-    {
-      ...first,
-      block: 1n,
-      grants: [
-        { ...left, ...usable },
-        { ...right, ...usable },
-      ],
-    },
-    ...steps,
-  ])
+  .tuple(fc.tuple(source, source), mirror, grantState, grantState, fc.array(step, { minLength: 20, maxLength: 60 }))
+  .map(([sources, first, left, right, steps]): { sources: readonly GrantSource[]; steps: Step[] } => ({
+    sources,
+    steps: [
+      {
+        ...first,
+        block: 1n,
+        grants: [
+          { ...left, ...usable },
+          { ...right, ...usable },
+        ],
+      },
+      ...steps,
+    ],
+  }))
 
 test('the meter in Lua decides and counts as the meter in TypeScript does, over random histories', async () => {
   const seen = new Map<string, number>()
   await fc.assert(
-    fc.asyncProperty(history, async (steps) => {
+    fc.asyncProperty(history, async ({ sources, steps }) => {
       const grantIds = [randomBytes32(), randomBytes32()] as const
       const store = createEmbeddedStore()
-      const embedded = createSide(grantIds, (instance) => createEmbeddedMeter({ clock: Date.now, instance, store }))
+      const embedded = createSide(grantIds, sources, (instance) =>
+        createEmbeddedMeter({ clock: Date.now, instance, store }),
+      )
       const historyPrefix = `${prefix}${randomUUID()}:`
-      const onRedis = createSide(grantIds, (instance) =>
+      const onRedis = createSide(grantIds, sources, (instance) =>
         createRedisMeter({ redis, instance, prefix: historyPrefix, watermarkIntervalMs: 5 }),
       )
       try {
@@ -175,7 +184,11 @@ const outcomes = [
 ]
 
 /** One implementation on its way through a history, with the journal that its usage makes. */
-function createSide(grantIds: readonly [`0x${string}`, `0x${string}`], open: (instance: string) => Meter) {
+function createSide(
+  grantIds: readonly [`0x${string}`, `0x${string}`],
+  sources: readonly GrantSource[],
+  open: (instance: string) => Meter,
+) {
   const partition = partitionOf(account)
   const meters: [Meter, Meter] = [open('gateway-0-0'), open('gateway-1-0')]
   const tickets: { ticket: Ticket; meter: Meter; process: number; instance: string }[] = []
@@ -271,14 +284,15 @@ function createSide(grantIds: readonly [`0x${string}`, `0x${string}`], open: (in
   function toAccountState(step: Extract<Step, { kind: 'mirror' }>, atBlock: bigint): AccountState {
     const grants = step.grants.flatMap((grant, index) => {
       const grantId = grantIds[index]
-      if (!grant || !grantId) return []
+      const source = sources[index]
+      if (!grant || !grantId || !source) return []
       const channels = grant.channels.flatMap((channel, at) => {
         const payee = payees[at]
         return channel && payee ? [{ payee, ...channel, ...journalled(grantId, payee) }] : []
       })
       const { validAfter, validFor, channels: _, ...rest } = grant
       const settled = channels.reduce((sum, channel) => sum + channel.settled, 0n)
-      return [{ grantId, ...rest, validAfter, validUntil: validAfter + validFor, settled, channels }]
+      return [{ grantId, source, ...rest, validAfter, validUntil: validAfter + validFor, settled, channels }]
     })
     return { account, token, block: atBlock, funds: step.funds, grants }
   }
@@ -322,16 +336,16 @@ function describeDecision(decision: Decision): string {
 
 /** The counters are what their definition says. */
 function assertRecomputed(grants: (GrantMeter | undefined)[]) {
-  let outstanding = 0n
+  const outstanding = { allowance: 0n, reserve: 0n }
   for (const grant of grants) {
     if (!grant) continue
     const owed = sumOf(
       Object.values(grant.channels).map(({ charged, settled }) => (charged > settled ? charged - settled : 0n)),
     )
     expect(grant.owed).toBe(owed)
-    outstanding += owed
+    outstanding[grant.source] += owed
   }
-  for (const grant of grants) if (grant) expect(grant.accountOutstanding).toBe(outstanding)
+  for (const grant of grants) if (grant) expect(grant.accountOutstanding).toBe(outstanding[grant.source])
 }
 
 /** With everything journalled: the journal's sums are what was charged, and its vouchers cover them. */

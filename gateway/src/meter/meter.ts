@@ -1,4 +1,4 @@
-import type { Address, Hex } from '@protocolbanks/stream-protocol'
+import type { Address, GrantSource, Hex } from '@protocolbanks/stream-protocol'
 
 /** Counters are integers the Lua of Redis holds exactly. Nine billion USDC. Higher limits and vouchers count as this. */
 export const maxMeterAmount = 2n ** 53n - 1n
@@ -113,13 +113,15 @@ export type ChannelMeter = { authorized: bigint; charged: bigint; settled: bigin
 
 export type GrantMeter = {
   status: GrantStatus
+  source: GrantSource
   /** What was settled on-chain, to all payees. */
   settled: bigint
   /** Sum over channels of max(0, charged - settled): a payee who collected ahead does not lower what others are owed. */
   owed: bigint
   channels: Record<Address, ChannelMeter>
-  /** Sum of `owed` over all grants of the account in this token. */
+  /** Sum of `owed` over all grants of the account in this token and of this source. */
   accountOutstanding: bigint
+  /** What the account can pay out of this source. */
   accountFunds: bigint
 }
 
@@ -133,8 +135,11 @@ export type AccountState = {
   account: Address
   token: Address
   block: bigint
-  /** min(balance, allowance to the module). */
-  funds: bigint
+  /**
+   * What grants of each source can be charged for: one does not pay for the other. allowance: min(balance, allowance to
+   * the module). reserve: what is in the reserve and not asked back.
+   */
+  funds: Record<GrantSource, bigint>
   grants: GrantState[]
   /**
    * Recently charged requests from the journal, for a store that lost them: remembered where the meter does not know the
@@ -155,6 +160,8 @@ export type ChargedRequestState = {
 
 export type GrantState = {
   grantId: Hex
+  /** Part of the terms: never changes. */
+  source: GrantSource
   /** The strictest of on-chain grant, on-chain account and off-chain operator state. */
   status: GrantStatus
   validAfter: number

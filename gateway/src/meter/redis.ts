@@ -1,3 +1,4 @@
+import type { GrantSource } from '@protocolbanks/stream-protocol'
 import { Cluster, type Redis } from 'ioredis'
 import { type Address, getAddress, type Hex } from 'viem'
 import { assertCapture } from './assertCapture.ts'
@@ -371,6 +372,8 @@ function toChannel([authorized = '0', charged = '0', settled = '0']: string[]): 
 function toGrantMeter(grant: Fields, account: Fields): GrantMeter | undefined {
   const token = grant.get('token')
   if (token === undefined) return undefined
+  const source = (grant.get('source') ?? 'allowance') as GrantSource
+  const pool = source === 'reserve' ? `${token}:reserve` : token
   const channels: Record<Address, ChannelMeter> = {}
   for (const field of grant.keys()) {
     if (!field.startsWith('charged:')) continue
@@ -380,11 +383,12 @@ function toGrantMeter(grant: Fields, account: Fields): GrantMeter | undefined {
   }
   return {
     status: grant.get('status') as GrantStatus,
+    source,
     settled: BigInt(grant.get('settled') ?? 0),
     owed: BigInt(grant.get('owed') ?? 0),
     channels,
-    accountOutstanding: BigInt(account.get(`outstanding:${token}`) ?? 0),
-    accountFunds: BigInt(account.get(`funds:${token}`) ?? 0),
+    accountOutstanding: BigInt(account.get(`outstanding:${pool}`) ?? 0),
+    accountFunds: BigInt(account.get(`funds:${pool}`) ?? 0),
   }
 }
 
@@ -407,8 +411,9 @@ function toMirrorJson(state: AccountState): string {
   return JSON.stringify({
     token: state.token.toLowerCase(),
     block: state.block.toString(),
-    funds: amount(state.funds),
+    funds: { allowance: amount(state.funds.allowance), reserve: amount(state.funds.reserve) },
     grants: state.grants.map((grant) => ({
+      source: grant.source,
       status: grant.status,
       validAfter: grant.validAfter.toString(),
       validUntil: grant.validUntil.toString(),

@@ -1,4 +1,4 @@
-import type { Hex } from '@protocolbanks/stream-protocol'
+import type { GrantSource, Hex } from '@protocolbanks/stream-protocol'
 import {
   type AccountCounters,
   type CallCount,
@@ -17,6 +17,7 @@ export type NewestVoucher = { cumulativeAmount: bigint; signature: Hex }
 /** A grant as the meter keeps it. Payees in lower case. */
 export type MeteredGrant = {
   token: string
+  source: GrantSource
   counters: GrantCounters
   channels: Map<string, MeteredChannel>
   /** By service. */
@@ -26,7 +27,7 @@ export type MeteredGrant = {
 /** `voucher` is undefined when the journal already has the newest one. */
 export type MeteredChannel = Channel & { voucher: NewestVoucher | undefined }
 
-export type MeteredAccount = AccountCounters & { block: bigint }
+export type MeteredAccount = Record<GrantSource, AccountCounters> & { block: bigint }
 
 export const emptyChannel: MeteredChannel = {
   status: 'active',
@@ -96,9 +97,12 @@ export function mirrorGrant(
     periodSettled: clampAmount(state.periodSettled),
     owed,
   }
-  const grant = { token, counters, channels, calls: known?.calls ?? new Map<string, CallCount>() }
+  const calls = known?.calls ?? new Map<string, CallCount>()
+  const grant = { token, source: state.source, counters, channels, calls }
   return { grant, more: owed - (known?.counters.owed ?? 0n) }
 }
+
+export const emptyAccount: AccountCounters = { funds: 0n, outstanding: 0n }
 
 /** Whether a mirror is older than what the meter knows of the account. */
 export function isOlder(state: AccountState, known: MeteredAccount | undefined): boolean {

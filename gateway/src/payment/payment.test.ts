@@ -356,7 +356,7 @@ describe('a payment that is refused is 402, says why, repeats the offer, and cha
   })
 
   test('an account without enough funds', async () => {
-    gateway.accountState.funds = price - 1n
+    gateway.accountState.funds = { allowance: price - 1n, reserve: price }
     await expectProblem(
       await gateway.app.request('/weather/x', paid(payment(gateway.service, price))),
       402,

@@ -37,16 +37,18 @@ for i = 1, #entry[2], 2 do event[entry[2][i]] = entry[2][i + 1] end
 local amount = tonumber(event.amount)
 if captured > amount then return redis.error_reply('captured more than was charged') end
 
-local g = redis.call('HMGET', grantKey, 'token', 'owed', 'authorized:' .. payee, 'charged:' .. payee, 'settled:' .. payee)
+local g = redis.call('HMGET', grantKey, 'token', 'owed', 'authorized:' .. payee, 'charged:' .. payee, 'settled:' .. payee,
+  'source')
 if not g[1] then return {'late'} end
 local owed, charged, settled = tonumber(g[2]), tonumber(g[4] or 0), tonumber(g[5] or 0)
 local after = charged - (amount - captured)
 local less = math.max(0, charged - settled) - math.max(0, after - settled)
-local outstanding = tonumber(redis.call('HGET', accountKey, 'outstanding:' .. g[1]) or 0)
+local pool = g[6] == 'reserve' and g[1] .. ':reserve' or g[1]
+local outstanding = tonumber(redis.call('HGET', accountKey, 'outstanding:' .. pool) or 0)
 
 redis.call('XDEL', streamKey, eventId)
 redis.call('HSET', grantKey, 'charged:' .. payee, text(after), 'owed', text(owed - less))
-redis.call('HSET', accountKey, 'outstanding:' .. g[1], text(outstanding - less))
+redis.call('HSET', accountKey, 'outstanding:' .. pool, text(outstanding - less))
 if captured > 0 then
   local newId = redis.call('XADD', streamKey, '*', 'amount', text(captured), 'cumulative', event.cumulative,
     'signature', event.signature, 'use', event.use)

@@ -20,9 +20,11 @@ local function text(number) return string.format('%.0f', number) end
 local g = redis.call('HMGET', grantKey,
   'token', 'status', 'validAfter', 'validUntil', 'totalLimit', 'periodLimit', 'period', 'settled', 'periodIndex',
   'periodSettled', 'owed', 'status:' .. payee, 'authorized:' .. payee, 'charged:' .. payee, 'settled:' .. payee,
-  'voucher:' .. payee, 'calls:' .. service)
+  'voucher:' .. payee, 'calls:' .. service, 'source')
 local token = g[1]
 if not token then return {'refused', 'grant.unknown'} end
+-- The account's fields of the grant's source.
+local pool = g[18] == 'reserve' and token .. ':reserve' or token
 local status, channelStatus = g[2], g[12]
 local authorized, charged, settled = tonumber(g[13] or 0), tonumber(g[14] or 0), tonumber(g[15] or 0)
 
@@ -65,7 +67,7 @@ if periodLimit > 0 then
   local settledNow = tonumber(g[9]) >= periodIndex and tonumber(g[10]) or 0
   if settledNow + owed + more > periodLimit then return refuse('limit.period') end
 end
-local a = redis.call('HMGET', accountKey, 'funds:' .. token, 'outstanding:' .. token)
+local a = redis.call('HMGET', accountKey, 'funds:' .. pool, 'outstanding:' .. pool)
 local outstanding = tonumber(a[2] or 0)
 if outstanding + more > tonumber(a[1] or 0) then return refuse('funds.insufficient') end
 
@@ -108,7 +110,7 @@ if newest then
   changes[#changes + 1] = rawCumulative .. ':' .. signature
 end
 redis.call('HSET', grantKey, unpack(changes))
-if more > 0 then redis.call('HSET', accountKey, 'outstanding:' .. token, text(outstanding + more)) end
+if more > 0 then redis.call('HSET', accountKey, 'outstanding:' .. pool, text(outstanding + more)) end
 redis.call('SET', requestKey, instance .. '|' .. attempt .. '|' .. text(amount) .. '|' .. eventId .. '|' .. fingerprint,
   'PX', requestTtlMs)
 return channel({'ok', eventId})

@@ -1,8 +1,8 @@
 -- Copies the chain's state of one account and token into the meter. The twin of mirrorGrant in transitions.ts.
 --
 -- KEYS: account, then one key for each grant
--- ARGV: JSON {token, block, funds, grants: [{..., channels: [{payee, authorized, charged, settled, status}]}]}; amounts
--- are decimal strings below 2^53, grants in the order of their keys.
+-- ARGV: JSON {token, block, funds: {allowance, reserve}, grants: [{..., channels: [{payee, authorized, charged, settled,
+-- status}]}]}; amounts are decimal strings below 2^53, grants in the order of their keys.
 -- Answers 1, or 0 when the mirror is older than what is known.
 local accountKey = KEYS[1]
 local state = cjson.decode(ARGV[1])
@@ -10,9 +10,12 @@ local token = state.token
 
 local function text(number) return string.format('%.0f', number) end
 
-local a = redis.call('HMGET', accountKey, 'block:' .. token, 'outstanding:' .. token)
+-- Fields of the allowance carry the token alone, as they did before there was a reserve.
+local pools = {allowance = token, reserve = token .. ':reserve'}
+local a = redis.call('HMGET', accountKey, 'block:' .. token, 'outstanding:' .. pools.allowance,
+  'outstanding:' .. pools.reserve)
 if a[1] and tonumber(state.block) < tonumber(a[1]) then return 0 end
-local outstanding = tonumber(a[2] or 0)
+local outstanding = {allowance = tonumber(a[2] or 0), reserve = tonumber(a[3] or 0)}
 
 for index, mirrored in ipairs(state.grants) do
   local grantKey = KEYS[index + 1]
@@ -42,13 +45,15 @@ for index, mirrored in ipairs(state.grants) do
     local payee = string.match(field, '^charged:(.+)$')
     if payee then owed = owed + math.max(0, tonumber(value) - tonumber(known['settled:' .. payee] or 0)) end
   end
-  redis.call('HSET', grantKey, 'token', token, 'owed', text(owed), 'status', mirrored.status,
+  redis.call('HSET', grantKey, 'token', token, 'source', mirrored.source, 'owed', text(owed), 'status', mirrored.status,
     'validAfter', mirrored.validAfter, 'validUntil', mirrored.validUntil, 'totalLimit', mirrored.totalLimit,
     'periodLimit', mirrored.periodLimit, 'period', mirrored.period, 'settled', mirrored.settled,
     'periodIndex', mirrored.periodIndex, 'periodSettled', mirrored.periodSettled)
-  outstanding = outstanding + owed - before
+  outstanding[mirrored.source] = outstanding[mirrored.source] + owed - before
 end
 
-redis.call('HSET', accountKey, 'block:' .. token, state.block, 'funds:' .. token, state.funds,
-  'outstanding:' .. token, text(outstanding))
+redis.call('HSET', accountKey, 'block:' .. token, state.block)
+for source, pool in pairs(pools) do
+  redis.call('HSET', accountKey, 'funds:' .. pool, state.funds[source], 'outstanding:' .. pool, text(outstanding[source]))
+end
 return 1

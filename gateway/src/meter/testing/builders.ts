@@ -43,6 +43,7 @@ export function useOf({ account, grantId, payee }: Payer, changes: Partial<Use> 
 export function grantStateOf({ grantId }: Pick<Payer, 'grantId'>, changes: Partial<GrantState> = {}): GrantState {
   return {
     grantId,
+    source: 'allowance',
     status: 'active',
     validAfter: nowSeconds - 1_000,
     validUntil: nowSeconds + 100_000,
@@ -58,7 +59,13 @@ export function grantStateOf({ grantId }: Pick<Payer, 'grantId'>, changes: Parti
 }
 
 export function accountStateOf(payer: Payer, changes: Partial<AccountState> = {}): AccountState {
-  return { account: payer.account, token, block: 1n, funds: 1_000_000n, grants: [grantStateOf(payer)], ...changes }
+  const { account } = payer
+  return { account, token, block: 1n, funds: fundsOf(1_000_000n), grants: [grantStateOf(payer)], ...changes }
+}
+
+/** Of an account with an allowance, and nothing in the reserve unless said. */
+export function fundsOf(allowance: bigint, reserve = 0n): AccountState['funds'] {
+  return { allowance, reserve }
 }
 
 export function channelStateOf(

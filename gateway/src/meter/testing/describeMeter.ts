@@ -6,6 +6,7 @@ import {
   accountStateOf,
   channelStateOf,
   createPayer,
+  fundsOf,
   grantStateOf,
   nowMs,
   nowSeconds,
@@ -48,6 +49,7 @@ export function describeMeter(name: string, createStore: () => Promise<MeterStor
         })
         expect(await meter.read(payer.account, payer.grantId)).toEqual({
           status: 'active',
+          source: 'allowance',
           settled: 0n,
           owed: 10n,
           channels: { [payer.payee]: { authorized: 25n, charged: 10n, settled: 0n } },
@@ -170,10 +172,51 @@ export function describeMeter(name: string, createStore: () => Promise<MeterStor
       test('keeps the debt of all grants of an account within its funds', async () => {
         const other = { ...payer, grantId: randomBytes32() }
         const grants = [grantStateOf(payer), grantStateOf(other)]
-        await meter.mirror(accountStateOf(payer, { funds: 30n, grants }))
+        await meter.mirror(accountStateOf(payer, { funds: fundsOf(30n), grants }))
         expect(await codeOf(useOf(payer, { amount: 20n }))).toBe('ok')
         expect(await codeOf(useOf(other, { amount: 11n }))).toBe('funds.insufficient')
         expect(await codeOf(useOf(other, { amount: 10n }))).toBe('ok')
+      })
+
+      test('the reserve pays for no debt of the allowance, nor the allowance for the reserve’s', async () => {
+        const credit = { ...payer, grantId: randomBytes32() }
+        const prepaid = [payer, { ...payer, grantId: randomBytes32() }] as const
+        const grants = [grantStateOf(credit), ...prepaid.map((one) => grantStateOf(one, { source: 'reserve' }))]
+        await meter.mirror(accountStateOf(payer, { funds: fundsOf(30n, 20n), grants }))
+        expect(await codeOf(useOf(credit, { amount: 31n }))).toBe('funds.insufficient')
+        expect(await codeOf(useOf(credit, { amount: 30n }))).toBe('ok')
+        // The two grants of the reserve share it.
+        expect(await codeOf(useOf(prepaid[0], { amount: 12n }))).toBe('ok')
+        expect(await codeOf(useOf(prepaid[1], { amount: 9n }))).toBe('funds.insufficient')
+        const held = await charge(useOf(prepaid[1], { amount: 8n }))
+        expect(await codeOf(useOf(prepaid[0], { amount: 1n }))).toBe('funds.insufficient')
+        const read = (grantId: typeof payer.grantId) => meter.read(payer.account, grantId)
+        const ofReserve = { source: 'reserve', accountOutstanding: 20n, accountFunds: 20n }
+        expect(await read(payer.grantId)).toMatchObject({ ...ofReserve, owed: 12n })
+        expect(await read(prepaid[1].grantId)).toMatchObject({ ...ofReserve, owed: 8n })
+        const ofAllowance = { source: 'allowance', owed: 30n, accountOutstanding: 30n, accountFunds: 30n }
+        expect(await read(credit.grantId)).toMatchObject(ofAllowance)
+        // What one source gets back, the other cannot spend.
+        await meter.capture(held, 3n)
+        expect(await read(payer.grantId)).toMatchObject({ accountOutstanding: 15n })
+        expect(await read(credit.grantId)).toMatchObject(ofAllowance)
+        expect(await codeOf(useOf(credit, { amount: 1n }))).toBe('funds.insufficient')
+        expect(await codeOf(useOf(prepaid[0], { amount: 5n }))).toBe('ok')
+      })
+
+      test('money that is asked back stops new charges at once; what was charged before stays owed', async () => {
+        const grants = [grantStateOf(payer, { source: 'reserve' })]
+        await meter.mirror(accountStateOf(payer, { funds: fundsOf(0n, 50n), grants }))
+        expect(await codeOf(useOf(payer, { amount: 20n }))).toBe('ok')
+        await meter.mirror(accountStateOf(payer, { block: 2n, funds: fundsOf(0n, 10n), grants }))
+        expect(await codeOf(useOf(payer, { amount: 1n }))).toBe('funds.insufficient')
+        expect(await meter.read(payer.account, payer.grantId)).toMatchObject({
+          owed: 20n,
+          accountOutstanding: 20n,
+          accountFunds: 10n,
+        })
+        await meter.mirror(accountStateOf(payer, { block: 3n, funds: fundsOf(0n, 50n), grants }))
+        expect(await codeOf(useOf(payer, { amount: 30n }))).toBe('ok')
       })
 
       test('a payee who collected ahead is charged against that first, and hides nobody else’s debt', async () => {
@@ -200,7 +243,8 @@ export function describeMeter(name: string, createStore: () => Promise<MeterStor
 
       test('meters amounts beyond 2^53 as if they were 2^53 - 1, exactly', async () => {
         const huge = 2n ** 96n - 1n
-        await meter.mirror(accountStateOf(payer, { funds: huge, grants: [grantStateOf(payer, { totalLimit: huge })] }))
+        const grants = [grantStateOf(payer, { totalLimit: huge })]
+        await meter.mirror(accountStateOf(payer, { funds: fundsOf(huge), grants }))
         const cumulativeAmount = 2n ** 128n - 1n
         expect(await codeOf(useOf(payer, { amount: maxMeterAmount - 1n, cumulativeAmount }))).toBe('ok')
         expect(await codeOf(useOf(payer, { amount: 2n, cumulativeAmount }))).toBe('voucher.exhausted')
@@ -429,9 +473,10 @@ export function describeMeter(name: string, createStore: () => Promise<MeterStor
         await charge(useOf(payer, { amount: 50n, cumulativeAmount: 60n }))
         const channels = [channelStateOf(payer, { authorized: 40n, charged: 40n, settled: 30n })]
         const grants = [grantStateOf(payer, { status: 'frozen', settled: 30n, channels })]
-        await meter.mirror(accountStateOf(payer, { block: 2n, funds: 77n, grants }))
+        await meter.mirror(accountStateOf(payer, { block: 2n, funds: fundsOf(77n), grants }))
         expect(await meter.read(payer.account, payer.grantId)).toEqual({
           status: 'frozen',
+          source: 'allowance',
           settled: 30n,
           owed: 20n,
           channels: { [payer.payee]: { authorized: 60n, charged: 50n, settled: 30n } },
@@ -453,10 +498,10 @@ export function describeMeter(name: string, createStore: () => Promise<MeterStor
       })
 
       test('an older block changes nothing, the same block does', async () => {
-        await meter.mirror(accountStateOf(payer, { block: 5n, funds: 100n }))
-        await meter.mirror(accountStateOf(payer, { block: 4n, funds: 1n }))
+        await meter.mirror(accountStateOf(payer, { block: 5n, funds: fundsOf(100n) }))
+        await meter.mirror(accountStateOf(payer, { block: 4n, funds: fundsOf(1n) }))
         expect(await meter.read(payer.account, payer.grantId)).toMatchObject({ accountFunds: 100n })
-        await meter.mirror(accountStateOf(payer, { block: 5n, funds: 99n }))
+        await meter.mirror(accountStateOf(payer, { block: 5n, funds: fundsOf(99n) }))
         expect(await meter.read(payer.account, payer.grantId)).toMatchObject({ accountFunds: 99n })
       })
 

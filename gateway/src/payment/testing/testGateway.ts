@@ -78,10 +78,11 @@ export function createTestGateway({
     account,
     token: chain.token,
     block: 1n,
-    funds: 1_000_000n,
+    funds: { allowance: 1_000_000n, reserve: 0n },
     grants: [
       {
         grantId,
+        source: 'allowance',
         status: 'active',
         validAfter: Math.floor(state.nowMs / 1000) - 60,
         validUntil: Math.floor(state.nowMs / 1000) + 86_400,
