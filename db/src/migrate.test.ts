@@ -26,7 +26,7 @@ async function database(options: { upTo?: string } = {}): Promise<TestDatabase> 
 }
 
 /** The migrations after the first. */
-const newer = ['0002_outbox_sentinel', '0003_reserve']
+const newer = ['0002_outbox_sentinel', '0003_reserve', '0004_settlement_transaction']
 
 test('from empty: every migration runs once, in order', async () => {
   const { url, query } = await database()

@@ -12,6 +12,7 @@ import { serviceTable } from './services/table.ts'
 import { settlementItemTable, settlementRequestTable, settlementTable } from './settlements/table.ts'
 import { sponsorshipShareTable, sponsorshipTable } from './sponsorships/table.ts'
 import { createTestDatabase, type TestDatabase } from './testing/createTestDatabase.ts'
+import { settlementTransactionMemberTable, settlementTransactionTable } from './transactions/table.ts'
 
 let database: TestDatabase
 beforeAll(async () => {
@@ -36,6 +37,8 @@ const tables = [
   settlementItemTable,
   settlementRequestTable,
   settlementTable,
+  settlementTransactionMemberTable,
+  settlementTransactionTable,
   sponsorshipShareTable,
   sponsorshipTable,
 ]

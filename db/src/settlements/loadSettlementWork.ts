@@ -1,13 +1,21 @@
-import { asc, inArray } from 'drizzle-orm'
+import type { Hex } from '@protocolbanks/stream-protocol'
+import { asc, eq, inArray } from 'drizzle-orm'
 import type { Queryable } from '../createDb.ts'
 import type { Grant } from '../grants/grant.ts'
 import { selectGrants } from '../grants/selectGrants.ts'
 import { grantTable } from '../grants/table.ts'
+import { settlementTransactionMemberTable, settlementTransactionTable } from '../transactions/table.ts'
 import type { Settlement, SettlementItem } from './settlement.ts'
 import { settlementItemTable, settlementTable } from './table.ts'
 
-/** All that a worker needs to build a settlement's UserOperation. */
-export type SettlementWork = { settlement: Settlement; items: SettlementItem[]; grant: Grant }
+/** All that a worker needs to bring a settlement to the chain. */
+export type SettlementWork = {
+  settlement: Settlement
+  items: SettlementItem[]
+  grant: Grant
+  /** Of the transactions it was in, oldest first: any of them may be included, now or later. */
+  transactionHashes: Hex[]
+}
 
 /** At most a batch's worth of ids. Settlements that do not exist are left out. */
 export async function loadSettlementWork(db: Queryable, ids: readonly string[]): Promise<SettlementWork[]> {
@@ -30,9 +38,23 @@ export async function loadSettlementWork(db: Queryable, ids: readonly string[]):
     ),
     ids.length,
   )
+  const transactions = await db
+    .select({
+      settlementId: settlementTransactionMemberTable.settlementId,
+      hashes: settlementTransactionTable.hashes,
+    })
+    .from(settlementTransactionMemberTable)
+    .innerJoin(
+      settlementTransactionTable,
+      eq(settlementTransactionTable.id, settlementTransactionMemberTable.transactionId),
+    )
+    .where(inArray(settlementTransactionMemberTable.settlementId, [...ids]))
+    .orderBy(asc(settlementTransactionTable.id))
   return settlements.map((settlement) => {
     const grant = grants.find(({ grantId }) => grantId === settlement.grantId)
     if (!grant) throw new Error(`The settlement ${settlement.id} has no grant ${settlement.grantId}.`)
-    return { settlement, items: items.filter(({ settlementId }) => settlementId === settlement.id), grant }
+    const isIts = ({ settlementId }: { settlementId: string }) => settlementId === settlement.id
+    const transactionHashes = transactions.filter(isIts).flatMap(({ hashes }) => hashes)
+    return { settlement, items: items.filter(isIts), grant, transactionHashes }
   })
 }

@@ -16,18 +16,18 @@ export function recordUserOperation(
   db: Queryable,
   { id, owner, userOpHash, userOperation }: Held & { userOpHash: Hex; userOperation: unknown },
 ): Promise<boolean> {
-  return change(
-    db,
-    { id, owner },
-    {
-      earlierUserOpHashes: sql`case
-      when ${settlementTable.userOpHash} is null or ${settlementTable.userOpHash} = ${userOpHash.toLowerCase()}
+  return change(db, { id, owner }, { ...newest(userOpHash), userOperation })
+}
+
+/** The hash that was the newest until now joins the earlier ones. */
+function newest(userOpHash: Hex | null) {
+  return {
+    earlierUserOpHashes: sql`case
+      when ${settlementTable.userOpHash} is null or ${settlementTable.userOpHash} = ${userOpHash?.toLowerCase() ?? null}::text
         then ${settlementTable.earlierUserOpHashes}
       else array_append(${settlementTable.earlierUserOpHashes}, ${settlementTable.userOpHash}::text) end`,
-      userOpHash,
-      userOperation,
-    },
-  )
+    userOpHash,
+  }
 }
 
 /** The bundler took it. The lease stays: renew it while waiting, or release it to look again later. */
@@ -36,8 +36,8 @@ export function markSubmitted(db: Queryable, held: Held): Promise<boolean> {
 }
 
 export type Confirmation = Held & {
-  /** Which attempt was included. */
-  userOpHash: Hex
+  /** Which attempt was included. Null: an ordinary transaction. */
+  userOpHash: Hex | null
   txHash: Hex
   blockNumber: bigint
   gasUsed: bigint
@@ -48,13 +48,15 @@ export type Confirmation = Held & {
 
 /** The chain included it. Ends the settlement and writes each item's outcome, in one transaction. */
 export function markConfirmed(db: Queryable, confirmation: Confirmation): Promise<boolean> {
-  const { id, owner, items, ...outcome } = confirmation
+  const { id, owner, items, userOpHash, ...outcome } = confirmation
   return db.transaction(async (tx) => {
     const done = await change(
       tx,
       { id, owner },
       {
         ...outcome,
+        // A transaction paid: no UserOperation is the outcome.
+        ...(userOpHash === null ? newest(null) : { userOpHash }),
         state: 'confirmed',
         errorCode: null,
         errorMessage: null,
