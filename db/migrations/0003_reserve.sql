@@ -2,7 +2,7 @@
 
 ALTER TABLE account
   ADD COLUMN reserve_balance uint128 NOT NULL DEFAULT 0,
-  -- Asked back. Once vouchers were paid it may be more than what is left.
+  -- The part of it that was asked back.
   ADD COLUMN reserve_withdrawing uint128 NOT NULL DEFAULT 0,
   -- Unix seconds from which it can be taken; 0: nothing is asked back.
   ADD COLUMN reserve_withdrawable_at bigint NOT NULL DEFAULT 0 CHECK (reserve_withdrawable_at >= 0);

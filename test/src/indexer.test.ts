@@ -5,6 +5,7 @@ import {
   eventsAbove,
   getChannel,
   getGrant,
+  listAccountFunds,
   loadAccountState,
   type Merchant,
   registerPendingGrant,
@@ -36,6 +37,7 @@ import {
   signVoucher,
   toContractTerms,
 } from '@protocolbanks/stream-protocol'
+import { prepaidReserveAbi } from '@protocolbanks/stream-protocol/abi/prepaidReserveAbi'
 import { sessionKeyValidatorAbi } from '@protocolbanks/stream-protocol/abi/sessionKeyValidatorAbi'
 import { testUsdcAbi } from '@protocolbanks/stream-protocol/abi/testUsdcAbi'
 import { pino } from 'pino'
@@ -60,6 +62,7 @@ let anvil: Anvil
 let clients: ChainClients
 let contracts: DevContracts
 let module: Address
+let reserve: Address
 let token: Address
 
 beforeAll(async () => {
@@ -68,6 +71,8 @@ beforeAll(async () => {
   contracts = await setUpContracts(clients, await deployEntryPoint(clients))
   module = contracts.sessionKeyValidator
   token = contracts.testUsdc
+  const { publicClient } = clients
+  reserve = await publicClient.readContract({ address: module, abi: sessionKeyValidatorAbi, functionName: 'reserve' })
 }, 90_000)
 afterAll(() => anvil?.stop())
 
@@ -161,6 +166,54 @@ describe('one tick brings', () => {
     expect(await funds()).toBe(10_000_000n)
     await inToken(grant.account, { functionName: 'approve', args: [module, 4_000_000n] })
     expect(await funds()).toBe(4_000_000n)
+  })
+
+  test('what is in the reserve: deposits, what is asked back and no more, what was paid and what was taken out', async () => {
+    const { indexer, meter } = await startIndexer()
+    const grant = await createGrant({ source: 'reserve' })
+    const { account } = grant
+    const seen = async () => {
+      await indexer.tick()
+      const [mirrored] = await listAccountFunds(database.db, [account.address], token)
+      const live = await meter.read(account.address, grant.grantId)
+      return { ...mirrored?.reserve, funds: live?.accountFunds, settled: live?.settled }
+    }
+    const untouched = { withdrawing: 0n, withdrawableAt: 0, settled: 0n }
+    // 50 USDC are allowed to the module: they are not this grant's.
+    expect(await seen()).toEqual({ ...untouched, balance: 0n, funds: 0n })
+    expect(await charge(meter, grant)).toBe('funds.insufficient')
+    await deposit(account, 20_000_000n)
+    expect(await seen()).toEqual({ ...untouched, balance: 20_000_000n, funds: 20_000_000n })
+    expect(await charge(meter, grant)).toBe('charged')
+
+    await inReserve(account, { functionName: 'requestWithdrawal', args: [token, 19_990_001n] })
+    const { timestamp } = await clients.publicClient.getBlock()
+    const asked = { withdrawing: 19_990_001n, withdrawableAt: Number(timestamp) + 86_400 }
+    expect(await seen()).toEqual({ ...asked, balance: 20_000_000n, funds: 9_999n, settled: 0n })
+    expect(await charge(meter, grant)).toBe('funds.insufficient')
+    await settle(grant, 3_000_000n)
+    // What was charged before is paid out of what was asked back.
+    const left = { balance: 17_000_000n, withdrawing: 17_000_000n, withdrawableAt: asked.withdrawableAt }
+    expect(await seen()).toEqual({ ...left, funds: 0n, settled: 3_000_000n })
+    await inReserve(account, { functionName: 'cancelWithdrawal', args: [token] })
+    expect(await seen()).toEqual({ ...untouched, balance: 17_000_000n, funds: 17_000_000n, settled: 3_000_000n })
+    expect(await charge(meter, grant)).toBe('charged')
+
+    await inReserve(account, { functionName: 'requestWithdrawal', args: [token, 17_000_000n] })
+    await clients.publicClient.request({ method: 'evm_increaseTime' as never, params: [86_400] as never })
+    await inReserve(account, { functionName: 'withdraw', args: [token, devAccounts.payee.address] })
+    expect(await seen()).toEqual({ ...untouched, balance: 0n, funds: 0n, settled: 3_000_000n })
+    const events = await eventsAbove(database.db, 0n)
+    expect(events.filter((event) => event.account === account.address).map(({ name }) => name)).toEqual([
+      'Installed',
+      'GrantCreated',
+      'Deposited',
+      'WithdrawalRequested',
+      'Settled',
+      'WithdrawalCancelled',
+      'WithdrawalRequested',
+      'Withdrawn',
+    ])
   })
 
   test('what was settled before all grants of the account were revoked', async () => {
@@ -272,6 +325,36 @@ describe.each([1, 2, 3, 4, 5])('a reorganisation of %i blocks', (depth) => {
     await send(owner, { functionName: 'grant', args: [toContractTerms(grant.terms)] })
     await indexer.tick()
     expect(await getGrant(database.db, grant.grantId)).toMatchObject({ status: 'active' })
+    expect(await charge(meter, grant)).toBe('charged')
+  })
+
+  test('takes a deposit back, and then the request for its return', async () => {
+    const { indexer, meter } = await startIndexer()
+    const grant = await createGrant({ source: 'reserve' })
+    const funds = async () => {
+      await mine(depth - 1)
+      await indexer.tick()
+      return (await meter.read(grant.account.address, grant.grantId))?.accountFunds
+    }
+    const takeBack = async () => {
+      await reorganise(depth)
+      await indexer.tick()
+      return (await meter.read(grant.account.address, grant.grantId))?.accountFunds
+    }
+    await inToken(grant.account, { functionName: 'approve', args: [reserve, 9_000_000n] })
+    await mine(depth)
+    expect(await funds()).toBe(0n)
+    await inReserve(grant.account, { functionName: 'deposit', args: [grant.account.address, token, 9_000_000n] })
+    expect(await funds()).toBe(9_000_000n)
+    expect(await takeBack()).toBe(0n)
+    expect(await charge(meter, grant)).toBe('funds.insufficient')
+
+    await inReserve(grant.account, { functionName: 'deposit', args: [grant.account.address, token, 9_000_000n] })
+    expect(await funds()).toBe(9_000_000n)
+    await mine(depth)
+    await inReserve(grant.account, { functionName: 'requestWithdrawal', args: [token, 4_000_000n] })
+    expect(await funds()).toBe(5_000_000n)
+    expect(await takeBack()).toBe(9_000_000n)
     expect(await charge(meter, grant)).toBe('charged')
   })
 
@@ -466,9 +549,14 @@ async function createOwner(): Promise<LocalAccount> {
 }
 
 async function createGrant(
-  options: { owner?: LocalAccount; payees?: Address[]; before?: (grant: TestGrant) => Promise<void> } = {},
+  options: {
+    owner?: LocalAccount
+    payees?: Address[]
+    source?: GrantTerms['source']
+    before?: (grant: TestGrant) => Promise<void>
+  } = {},
 ): Promise<TestGrant> {
-  const { payees = [payeeOf(merchants[0])] } = options
+  const { payees = [payeeOf(merchants[0])], source = 'allowance' } = options
   const account = options.owner ?? (await createOwner())
   const sessionKey = generatePrivateKey()
   const { timestamp } = await clients.publicClient.getBlock()
@@ -483,7 +571,7 @@ async function createGrant(
     validAfter: nowSeconds - 60,
     validUntil: nowSeconds + 31_536_000,
     payeeRoot: payeeRootOf(payees),
-    source: 'allowance',
+    source,
     salt: `0x${randomBytes(24).toString('hex')}`,
   }
   const context = { chainId: devChainId, module, account: account.address, epoch: 0n }
@@ -507,6 +595,7 @@ async function settle(grant: TestGrant, amount: bigint, payee = payeeOf(merchant
 
 type ModuleCall = EncodeFunctionDataParameters<typeof sessionKeyValidatorAbi>
 type TokenCall = EncodeFunctionDataParameters<typeof testUsdcAbi>
+type ReserveCall = EncodeFunctionDataParameters<typeof prepaidReserveAbi>
 
 /** A call of the module by the account. */
 function send(account: LocalAccount, call: Omit<ModuleCall, 'abi'>): Promise<void> {
@@ -516,6 +605,17 @@ function send(account: LocalAccount, call: Omit<ModuleCall, 'abi'>): Promise<voi
 /** A call of the token by the account. */
 function inToken(account: LocalAccount, call: Omit<TokenCall, 'abi'>): Promise<void> {
   return sendData(account, token, encodeFunctionData({ abi: testUsdcAbi, ...call } as TokenCall))
+}
+
+/** A call of the reserve by the account. */
+function inReserve(account: LocalAccount, call: Omit<ReserveCall, 'abi'>): Promise<void> {
+  return sendData(account, reserve, encodeFunctionData({ abi: prepaidReserveAbi, ...call } as ReserveCall))
+}
+
+/** The account puts some of its own tokens aside. */
+async function deposit(account: LocalAccount, amount: bigint): Promise<void> {
+  await inToken(account, { functionName: 'approve', args: [reserve, amount] })
+  await inReserve(account, { functionName: 'deposit', args: [account.address, token, amount] })
 }
 
 async function sendData(account: LocalAccount, to: Address, data: Hex): Promise<void> {

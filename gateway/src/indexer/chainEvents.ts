@@ -9,41 +9,40 @@ import {
   packTerms,
   unpackTerms,
 } from '@protocolbanks/stream-protocol'
+import { prepaidReserveAbi } from '@protocolbanks/stream-protocol/abi/prepaidReserveAbi'
 import { sessionKeyValidatorAbi } from '@protocolbanks/stream-protocol/abi/sessionKeyValidatorAbi'
-import { type Log, parseEventLogs } from 'viem'
+import { isAddressEqual, type Log, parseEventLogs } from 'viem'
 
 /** A grant as its `GrantCreated` event brings it. */
 export type CreatedGrant = { grantId: Hex; account: Address; epoch: bigint; terms: GrantTerms }
 
-/** What the module's logs of some blocks say. They say what changed; how it is now is read from the chain. */
-export type ModuleEvents = {
+/** What the logs of some blocks say. They say what changed; how it is now is read from the chain. */
+export type DecodedEvents = {
   events: ChainEvent[]
   created: CreatedGrant[]
   /** Grants whose id does not follow from their terms, or whose terms make no sense: left out. */
   rejected: Hex[]
 }
 
-type ModuleContext = Pick<GrantContext, 'chainId' | 'module'>
+type EventContext = Pick<GrantContext, 'chainId' | 'module'> & { reserve: Address; token: Address }
 
-/** Decodes mined logs of the module. Events that the ABI does not know are left out. */
-export function decodeModuleEvents(logs: readonly Log<bigint, number, false>[], context: ModuleContext): ModuleEvents {
+/**
+ * Decodes mined logs of the module and of its reserve, in their order. Left out: events that the ABIs do not know, and
+ * those of other tokens in the reserve, which anybody can make up.
+ */
+export function decodeEvents(logs: readonly Log<bigint, number, false>[], context: EventContext): DecodedEvents {
   const events: ChainEvent[] = []
   const created: CreatedGrant[] = []
   const rejected: Hex[] = []
-  for (const log of parseEventLogs({ abi: sessionKeyValidatorAbi, logs: [...logs] })) {
-    if (log.eventName === 'EIP712DomainChanged') continue
-    const { args } = log
-    events.push({
-      blockNumber: log.blockNumber,
-      blockHash: log.blockHash,
-      logIndex: log.logIndex,
-      txHash: log.transactionHash,
-      name: log.eventName,
-      account: args.account,
-      grantId: 'grantId' in args ? args.grantId : null,
-      payee: 'payee' in args ? args.payee : null,
-      data: toJson(args),
-    })
+  for (const raw of logs) {
+    if (isAddressEqual(raw.address, context.reserve)) {
+      const [log] = parseEventLogs({ abi: prepaidReserveAbi, logs: [raw] })
+      if (log && isAddressEqual(log.args.token, context.token)) events.push(toChainEvent(log))
+      continue
+    }
+    const [log] = parseEventLogs({ abi: sessionKeyValidatorAbi, logs: [raw] })
+    if (!log || log.eventName === 'EIP712DomainChanged') continue
+    events.push(toChainEvent(log))
     if (log.eventName === 'GrantCreated') {
       const { account, grantId, epoch, terms } = log.args
       const unpacked = unpackChecked(terms)
@@ -55,6 +54,26 @@ export function decodeModuleEvents(logs: readonly Log<bigint, number, false>[], 
     }
   }
   return { events, created, rejected }
+}
+
+type DecodedLog = Log<bigint, number, false> & {
+  eventName: string
+  args: { account: Address; grantId?: Hex; payee?: Address }
+}
+
+function toChainEvent(log: DecodedLog): ChainEvent {
+  const { args } = log
+  return {
+    blockNumber: log.blockNumber,
+    blockHash: log.blockHash,
+    logIndex: log.logIndex,
+    txHash: log.transactionHash,
+    name: log.eventName,
+    account: args.account,
+    grantId: args.grantId ?? null,
+    payee: args.payee ?? null,
+    data: toJson(args),
+  }
 }
 
 /** Undefined for terms that are not well formed: one such event must not stop the indexer. */

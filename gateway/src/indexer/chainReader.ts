@@ -1,5 +1,6 @@
 import type { AccountFromChain, GrantStateFromChain } from '@protocolbanks/stream-db'
 import { type Address, type Hex, packTerms } from '@protocolbanks/stream-protocol'
+import { prepaidReserveAbi } from '@protocolbanks/stream-protocol/abi/prepaidReserveAbi'
 import { sessionKeyValidatorAbi } from '@protocolbanks/stream-protocol/abi/sessionKeyValidatorAbi'
 import { erc20Abi, getAbiItem, type Log, type PublicClient } from 'viem'
 import type { CreatedGrant } from './chainEvents.ts'
@@ -11,8 +12,10 @@ export type StateBlock = { number: bigint; hash: Hex }
 export type ChainReader = {
   /** Blocks that one log query asks for, now. */
   rangeBlocks(): bigint
-  /** Logs of the module in [from, to]. */
-  moduleLogs(from: bigint, to: bigint): Promise<Log<bigint, number, false>[]>
+  /** The module's own; asked once. */
+  reserve(): Promise<Address>
+  /** Logs of the module and its reserve in [from, to]. */
+  logs(from: bigint, to: bigint): Promise<Log<bigint, number, false>[]>
   /** Those of the accounts whose balance, or allowance to the module, changed in [from, to]. */
   movedFunds(from: bigint, to: bigint, accounts: readonly Address[]): Promise<Set<Address>>
   accounts(accounts: readonly Address[], at: StateBlock): Promise<AccountFromChain[]>
@@ -43,10 +46,20 @@ const approval = getAbiItem({ abi: erc20Abi, name: 'Approval' })
 export function createChainReader({ client, module, token, maxRangeBlocks }: ChainReaderOptions): ChainReader {
   let rangeBlocks = maxRangeBlocks
   let fullRanges = 0
+  let reserveAddress: Address | undefined
   const moduleAt = (at: StateBlock) =>
     ({ address: module, abi: sessionKeyValidatorAbi, blockHash: at.hash, requireCanonical: true }) as const
   const tokenAt = (at: StateBlock) =>
     ({ address: token, abi: erc20Abi, blockHash: at.hash, requireCanonical: true }) as const
+
+  async function reserve(): Promise<Address> {
+    reserveAddress ??= await client.readContract({
+      address: module,
+      abi: sessionKeyValidatorAbi,
+      functionName: 'reserve',
+    })
+    return reserveAddress
+  }
 
   /** One query over [from, to], in ranges that the node answers. */
   async function inRanges<T>(
@@ -77,8 +90,10 @@ export function createChainReader({ client, module, token, maxRangeBlocks }: Cha
 
   return {
     rangeBlocks: () => rangeBlocks,
-    moduleLogs(from, to) {
-      return inRanges(from, to, (range) => client.getLogs({ address: module, ...range }))
+    reserve,
+    async logs(from, to) {
+      const address = [module, await reserve()]
+      return inRanges(from, to, (range) => client.getLogs({ address, ...range }))
     },
     async movedFunds(from, to, accounts) {
       if (accounts.length === 0) return new Set()
@@ -103,14 +118,32 @@ export function createChainReader({ client, module, token, maxRangeBlocks }: Cha
       }
       return new Set(accounts.filter((account) => moved.has(account)))
     },
-    accounts(accounts, at) {
+    async accounts(accounts, at) {
+      const pools = {
+        address: await reserve(),
+        abi: prepaidReserveAbi,
+        blockHash: at.hash,
+        requireCanonical: true,
+      } as const
       return inBatches(accounts, async (account) => {
-        const [[guardian, epoch, , frozen], balance, allowance] = await Promise.all([
-          client.readContract({ ...moduleAt(at), functionName: 'accountState', args: [account] }),
-          client.readContract({ ...tokenAt(at), functionName: 'balanceOf', args: [account] }),
-          client.readContract({ ...tokenAt(at), functionName: 'allowance', args: [account, module] }),
-        ])
-        return { account, token, balance, allowance, accountFrozen: frozen, guardian, epoch, blockNumber: at.number }
+        const [[guardian, epoch, , frozen], balance, allowance, [pooled, withdrawing, withdrawableAt]] =
+          await Promise.all([
+            client.readContract({ ...moduleAt(at), functionName: 'accountState', args: [account] }),
+            client.readContract({ ...tokenAt(at), functionName: 'balanceOf', args: [account] }),
+            client.readContract({ ...tokenAt(at), functionName: 'allowance', args: [account, module] }),
+            client.readContract({ ...pools, functionName: 'poolOf', args: [account, token] }),
+          ])
+        return {
+          account,
+          token,
+          balance,
+          allowance,
+          accountFrozen: frozen,
+          guardian,
+          epoch,
+          reserve: { balance: pooled, withdrawing, withdrawableAt: Number(withdrawableAt) },
+          blockNumber: at.number,
+        }
       })
     },
     grants(grants, at) {

@@ -23,7 +23,7 @@ import { Counter, Gauge, type Registry } from 'prom-client'
 import { type PublicClient, zeroHash } from 'viem'
 import type { Meter } from '../meter/meter.ts'
 import { type AccountMirror, createAccountMirror } from './accountMirror.ts'
-import { type CreatedGrant, decodeModuleEvents } from './chainEvents.ts'
+import { type CreatedGrant, type DecodedEvents, decodeEvents } from './chainEvents.ts'
 import { createChainReader, type StateBlock } from './chainReader.ts'
 
 export type Indexer = {
@@ -52,7 +52,7 @@ export type IndexerOptions = {
   module: Address
   token: Address
   chainId: number
-  /** The first block that can hold an event of the module. */
+  /** The first block that can hold an event of the module or its reserve. */
   startBlock: bigint
   clock(): number
   logger: Logger
@@ -73,7 +73,7 @@ const accountsPerPage = 1_000
 const maxBackOffMs = 10_000
 
 /**
- * Mirrors the chain. The module's events, and the token's, say what changed; the state itself is read from the chain at
+ * Mirrors the chain. Events of the module, its reserve and the token say what changed; the state itself is read from the chain at
  * the head. So a reorganisation only means: forget the events of the blocks that are gone, read again what they touched.
  *
  * Several processes may run one; the one that wrote the cursor last goes on, the others stand by and take over when it
@@ -206,8 +206,7 @@ export function createIndexer(options: IndexerOptions): Indexer {
     at: StateBlock,
     unwound: Unwound | undefined,
   ): Promise<Pick<IndexerStep, 'events' | 'grants' | 'grantStates' | 'accounts' | 'channels'>> {
-    const { events, created, rejected } =
-      to < from ? nothing : decodeModuleEvents(await chain.moduleLogs(from, to), { chainId, module })
+    const { events, created, rejected } = to < from ? nothing : await readEvents(from, to)
     if (rejected.length > 0) logger.error({ grants: rejected }, 'the module announced grants that make no sense')
 
     const known = new Map(created.map((grant) => [grant.grantId, grant]))
@@ -241,6 +240,11 @@ export function createIndexer(options: IndexerOptions): Indexer {
       accounts: await chain.accounts([...accounts], at),
       channels: await readChannels(queryable, channelsOf(events, unwound), find, at, events),
     }
+  }
+
+  async function readEvents(from: bigint, to: bigint): Promise<DecodedEvents> {
+    const logs = await chain.logs(from, to)
+    return decodeEvents(logs, { chainId, module, reserve: await chain.reserve(), token })
   }
 
   async function movedFunds(from: bigint, to: bigint): Promise<Set<Address>> {
@@ -299,7 +303,7 @@ export function createIndexer(options: IndexerOptions): Indexer {
 type Head = { number: bigint; hash: Hex; parentHash: Hex }
 type TouchedChannel = { grantId: Hex; payee: Address; paid: boolean }
 
-const nothing: ReturnType<typeof decodeModuleEvents> = { events: [], created: [], rejected: [] }
+const nothing: DecodedEvents = { events: [], created: [], rejected: [] }
 
 function channelsOf(events: IndexerStep['events'], unwound: Unwound | undefined): TouchedChannel[] {
   const touched = new Map<string, TouchedChannel>()
