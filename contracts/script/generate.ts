@@ -14,6 +14,7 @@ const contracts = {
   sessionKeyValidator: 'SessionKeyValidator',
   sponsorPaymaster: 'SponsorPaymaster',
   streamAccount: 'StreamAccount',
+  streamAccount7702: 'StreamAccount7702',
   streamAccountFactory: 'StreamAccountFactory',
   testUsdc: 'TestUSDC',
 } as const
