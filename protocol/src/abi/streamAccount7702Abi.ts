@@ -437,6 +437,7 @@ export const streamAccount7702Abi = [
       {
         "name": "userOp",
         "type": "tuple",
+        "internalType": "struct PackedUserOperation",
         "components": [
           {
             "name": "sender",
@@ -483,8 +484,7 @@ export const streamAccount7702Abi = [
             "type": "bytes",
             "internalType": "bytes"
           }
-        ],
-        "internalType": "struct PackedUserOperation"
+        ]
       },
       {
         "name": "userOpHash",
