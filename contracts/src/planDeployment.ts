@@ -1,5 +1,6 @@
 import { sessionKeyValidatorAbi } from '@protocolbanks/stream-protocol/abi/sessionKeyValidatorAbi'
 import { sponsorPaymasterAbi } from '@protocolbanks/stream-protocol/abi/sponsorPaymasterAbi'
+import { streamAccount7702Abi } from '@protocolbanks/stream-protocol/abi/streamAccount7702Abi'
 import { streamAccountAbi } from '@protocolbanks/stream-protocol/abi/streamAccountAbi'
 import { streamAccountFactoryAbi } from '@protocolbanks/stream-protocol/abi/streamAccountFactoryAbi'
 import { testUsdcAbi } from '@protocolbanks/stream-protocol/abi/testUsdcAbi'
@@ -26,6 +27,8 @@ export type ContractAddresses = {
   sponsorPaymaster: Address
   streamAccountFactory: Address
   streamAccountImplementation: Address
+  /** What EOAs delegate to. */
+  streamAccount7702Implementation: Address
 }
 
 /** One contract to deploy: where it lands, and creation code with constructor arguments. */
@@ -51,14 +54,18 @@ export function planDeployment({ owner, signer, entryPoint = entryPoint08 }: Dep
   const factory = step('streamAccountFactory', streamAccountFactoryAbi, bytecode.streamAccountFactory, [
     account.address,
   ])
+  const delegate = step('streamAccount7702Implementation', streamAccount7702Abi, bytecode.streamAccount7702, [
+    entryPoint,
+  ])
   return {
     addresses: {
       sessionKeyValidator: validator.address,
       sponsorPaymaster: paymaster.address,
       streamAccountFactory: factory.address,
       streamAccountImplementation: account.address,
+      streamAccount7702Implementation: delegate.address,
     },
-    steps: [validator, paymaster, account, factory],
+    steps: [validator, paymaster, account, factory, delegate],
   }
 }
 
