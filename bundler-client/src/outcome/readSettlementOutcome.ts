@@ -1,18 +1,9 @@
 import type { Address, Hex } from '@protocolbanks/stream-protocol'
 import { sessionKeyValidatorAbi } from '@protocolbanks/stream-protocol/abi/sessionKeyValidatorAbi'
-import { type Log, parseEventLogs } from 'viem'
+import type { Log } from 'viem'
+import { type ClaimOutcome, readClaimOutcomes } from './readClaimOutcomes.ts'
 import { readErrorName } from './readErrorName.ts'
 import { readOperationLogs } from './readOperationLogs.ts'
-
-export type ClaimOutcome = {
-  payee: Address
-  /** What moved now, base units. */
-  paid: bigint
-  /** What the payee has in total under this grant; undefined for a claim that was skipped. */
-  settled: bigint | undefined
-  /** Why nothing moved: the name of the module's error, e.g. `NothingDue`. */
-  skippedReason: string | undefined
-}
 
 export type SettlementOutcome = {
   transactionHash: Hex
@@ -45,18 +36,5 @@ export function readSettlementOutcome(
   if (!operation.success) {
     return { ...common, success: false, revertReason: readErrorName(sessionKeyValidatorAbi, operation.revertReason) }
   }
-  const events = parseEventLogs({
-    abi: sessionKeyValidatorAbi,
-    logs: operation.logs.filter(({ address }) => address.toLowerCase() === module.toLowerCase()),
-    eventName: ['Settled', 'ClaimSkipped'],
-    args: { account, grantId },
-  })
-  const claims = events.map(({ eventName, args }): ClaimOutcome => {
-    if (eventName === 'Settled') {
-      return { payee: args.payee, paid: args.paid, settled: args.settled, skippedReason: undefined }
-    }
-    const skippedReason = readErrorName(sessionKeyValidatorAbi, args.reason)
-    return { payee: args.payee, paid: 0n, settled: undefined, skippedReason }
-  })
-  return { ...common, success: true, claims }
+  return { ...common, success: true, claims: readClaimOutcomes(operation.logs, { module, account, grantId }) }
 }
