@@ -1,4 +1,12 @@
-import { packClaims, packedTermsSize, packTerms, toContractTerms } from '@protocolbanks/stream-protocol'
+import {
+  InvalidTermsError,
+  packClaims,
+  packedTermsSize,
+  packTerms,
+  reserveOf,
+  toContractTerms,
+} from '@protocolbanks/stream-protocol'
+import { prepaidReserveAbi } from '@protocolbanks/stream-protocol/abi/prepaidReserveAbi'
 import { sessionKeyValidatorAbi } from '@protocolbanks/stream-protocol/abi/sessionKeyValidatorAbi'
 import fc from 'fast-check'
 import {
@@ -14,12 +22,15 @@ import {
 } from 'viem'
 import { expect, test } from 'vitest'
 import { examples } from '../testing/examples.ts'
+import type { Call } from './call.ts'
 import { freezeCall, revokeAllCall, setGuardianCall, unfreezeCall } from './controlCalls.ts'
 import { decodeExecute, maxBatchCalls } from './decodeExecute.ts'
 import { decodeSettle } from './decodeSettle.ts'
 import { encodeExecute } from './encodeExecute.ts'
 import { encodeGrantSetup } from './encodeGrantSetup.ts'
 import { encodeSettle } from './encodeSettle.ts'
+import { grantSetupCalls } from './grantSetupCalls.ts'
+import { cancelWithdrawalCall, requestWithdrawalCall, withdrawCall } from './reserveCalls.ts'
 
 const { module, account, terms, claims, grantId, addressOf } = examples
 const settle = encodeSettle({ module, account, terms, claims })
@@ -109,6 +120,53 @@ test('the setup installs, approves and grants, in this order', () => {
   })
   const again = encodeGrantSetup({ account, module, guardian: undefined, token, allowance: 5n, terms })
   expect(decodeExecute(again)?.calls.map(({ to }) => to)).toEqual([token, module])
+})
+
+test('the setup of a reserve grant deposits instead of allowing, and only what is said', () => {
+  const { token } = terms
+  const reserve = reserveOf(module)
+  const prepaid = { ...terms, source: 'reserve' } as const
+  const setup = { account, module, guardian: undefined, token, terms: prepaid, reserve }
+  const [approve, deposit, grant] = grantSetupCalls({ ...setup, deposit: 7n })
+  expect([approve?.to, deposit?.to, grant?.to]).toEqual([token, reserve, module])
+  expect(decodeFunctionData({ abi: erc20Abi, data: approve?.data ?? '0x' })).toEqual({
+    functionName: 'approve',
+    args: [reserve, 7n],
+  })
+  expect(decodeFunctionData({ abi: prepaidReserveAbi, data: deposit?.data ?? '0x' })).toEqual({
+    functionName: 'deposit',
+    args: [account, token, 7n],
+  })
+  expect(grantSetupCalls({ ...setup, deposit: 0n }).map(({ to }) => to)).toEqual([module])
+})
+
+test('a setup whose money the grant could not use is refused', () => {
+  const { token } = terms
+  const setup = { account, module, guardian: undefined, token }
+  const prepaid = { ...terms, source: 'reserve' } as const
+  expect(() => grantSetupCalls({ ...setup, allowance: 5n, terms: prepaid })).toThrow(InvalidTermsError)
+  expect(() => grantSetupCalls({ ...setup, reserve: reserveOf(module), deposit: 5n, terms })).toThrow(InvalidTermsError)
+})
+
+test('calls of the reserve are about the caller and its token', () => {
+  const { token } = terms
+  const reserve = reserveOf(module)
+  const decode = ({ to, value, data }: Call) => [to, value, decodeFunctionData({ abi: prepaidReserveAbi, data })]
+  expect(decode(requestWithdrawalCall({ reserve, token, amount: 5n }))).toEqual([
+    reserve,
+    0n,
+    { functionName: 'requestWithdrawal', args: [token, 5n] },
+  ])
+  expect(decode(cancelWithdrawalCall({ reserve, token }))).toEqual([
+    reserve,
+    0n,
+    { functionName: 'cancelWithdrawal', args: [token] },
+  ])
+  expect(decode(withdrawCall({ reserve, token, to: account }))).toEqual([
+    reserve,
+    0n,
+    { functionName: 'withdraw', args: [token, account] },
+  ])
 })
 
 test('control calls name the account wherever the module asks for it', () => {
