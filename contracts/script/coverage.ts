@@ -4,8 +4,8 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { judgeCoverage } from './coverage/judgeCoverage.ts'
-import { parseLcov } from './coverage/parseLcov.ts'
+import { judgeCoverage } from './lcov/judgeCoverage.ts'
+import { parseLcov } from './lcov/parseLcov.ts'
 
 const root = fileURLToPath(new URL('../../', import.meta.url))
 const bounds = { lines: 98, branches: 95 }
