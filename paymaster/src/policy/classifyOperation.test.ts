@@ -1,6 +1,9 @@
 import {
+  approveReserveCall,
   type Call,
+  cancelWithdrawalCall,
   decodeExecute,
+  depositCall,
   encodeExecute,
   encodeGrantSetup,
   encodeSettle,
@@ -8,11 +11,15 @@ import {
   grantSetupCalls,
   installModuleCall,
   type PartialUserOperation,
+  requestWithdrawalCall,
   revokeAllCall,
   setGuardianCall,
   unfreezeCall,
   uninstallModuleCall,
+  withdrawCall,
 } from '@protocolbanks/stream-bundler-client'
+import { reserveOf } from '@protocolbanks/stream-protocol'
+import { prepaidReserveAbi } from '@protocolbanks/stream-protocol/abi/prepaidReserveAbi'
 import { sessionKeyValidatorAbi } from '@protocolbanks/stream-protocol/abi/sessionKeyValidatorAbi'
 import { concatHex, encodeFunctionData, erc20Abi, zeroAddress } from 'viem'
 import { expect, test } from 'vitest'
@@ -35,6 +42,9 @@ const codeOf = (op: PartialUserOperation) => {
 }
 const setupCalls = grantSetupCalls({ account, module, guardian: zeroAddress, token, allowance: 1n, terms })
 const [install, approve, grantCall] = setupCalls as [Call, Call, Call]
+const reserve = reserveOf(module)
+const fund = approveReserveCall({ reserve, token, amount: 5n })
+const deposit = depositCall({ reserve, token, account, amount: 5n })
 
 test('a settlement of our module by its own validator is one, with its terms and payees', () => {
   expect(classify(settlement)).toEqual({
@@ -51,6 +61,27 @@ test('a deployment with install, approval and grant is a grant; so is each later
   expect(classify(again)).toEqual({ operation: { kind: 'grant', deploys: false, calls: 2 } })
   expect(codeOf(byOwner(grantCall))).toBe('grant')
   expect(codeOf(byOwner(approve, grantCall, grantCall))).toBe('grant')
+})
+
+test('a grant paid from the reserve is a grant, with its deposit or when enough is in it', () => {
+  const prepaid = { ...terms, source: 'reserve' } as const
+  const setupOf = (deposit: bigint, guardian?: typeof account) =>
+    grantSetupCalls({ account, module, guardian, token, terms: prepaid, reserve, deposit })
+  expect(classify(byOwner(...setupOf(5n, zeroAddress)))).toEqual({
+    operation: { kind: 'grant', deploys: false, calls: 4 },
+  })
+  expect(codeOf(byOwner(...setupOf(5n)))).toBe('grant')
+  expect(codeOf(byOwner(...setupOf(0n)))).toBe('grant')
+  expect(codeOf(byOwner(approve, ...setupOf(5n), grantCall))).toBe('grant')
+})
+
+test("the account's own money in the reserve, in and out, is control", () => {
+  expect(codeOf(byOwner(fund, deposit))).toBe('control')
+  expect(codeOf(byOwner(requestWithdrawalCall({ reserve, token, amount: 5n })))).toBe('control')
+  expect(codeOf(byOwner(withdrawCall({ reserve, token, to: addressOf('somebody') })))).toBe('control')
+  expect(
+    codeOf(byOwner(cancelWithdrawalCall({ reserve, token }), setGuardianCall({ module, guardian: payees[0] }))),
+  ).toBe('control')
 })
 
 test('control calls of the account are control, alone or together', () => {
@@ -89,6 +120,33 @@ test.each<[string, PartialUserOperation, string]>([
     'sponsor.call_not_sponsored',
   ],
   ['an approval of somebody else', byOwner(approveCall(other), grantCall), 'sponsor.call_not_sponsored'],
+  ['an approval of the reserve without a deposit', byOwner(fund, grantCall), 'sponsor.call_not_sponsored'],
+  ['a deposit without its approval', byOwner(deposit, grantCall), 'sponsor.call_not_sponsored'],
+  ['a deposit after the grant', byOwner(grantCall, fund, deposit), 'sponsor.call_not_sponsored'],
+  [
+    'a deposit for another account',
+    byOwner(fund, depositCall({ reserve, token, account: other, amount: 5n }), grantCall),
+    'sponsor.other_account',
+  ],
+  [
+    'a deposit of another token',
+    byOwner(fund, depositCall({ reserve, token: other, account, amount: 5n }), grantCall),
+    'sponsor.token',
+  ],
+  ['a withdrawal of another token', byOwner(withdrawCall({ reserve, token: other, to: account })), 'sponsor.token'],
+  [
+    'a draw',
+    byOwner({
+      ...deposit,
+      data: encodeFunctionData({ abi: prepaidReserveAbi, functionName: 'draw', args: [account, token, other, 1n] }),
+    }),
+    'sponsor.call_not_sponsored',
+  ],
+  [
+    'a deployment to fund the reserve',
+    { ...setup, callData: encodeExecute([fund, deposit]) },
+    'sponsor.call_not_sponsored',
+  ],
   ['an approval alone', byOwner(approve), 'sponsor.call_not_sponsored'],
   ['a grant before its approval', byOwner(grantCall, approve), 'sponsor.call_not_sponsored'],
   [

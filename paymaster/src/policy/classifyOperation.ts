@@ -6,8 +6,10 @@ import {
   fromNonce,
   installModuleCall,
   type PartialUserOperation,
+  reserveFunctions,
 } from '@protocolbanks/stream-bundler-client'
-import type { Address, GrantTerms, Hex } from '@protocolbanks/stream-protocol'
+import { type Address, type GrantTerms, type Hex, reserveOf } from '@protocolbanks/stream-protocol'
+import { prepaidReserveAbi } from '@protocolbanks/stream-protocol/abi/prepaidReserveAbi'
 import { sessionKeyValidatorAbi } from '@protocolbanks/stream-protocol/abi/sessionKeyValidatorAbi'
 import { streamAccountAbi } from '@protocolbanks/stream-protocol/abi/streamAccountAbi'
 import { streamAccountFactoryAbi } from '@protocolbanks/stream-protocol/abi/streamAccountFactoryAbi'
@@ -19,10 +21,10 @@ export type Operation =
   | { kind: 'settlement'; packedTerms: Hex; terms: GrantTerms; payees: Address[] }
   /** The owner's setup; `deploys` with the account's deployment. */
   | { kind: 'grant'; deploys: boolean; calls: number }
-  /** Freeze, unfreeze, revoke or the guardian; through the account. */
+  /** Freeze, unfreeze, revoke, the guardian, or the account's own money in the reserve; through the account. */
   | { kind: 'control'; calls: number }
 
-/** The contracts that operations are sponsored for. */
+/** The contracts that operations are sponsored for, and the module's reserve. */
 export type SponsoredContracts = { module: Address; token: Address; factory: Address }
 
 /** More calls of the owner in one operation are not sponsored: an install, an approval and some grants. */
@@ -89,7 +91,8 @@ function checkFactory({ factory }: SponsoredContracts, op: PartialUserOperation)
   return refuse('sponsor.factory', 'The factory data is not exactly createAccount(owner, salt).')
 }
 
-type OwnerCall = 'install' | 'approve' | 'grant' | 'control' | Refusal
+/** `fund` lets the reserve take what `deposit` puts into it. */
+type OwnerCall = 'install' | 'approve' | 'fund' | 'deposit' | 'grant' | 'control' | Refusal
 
 function classifyOwnerCalls(
   contracts: SponsoredContracts,
@@ -102,14 +105,15 @@ function classifyOwnerCalls(
     if (!op.factory) return { operation: { kind: 'control', calls: calls.length } }
     return refused('sponsor.factory', 'An account is deployed only together with a grant.')
   }
-  // Each at most once and in this order, then one grant or more.
   const setup = kinds.join(' ')
-  if (/^(install )?(approve )?grant( grant)*$/.test(setup)) {
+  // Each at most once and in this order, then one grant or more.
+  if (/^(install )?(approve )?(fund deposit )?grant( grant)*$/.test(setup)) {
     return { operation: { kind: 'grant', deploys: op.factory !== undefined, calls: calls.length } }
   }
+  if (setup === 'fund deposit' && !op.factory) return { operation: { kind: 'control', calls: calls.length } }
   return refused(
     'sponsor.call_not_sponsored',
-    `The calls are: ${setup}. Sponsored are install, approve and grant in this order (the first two may be left out), or control calls alone.`,
+    `The calls are: ${setup}. Sponsored are install, approve, fund with deposit, and grant in this order (all but the grant may be left out), fund with deposit alone, or control calls alone.`,
   )
 }
 
@@ -118,10 +122,32 @@ function classifyOwnerCall({ module, token }: SponsoredContracts, sender: Addres
   if (isAddressEqual(call.to, module)) return classifyModuleCall(token, sender, call)
   if (isAddressEqual(call.to, sender)) return classifyInstall(module, sender, call)
   if (isAddressEqual(call.to, token)) return classifyApproval(module, call)
+  if (isAddressEqual(call.to, reserveOf(module))) return classifyReserveCall(token, sender, call)
   return refuse(
     'sponsor.call_not_sponsored',
-    `A call goes to ${call.to}, which is neither the module, the token nor the account.`,
+    `A call goes to ${call.to}, which is neither the module, its reserve, the token nor the account.`,
   )
+}
+
+/** The sender's own money in our token, into its own pool or out of it. */
+function classifyReserveCall(token: Address, sender: Address, call: Call): OwnerCall {
+  const decoded = decodeExactly(prepaidReserveAbi, call.data)
+  const { functionName, args = [] } = decoded ?? {}
+  if (!functionName || !(reserveFunctions as readonly string[]).includes(functionName)) {
+    return refuse(
+      'sponsor.call_not_sponsored',
+      `The reserve's ${functionName ?? 'unknown function'} is not sponsored; ${reserveFunctions.join(', ')} are.`,
+    )
+  }
+  const isDeposit = functionName === 'deposit'
+  const [pooled] = (isDeposit ? args.slice(1) : args) as [Address]
+  if (!isAddressEqual(pooled, token)) {
+    return refuse('sponsor.token', `${functionName} is in the token ${pooled}; sponsored is ${token}.`)
+  }
+  if (!isDeposit) return 'control'
+  const [account] = args as [Address]
+  if (isAddressEqual(account, sender)) return 'deposit'
+  return refuse('sponsor.other_account', `deposit is for ${account}, but the sender is ${sender}.`)
 }
 
 function classifyModuleCall(token: Address, sender: Address, call: Call): OwnerCall {
@@ -178,7 +204,11 @@ function classifyApproval(module: Address, call: Call): OwnerCall {
   }
   const [spender] = decoded.args as [Address]
   if (isAddressEqual(spender, module)) return 'approve'
-  return refuse('sponsor.call_not_sponsored', `It approves the spender ${spender}; sponsored is the module ${module}.`)
+  if (isAddressEqual(spender, reserveOf(module))) return 'fund'
+  return refuse(
+    'sponsor.call_not_sponsored',
+    `It approves the spender ${spender}; sponsored are the module ${module} and its reserve.`,
+  )
 }
 
 type AnyAbi = Parameters<typeof decodeFunctionData>[0]['abi']
