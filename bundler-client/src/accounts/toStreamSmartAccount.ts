@@ -1,7 +1,7 @@
 import type { Address, Hex } from '@protocolbanks/stream-protocol'
 import { entryPointAbi } from '@protocolbanks/stream-protocol/abi/entryPointAbi'
 import { streamAccountFactoryAbi } from '@protocolbanks/stream-protocol/abi/streamAccountFactoryAbi'
-import { type LocalAccount, type NonceManager, type TypedData, type TypedDataDefinition, zeroHash } from 'viem'
+import { type LocalAccount, type TypedData, type TypedDataDefinition, zeroHash } from 'viem'
 import {
   getUserOperationHash,
   type SmartAccount,
@@ -17,6 +17,7 @@ import type { UserOperation as OwnOperation } from '../userOperation/userOperati
 import type { EntryPoint } from './accountAdapter.ts'
 import { dummySignature } from './dummySignature.ts'
 import { entryPoint08 } from './entryPoint.ts'
+import { ownerLane } from './ownerLane.ts'
 import { streamAccount } from './streamAccount.ts'
 import { streamAccountDomain } from './streamAccountDomain.ts'
 import { streamAccountFactoryData } from './streamAccountFactory.ts'
@@ -30,7 +31,8 @@ export type ToStreamSmartAccountParams = {
   salt?: Hex | undefined
   /** StreamAccountFactory. */
   factory: Address
-  entryPoint?: EntryPoint | undefined
+  /** EntryPoint v0.8 at another address. */
+  entryPoint?: (EntryPoint & { version: '0.8' }) | undefined
   /** Estimates the gas of operations, with a margin for their calls; without it viem takes its bundler's bare estimate. */
   bundler?: Pick<Bundler, 'estimate'> | undefined
 }
@@ -97,14 +99,6 @@ export async function toStreamSmartAccount(params: ToStreamSmartAccountParams): 
       return sign({ hash })
     },
   })
-}
-
-/** The owner's operations go one after the other in lane 0: a fresh lane each time would cost 17,000 gas more. */
-const ownerLane: NonceManager = {
-  consume: async () => 0,
-  get: async () => 0,
-  increment: () => {},
-  reset: () => {},
 }
 
 const noGas = { callGasLimit: 0n, verificationGasLimit: 0n, preVerificationGas: 0n }

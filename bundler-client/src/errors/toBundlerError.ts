@@ -24,7 +24,7 @@ import { readRpcFailure } from './readRpcFailure.ts'
 
 type ErrorClass = new (params: BundlerErrorParams) => BundlerError
 
-// EntryPoint v0.8: the reason strings of FailedOp. They say more than the JSON-RPC code, so they come first.
+// EntryPoint v0.7 and v0.8: the reason strings of FailedOp. They say more than the JSON-RPC code, so they come first.
 const byEntryPointReason: Record<string, ErrorClass> = {
   AA10: AccountDeploymentError,
   AA13: AccountDeploymentError,

@@ -15,8 +15,9 @@ export type OperationLogs = {
 }
 
 /**
- * The logs that belong to one UserOperation; undefined when the transaction does not contain it. EntryPoint v0.8 emits
- * `BeforeExecution` once, then runs operation after operation and ends each with its `UserOperationEvent`.
+ * The logs that belong to one UserOperation; undefined when the transaction does not contain it. The EntryPoint (v0.7
+ * and v0.8 alike) emits `BeforeExecution` once, then runs operation after operation and ends each with its
+ * `UserOperationEvent`.
  */
 export function readOperationLogs(
   logs: readonly Log[],
