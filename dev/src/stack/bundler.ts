@@ -11,6 +11,8 @@ export type BundlerOptions = {
   rpcUrl: string
   /** Has code already. */
   entryPoint: Address
+  /** More EntryPoints to serve, which have code already. */
+  otherEntryPoints?: readonly Address[]
   /** Free by default. */
   port?: number
   /** Seconds between blocks of the chain; leave out when every transaction gets its own block. */
@@ -27,7 +29,7 @@ export async function startBundler(options: BundlerOptions): Promise<Bundler> {
   const [directory, port] = await Promise.all([createTempDir('bundler'), options.port ?? freePort()])
   const { bundlerUtility, bundlerExecutor, bundlerExecutor2 } = devAccounts
   const flags: Record<string, string> = {
-    entrypoints: options.entryPoint,
+    entrypoints: [options.entryPoint, ...(options.otherEntryPoints ?? [])].join(','),
     'executor-private-keys': `${bundlerExecutor.privateKey},${bundlerExecutor2.privateKey}`,
     // Deploys the contracts that Alto simulates with.
     'utility-private-key': bundlerUtility.privateKey,
