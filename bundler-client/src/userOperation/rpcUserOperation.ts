@@ -1,6 +1,7 @@
 import type { Hex } from '@protocolbanks/stream-protocol'
-import { getAddress, hexToBigInt, numberToHex } from 'viem'
+import { getAddress, hexToBigInt, numberToHex, pad } from 'viem'
 import { z } from 'zod'
+import { delegationMarker, type Eip7702Authorization } from './eip7702Authorization.ts'
 import type { UserOperation } from './userOperation.ts'
 
 const address = z
@@ -20,6 +21,23 @@ const bytes = z
   .regex(/^0x([0-9a-fA-F]{2})*$/, 'must be hex bytes')
   .transform((text) => text.toLowerCase() as Hex)
 
+const word = z
+  .string()
+  .regex(/^0x[0-9a-fA-F]{1,64}$/, 'must be at most 32 hex bytes')
+  .transform((text) => pad(text as Hex, { size: 32 }))
+const smallQuantity = quantity
+  .refine((value) => value <= BigInt(Number.MAX_SAFE_INTEGER), 'must be below 2^53')
+  .transform(Number)
+
+const authorization = z.object({
+  address,
+  chainId: smallQuantity,
+  nonce: smallQuantity,
+  r: word,
+  s: word,
+  yParity: smallQuantity.refine((parity) => parity <= 1, 'must be 0 or 1'),
+})
+
 // Clients write "there is none" in three ways.
 const optional = <schema extends z.ZodType>(schema: schema) => schema.nullish().transform((value) => value ?? undefined)
 
@@ -27,7 +45,7 @@ const optional = <schema extends z.ZodType>(schema: schema) => schema.nullish().
 export const rpcUserOperationSchema = z.object({
   sender: address,
   nonce: quantity,
-  factory: optional(address),
+  factory: optional(z.union([z.literal(delegationMarker), address])),
   factoryData: optional(bytes),
   callData: bytes,
   callGasLimit: quantity,
@@ -40,6 +58,7 @@ export const rpcUserOperationSchema = z.object({
   paymasterPostOpGasLimit: optional(quantity),
   paymasterData: optional(bytes),
   signature: bytes,
+  eip7702Auth: optional(authorization),
 })
 
 /** The same while fields are still to be filled in: before estimation, before sponsorship, before the signature. */
@@ -56,10 +75,16 @@ export type PartialUserOperation = z.output<typeof partialRpcUserOperationSchema
 export type RpcUserOperation = z.input<typeof rpcUserOperationSchema>
 
 /** For storage and JSON-RPC. */
-export function toRpcUserOperation(op: UserOperation): Record<string, string> {
-  const entries = Object.entries(op).flatMap(([name, value]): [string, string][] => {
+export function toRpcUserOperation({ eip7702Auth, ...op }: UserOperation): Record<string, string | RpcAuthorization> {
+  return { ...toHexFields(op), ...(eip7702Auth && { eip7702Auth: toHexFields(eip7702Auth) }) }
+}
+
+type RpcAuthorization = Record<string, string>
+
+function toHexFields(fields: Omit<UserOperation, 'eip7702Auth'> | Eip7702Authorization): Record<string, string> {
+  const entries = Object.entries(fields).flatMap(([name, value]): [string, string][] => {
     if (value === undefined) return []
-    return [[name, typeof value === 'bigint' ? numberToHex(value) : value]]
+    return [[name, typeof value === 'string' ? value : numberToHex(value)]]
   })
   return Object.fromEntries(entries)
 }
