@@ -18,6 +18,8 @@ const configSchema = z.object({
   SPONSOR_PAYMASTER: addressSchema,
   /** StreamAccountFactory. */
   ACCOUNT_FACTORY: addressSchema,
+  /** StreamAccount7702: what EOAs may delegate to. Without it no delegation is sponsored. */
+  ACCOUNT_DELEGATE: addressSchema.optional(),
   /** Private key of the paymaster contract's signer. It can spend the deposit on gas, nothing else. */
   PAYMASTER_SIGNER_KEY: z
     .string()

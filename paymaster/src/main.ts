@@ -56,7 +56,12 @@ const signer = await createSponsorSigner({
 const service = createSponsorService({
   chainId,
   entryPoint,
-  contracts: { module: config.SESSION_MODULE, token: config.TOKEN, factory: config.ACCOUNT_FACTORY },
+  contracts: {
+    module: config.SESSION_MODULE,
+    token: config.TOKEN,
+    factory: config.ACCOUNT_FACTORY,
+    delegate: config.ACCOUNT_DELEGATE,
+  },
   bounds: { maxFeePerGas: config.MAX_FEE_PER_GAS_WEI, maxPreVerificationGas: config.MAX_PRE_VERIFICATION_GAS },
   ttlSeconds: config.SPONSORSHIP_TTL_SECONDS,
   operatorBudgetWeiPerDay: config.OPERATOR_GAS_BUDGET_WEI_PER_DAY,

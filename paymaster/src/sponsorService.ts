@@ -171,10 +171,10 @@ export function createSponsorService(deps: SponsorDeps): SponsorService {
 
 /** The request may carry the stub's fields, or another paymaster's. */
 function withoutPaymaster(op: SizedUserOperation): UserOperation {
-  const { sender, nonce, factory, factoryData, callData, callGasLimit, verificationGasLimit, preVerificationGas } = op
-  const { maxFeePerGas, maxPriorityFeePerGas } = op
+  const { sender, nonce, factory, factoryData, eip7702Auth, callData } = op
+  const { callGasLimit, verificationGasLimit, preVerificationGas, maxFeePerGas, maxPriorityFeePerGas } = op
   const gas = { callGasLimit, verificationGasLimit, preVerificationGas, maxFeePerGas, maxPriorityFeePerGas }
-  return { sender, nonce, ...(factory && { factory, factoryData }), callData, ...gas, signature: '0x' }
+  return { sender, nonce, ...(factory && { factory, factoryData, eip7702Auth }), callData, ...gas, signature: '0x' }
 }
 
 function refusalOf(result: Exclude<ReservationResult, { ok: true }>, now: Date, maxCostWei: bigint): Refusal {

@@ -159,6 +159,7 @@ async function startServices(p: {
       SPONSOR_PAYMASTER: chain.contracts.sponsorPaymaster,
       PAYMASTER_SIGNER_KEY: devAccounts.paymasterSigner.privateKey,
       ACCOUNT_FACTORY: chain.contracts.streamAccountFactory,
+      ACCOUNT_DELEGATE: chain.contracts.streamAccount7702Implementation,
       BUNDLER_URL: chain.bundler.url,
       POLL_MS: '250',
     })

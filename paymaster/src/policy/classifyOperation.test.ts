@@ -26,7 +26,7 @@ import { expect, test } from 'vitest'
 import { examples } from '../testing/examples.ts'
 import { classifyOperation } from './classifyOperation.ts'
 
-const { contracts, account, terms, claims, payees, settlement, setup, grantId, grant, addressOf } = examples
+const { contracts, account, terms, claims, payees, settlement, setup, delegation, grantId, grant, addressOf } = examples
 const { module, token } = contracts
 
 const classify = (op: PartialUserOperation) => classifyOperation(contracts, op)
@@ -82,6 +82,11 @@ test("the account's own money in the reserve, in and out, is control", () => {
   expect(
     codeOf(byOwner(cancelWithdrawalCall({ reserve, token }), setGuardianCall({ module, guardian: payees[0] }))),
   ).toBe('control')
+})
+
+test("an EOA's delegation to our code with install, approval and grant is a grant that deploys nothing", () => {
+  expect(classify(delegation)).toEqual({ operation: { kind: 'grant', deploys: false, calls: 3 } })
+  expect(codeOf({ ...delegation, factoryData: '0x' })).toBe('grant')
 })
 
 test('control calls of the account are control, alone or together', () => {
@@ -188,6 +193,25 @@ test.each<[string, PartialUserOperation, string]>([
     },
     'sponsor.factory',
   ],
+  [
+    'a delegation to other code',
+    { ...delegation, eip7702Auth: delegation.eip7702Auth && { ...delegation.eip7702Auth, address: other } },
+    'sponsor.delegation',
+  ],
+  ['the marker without an authorisation', { ...delegation, eip7702Auth: undefined }, 'sponsor.delegation'],
+  ['an authorisation without the marker', { ...delegation, factory: undefined }, 'sponsor.delegation'],
+  ['an authorisation with a factory', { ...setup, eip7702Auth: delegation.eip7702Auth }, 'sponsor.delegation'],
+  ['a call that initialises the EOA', { ...delegation, factoryData: '0x1234' }, 'sponsor.delegation'],
+  [
+    'a delegation to freeze',
+    { ...delegation, callData: byOwner(freezeCall({ module, account, grantId })).callData },
+    'sponsor.delegation',
+  ],
+  [
+    'a settlement that delegates',
+    { ...settlement, factory: delegation.factory, eip7702Auth: delegation.eip7702Auth },
+    'sponsor.delegation',
+  ],
   ['a settlement elsewhere', { ...settlement, callData: settleOf({ module: other }) }, 'sponsor.call_not_sponsored'],
   [
     'a settlement for another account',
@@ -216,6 +240,12 @@ function grantOf(change: Partial<typeof terms>): Call {
   }) as [Call, Call]
   return call
 }
+
+test('no delegation is sponsored where no code for it is configured', () => {
+  expect(classifyOperation({ ...contracts, delegate: undefined }, delegation)).toMatchObject({
+    refusal: { code: 'sponsor.delegation' },
+  })
+})
 
 test('a refusal names the values that it is about', () => {
   const result = classify(byOwner({ to: other, value: 0n, data: '0x' }))

@@ -3,6 +3,7 @@ import {
   controlFunctions,
   decodeExecute,
   decodeSettle,
+  delegationMarker,
   fromNonce,
   installModuleCall,
   type PartialUserOperation,
@@ -25,7 +26,13 @@ export type Operation =
   | { kind: 'control'; calls: number }
 
 /** The contracts that operations are sponsored for, and the module's reserve. */
-export type SponsoredContracts = { module: Address; token: Address; factory: Address }
+export type SponsoredContracts = {
+  module: Address
+  token: Address
+  factory: Address
+  /** StreamAccount7702, what EOAs may delegate to; undefined: no delegation is sponsored. */
+  delegate: Address | undefined
+}
 
 /** More calls of the owner in one operation are not sponsored: an install, an approval and some grants. */
 export const maxOwnerCalls = 8
@@ -56,7 +63,7 @@ export function classifyOperation(
   if (calls.length > maxOwnerCalls) {
     return refused('sponsor.call_not_sponsored', `The operation has ${calls.length} calls, above ${maxOwnerCalls}.`)
   }
-  const factoryRefusal = checkFactory(contracts, op)
+  const factoryRefusal = isDelegating(op) ? checkDelegation(contracts, op) : checkFactory(contracts, op)
   if (factoryRefusal) return { refusal: factoryRefusal }
   return classifyOwnerCalls(contracts, op, calls)
 }
@@ -72,6 +79,7 @@ function classifySettlement(
   if (!isAddressEqual(settle.account, op.sender)) {
     return refused('sponsor.other_account', `It settles for ${settle.account}, but its sender is ${op.sender}.`)
   }
+  if (isDelegating(op)) return refused('sponsor.delegation', 'A settlement makes no delegation.')
   if (op.factory) return refused('sponsor.factory', 'A settlement deploys no account.', { factory: op.factory })
   const { validator } = fromNonce(op.nonce)
   if (!isAddressEqual(validator, module)) {
@@ -91,6 +99,33 @@ function checkFactory({ factory }: SponsoredContracts, op: PartialUserOperation)
   return refuse('sponsor.factory', 'The factory data is not exactly createAccount(owner, salt).')
 }
 
+function isDelegating(op: PartialUserOperation): boolean {
+  return op.factory === delegationMarker || op.eip7702Auth !== undefined
+}
+
+/**
+ * An EOA's delegation to our code (EIP-7702). With the marker the owner signs which code it is; our own signature covers
+ * the marker only, so what somebody makes of it with other code is bounded by the gas limits, as for any account.
+ */
+function checkDelegation({ delegate }: SponsoredContracts, op: PartialUserOperation): Refusal | undefined {
+  const { factory, factoryData = '0x', eip7702Auth } = op
+  if (!delegate) return refuse('sponsor.delegation', 'No EIP-7702 delegation is sponsored here.')
+  if (factory !== delegationMarker || !eip7702Auth) {
+    const missing = eip7702Auth ? `the factory ${delegationMarker}` : 'eip7702Auth'
+    return refuse(
+      'sponsor.delegation',
+      `A delegation has both the factory ${delegationMarker} and eip7702Auth; ${missing} is missing. An EOA that delegates already needs neither.`,
+    )
+  }
+  if (factoryData !== '0x') {
+    return refuse('sponsor.delegation', 'A delegation has no factory data: the account has nothing to initialise.')
+  }
+  if (isAddressEqual(eip7702Auth.address, delegate)) return undefined
+  return refuse('sponsor.delegation', `It delegates to ${eip7702Auth.address}; sponsored is ${delegate}.`, {
+    delegate: eip7702Auth.address,
+  })
+}
+
 /** `fund` lets the reserve take what `deposit` puts into it. */
 type OwnerCall = 'install' | 'approve' | 'fund' | 'deposit' | 'grant' | 'control' | Refusal
 
@@ -103,12 +138,16 @@ function classifyOwnerCalls(
   for (const kind of kinds) if (typeof kind !== 'string') return { refusal: kind }
   if (kinds.every((kind) => kind === 'control')) {
     if (!op.factory) return { operation: { kind: 'control', calls: calls.length } }
+    if (op.factory === delegationMarker) {
+      return refused('sponsor.delegation', 'A delegation is sponsored only together with a grant.')
+    }
     return refused('sponsor.factory', 'An account is deployed only together with a grant.')
   }
   const setup = kinds.join(' ')
   // Each at most once and in this order, then one grant or more.
   if (/^(install )?(approve )?(fund deposit )?grant( grant)*$/.test(setup)) {
-    return { operation: { kind: 'grant', deploys: op.factory !== undefined, calls: calls.length } }
+    const deploys = op.factory !== undefined && op.factory !== delegationMarker
+    return { operation: { kind: 'grant', deploys, calls: calls.length } }
   }
   if (setup === 'fund deposit' && !op.factory) return { operation: { kind: 'control', calls: calls.length } }
   return refused(

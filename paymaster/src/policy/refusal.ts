@@ -19,6 +19,8 @@ export type RefusalCode =
   | 'sponsor.nonce_key'
   /** A factory other than ours, or one where none belongs. */
   | 'sponsor.factory'
+  /** An EOA's delegation (EIP-7702) to other code than ours, or one where none belongs. */
+  | 'sponsor.delegation'
   | 'sponsor.token'
   /** No such grant is known, or not yet. */
   | 'sponsor.grant_unknown'

@@ -1,4 +1,5 @@
 import {
+  delegationMarker,
   encodeGrantSetup,
   encodeSettle,
   type PartialUserOperation,
@@ -22,7 +23,12 @@ import { privateKeyToAccount } from 'viem/accounts'
 // A grant with two payees, its settlement and its setup, for the tests of this package.
 
 const addressOf = (name: string): Address => getAddress(`0x${keccak256(stringToHex(name)).slice(-40)}`)
-const contracts = { module: addressOf('module'), token: addressOf('token'), factory: addressOf('factory') }
+const contracts = {
+  module: addressOf('module'),
+  token: addressOf('token'),
+  factory: addressOf('factory'),
+  delegate: addressOf('delegate'),
+}
 const { module, token } = contracts
 const account = addressOf('account')
 const payees = [addressOf('payee a'), addressOf('payee b')] as const
@@ -73,6 +79,7 @@ const sizes = {
 const none = {
   factory: undefined,
   factoryData: undefined,
+  eip7702Auth: undefined,
   paymaster: undefined,
   paymasterData: undefined,
   paymasterVerificationGasLimit: undefined,
@@ -97,4 +104,22 @@ const setup: PartialUserOperation = {
   callData: encodeGrantSetup({ account, module, guardian: addressOf('guardian'), token, allowance: 9n, terms }),
 }
 
-export const examples = { addressOf, contracts, account, payees, terms, grant, grantId, claims, settlement, setup }
+/** The setup of an EOA that delegates with it. */
+const delegation: PartialUserOperation = {
+  ...setup,
+  factory: delegationMarker,
+  factoryData: undefined,
+  eip7702Auth: {
+    address: contracts.delegate,
+    chainId,
+    nonce: 0,
+    r: keccak256(stringToHex('r')),
+    s: keccak256(stringToHex('s')),
+    yParity: 1,
+  },
+}
+
+export const examples = {
+  ...{ addressOf, contracts, account, payees, terms, grant, grantId, claims },
+  ...{ settlement, setup, delegation },
+}

@@ -126,6 +126,7 @@ export function startPaymaster(
       SPONSOR_PAYMASTER: contracts.sponsorPaymaster,
       PAYMASTER_SIGNER_KEY: devAccounts.paymasterSigner.privateKey,
       ACCOUNT_FACTORY: contracts.streamAccountFactory,
+      ACCOUNT_DELEGATE: contracts.streamAccount7702Implementation,
       BUNDLER_URL: bundler.url,
       POLL_MS: '100',
       ...options.env,
