@@ -1,5 +1,5 @@
 import type { Db } from '@protocolbanks/stream-db'
-import type { Address, Hex } from '@protocolbanks/stream-protocol'
+import { type Address, type Hex, reserveOf } from '@protocolbanks/stream-protocol'
 import { Hono } from 'hono'
 import type { Logger } from 'pino'
 import type { Freshness } from '../indexer/indexer.ts'
@@ -53,6 +53,7 @@ export function createApi(deps: ApiDeps): Hono {
     const { block, checkedAt } = freshness() ?? {}
     return c.json({
       ...chain,
+      reserve: reserveOf(chain.module),
       block: block?.toString() ?? null,
       checkedAt: checkedAt === undefined ? null : new Date(checkedAt),
     })

@@ -4,6 +4,7 @@ import {
   ensureChannel,
   getGrant,
   getMerchant,
+  listAccountFunds,
   listControls,
   type Merchant,
   registerPendingGrant,
@@ -22,9 +23,11 @@ import {
   packTerms,
   payeeProofOf,
   payeeRootOf,
+  reserveOf,
   toContractTerms,
   unpackTerms,
 } from '@protocolbanks/stream-protocol'
+import { prepaidReserveAbi } from '@protocolbanks/stream-protocol/abi/prepaidReserveAbi'
 import { sessionKeyValidatorAbi } from '@protocolbanks/stream-protocol/abi/sessionKeyValidatorAbi'
 import { streamAccountAbi } from '@protocolbanks/stream-protocol/abi/streamAccountAbi'
 import { bytesToHex, encodeFunctionData, erc20Abi } from 'viem'
@@ -122,28 +125,41 @@ export async function registerGrant(deps: GrantRegistrationDeps, caller: Caller,
     }
     return registered
   })
-  const [grant, controls] = await Promise.all([getGrant(db, grantId), listControls(db, { grantId })])
+  const [grant, controls, [funds]] = await Promise.all([
+    getGrant(db, grantId),
+    listControls(db, { grantId }),
+    listAccountFunds(db, [account], terms.token),
+  ])
   if (!grant) throw new Error(`The grant ${grantId} was registered and is not there.`)
   const visible = controls.filter(
     ({ merchantId: by }) => caller.merchantId === null || by === null || by === caller.merchantId,
   )
   return {
     isNew,
-    answer: { ...viewGrant(grant, visible, caller, tokenDecimals), calls: ownerCalls(chain, account, terms) },
+    answer: {
+      ...viewGrant(grant, { controls: visible, funds }, caller, tokenDecimals),
+      calls: ownerCalls(chain, account, terms),
+    },
   }
 }
 
 /**
  * The owner's one UserOperation, piece by piece: the account executes them as a batch. The first only if it has not
- * installed the module; `approve` replaces an allowance that other grants may need too.
+ * installed the module. Of an allowance: `approve` replaces one that other grants may need too. Of the reserve: approval
+ * and deposit of the whole limit, less of which may do, as what is in it already counts.
  */
 function ownerCalls({ module }: GrantRegistrationDeps['chain'], account: Address, terms: GrantTerms) {
+  const { token, totalLimit, source } = terms
+  const reserve = reserveOf(module)
+  const spender = source === 'reserve' ? reserve : module
   const install = { abi: streamAccountAbi, functionName: 'installModule', args: [1n, module, '0x'] } as const
-  const approve = { abi: erc20Abi, functionName: 'approve', args: [module, terms.totalLimit] } as const
+  const approve = { abi: erc20Abi, functionName: 'approve', args: [spender, totalLimit] } as const
+  const deposit = { abi: prepaidReserveAbi, functionName: 'deposit', args: [account, token, totalLimit] } as const
   const grant = { abi: sessionKeyValidatorAbi, functionName: 'grant', args: [toContractTerms(terms)] } as const
   return {
     installModule: { to: account, data: encodeFunctionData(install) },
-    approve: { to: terms.token, data: encodeFunctionData(approve) },
+    approve: { to: token, data: encodeFunctionData(approve) },
+    ...(source === 'reserve' && { deposit: { to: reserve, data: encodeFunctionData(deposit) } }),
     grant: { to: module, data: encodeFunctionData(grant) },
   }
 }
@@ -180,7 +196,7 @@ function termsOf(deps: GrantRegistrationDeps, { terms, packedTerms, payees }: Re
   return complete
 }
 
-function assertOurs(chain: GrantRegistrationDeps['chain'], { token, settler, source }: GrantTerms): void {
+function assertOurs(chain: GrantRegistrationDeps['chain'], { token, settler }: GrantTerms): void {
   const refuse = (what: string, found: string, wanted: string): never => {
     throw new ApiRefusal(400, 'terms.unsupported', 'This gateway cannot use a grant with these terms.', {
       detail: `${what}: ${found}; here it is ${wanted}`,
@@ -188,7 +204,6 @@ function assertOurs(chain: GrantRegistrationDeps['chain'], { token, settler, sou
   }
   if (token !== chain.token) refuse('token', token, chain.token)
   if (settler !== chain.settler) refuse('settler', settler, chain.settler)
-  if (source !== 'allowance') refuse('source', source, 'allowance')
 }
 
 async function merchantOf(db: Db, caller: Caller, wanted: string | undefined): Promise<Merchant | undefined> {

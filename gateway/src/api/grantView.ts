@@ -1,5 +1,6 @@
-import type { Grant, GrantControl } from '@protocolbanks/stream-db'
+import type { AccountFunds, Grant, GrantControl } from '@protocolbanks/stream-db'
 import { formatAmount } from '@protocolbanks/stream-protocol'
+import { larger } from '../meter/larger.ts'
 import type { Caller } from './caller.ts'
 
 /** A grant as the API shows it, to this caller. */
@@ -7,11 +8,15 @@ export type GrantView = ReturnType<typeof viewGrant>
 
 /**
  * `status` is what holds for the caller here: the strictest of the chain, the operator and, for a merchant, itself.
- * `onChainStatus` is the grant's own on-chain.
+ * `onChainStatus` is the grant's own on-chain. `backing` says what a merchant relies on: `guaranteed` is paid from the
+ * reserve, which the owner empties only after a delay that everybody sees; `credit` from an allowance that may be gone.
+ * Either ends with the grant: what is not settled when the owner revokes it is lost.
+ *
+ * `funds` is what the chain would pay, with nothing taken off for what is owed; undefined when it is not mirrored.
  */
 export function viewGrant(
   grant: Grant,
-  controls: readonly GrantControl[],
+  { controls, funds }: { controls: readonly GrantControl[]; funds: AccountFunds | undefined },
   { merchantId }: Caller,
   tokenDecimals: number,
 ) {
@@ -52,6 +57,8 @@ export function viewGrant(
     validUntil: grant.validUntil,
     payeeRoot: grant.payeeRoot,
     source: grant.source,
+    backing: grant.source === 'reserve' ? 'guaranteed' : 'credit',
+    funds: funds ? viewFunds(grant.source, funds, tokenDecimals) : null,
     salt: grant.salt,
     packedTerms,
     epoch: grant.epoch.toString(),
@@ -59,6 +66,33 @@ export function viewGrant(
     settledAtomic: settled.toString(),
     blockNumber: blockNumber.toString(),
     createdAt: grant.createdAt,
+  }
+}
+
+/** Of the grant's source alone: the other one does not pay for it. */
+function viewFunds(
+  source: Grant['source'],
+  { balance, allowance, reserve, blockNumber }: AccountFunds,
+  decimals: number,
+) {
+  const amounts =
+    source === 'reserve'
+      ? {
+          available: larger(reserve.balance - reserve.withdrawing, 0n),
+          reserve: reserve.balance,
+          withdrawing: reserve.withdrawing,
+        }
+      : { available: balance < allowance ? balance : allowance, balance, allowance }
+  const { withdrawableAt } = reserve
+  return {
+    ...Object.fromEntries(
+      Object.entries(amounts).flatMap(([name, atomic]) => [
+        [name, formatAmount(atomic, decimals)],
+        [`${name}Atomic`, atomic.toString()],
+      ]),
+    ),
+    ...(source === 'reserve' && { withdrawableAt: withdrawableAt === 0 ? null : new Date(withdrawableAt * 1_000) }),
+    blockNumber: blockNumber.toString(),
   }
 }
 

@@ -5,6 +5,7 @@ import {
   type Grant,
   type GrantControl,
   getGrant,
+  listAccountFunds,
   listChannels,
   listControls,
   listGrants,
@@ -48,7 +49,7 @@ const maxGrantsPerChange = 1_000
  * of `?grantId=`: a merchant's on its own channels, the operator's on the whole grant.
  */
 export function createSessionKeyRoutes(deps: SessionKeyRoutesDeps): Hono<ApiEnv> {
-  const { db, meter, logger, mirrorAccount, tokenDecimals } = deps
+  const { db, chain, meter, logger, mirrorAccount, tokenDecimals } = deps
   const registrationSchema = createRegistrationSchema(deps)
   const routes = new Hono<ApiEnv>()
   type RouteContext = Context<ApiEnv>
@@ -165,7 +166,12 @@ export function createSessionKeyRoutes(deps: SessionKeyRoutesDeps): Hono<ApiEnv>
   async function view(queryable: Queryable, grants: readonly Grant[], caller: Caller) {
     const controls: GrantControl[] = []
     for (const { grantId } of grants) controls.push(...(await listControls(queryable, { grantId })))
-    return grants.map((grant) => viewGrant(grant, controls, caller, tokenDecimals))
+    const accounts = grants.map(({ account }) => account)
+    const funds = await listAccountFunds(queryable, accounts, chain.token)
+    return grants.map((grant) => {
+      const own = funds.find(({ account }) => account === grant.account && grant.token === chain.token)
+      return viewGrant(grant, { controls, funds: own }, caller, tokenDecimals)
+    })
   }
 
   /** What the meter says; undefined when it does not hold the grant or does not answer. */

@@ -14,9 +14,11 @@ import {
   packTerms,
   payeeProofOf,
   payeeRootOf,
+  reserveOf,
 } from '@protocolbanks/stream-protocol'
+import { prepaidReserveAbi } from '@protocolbanks/stream-protocol/abi/prepaidReserveAbi'
 import { sessionKeyValidatorAbi } from '@protocolbanks/stream-protocol/abi/sessionKeyValidatorAbi'
-import { decodeFunctionData, zeroAddress } from 'viem'
+import { decodeFunctionData, erc20Abi, zeroAddress } from 'viem'
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest'
 import { MeterUnavailableError } from '../meter/errors.ts'
 import {
@@ -43,11 +45,15 @@ afterAll(() => database.drop())
 
 const oneYear = 31_536_000
 const nowSeconds = Math.floor(Date.now() / 1000)
+const withdrawableAt = nowSeconds + 86_400
 
 type TestGrant = { grantId: Hex; account: Address; sessionKey: Address; terms: GrantTerms }
 
 /** A grant to both merchants, registered by both, as the owner would have signed it. */
-async function registerGrant({ sessionKey = randomAddress() } = {}): Promise<TestGrant> {
+async function registerGrant({
+  sessionKey = randomAddress(),
+  source = 'allowance',
+}: Partial<Pick<GrantTerms, 'sessionKey' | 'source'>> = {}): Promise<TestGrant> {
   const payees = [weather.payee, maps.payee]
   const terms: GrantTerms = {
     sessionKey,
@@ -59,7 +65,7 @@ async function registerGrant({ sessionKey = randomAddress() } = {}): Promise<Tes
     validAfter: nowSeconds - 60,
     validUntil: nowSeconds + oneYear,
     payeeRoot: payeeRootOf(payees),
-    source: 'allowance',
+    source,
     salt: randomHex(24),
   }
   const account = randomAddress()
@@ -77,7 +83,8 @@ async function onChain(grant: TestGrant, status: GrantFromChain['status'] = 'act
   const state = { status, settled: 0n, periodIndex: 0, periodSettled: 0n, blockNumber: 5n }
   await upsertGrantsFromChain(db, [{ grantId, account, epoch: 0n, terms, ...state }])
   const funds = { balance: 50_000_000n, allowance: 100_000_000n, accountFrozen: false, guardian: zeroAddress }
-  await upsertAccountsFromChain(db, [{ account, token: chain.token, ...funds, epoch: 0n, blockNumber: 5n }])
+  const reserve = { balance: 20_000_000n, withdrawing: 7_500_000n, withdrawableAt }
+  await upsertAccountsFromChain(db, [{ account, token: chain.token, ...funds, reserve, epoch: 0n, blockNumber: 5n }])
   await api.mirror.mirrorAccount(account)
   return grant
 }
@@ -135,6 +142,28 @@ describe('POST /session-keys', () => {
     expect(args?.[0]).toMatchObject({ sessionKey: body.sessionKey, totalLimit: 100_000_000n, salt: body.salt })
     const usage = await api.get(`/session-keys/${body.sessionKey}/usage`, weather.key)
     expect(usage.body.grants[0].channels).toMatchObject([{ payee: weather.payee, merchantId: weather.id }])
+  })
+
+  test('registers a grant paid from the reserve, with the deposit that its owner makes: 201', async () => {
+    const account = randomAddress()
+    const { status, body } = await api.post('/session-keys', weather.key, {
+      account,
+      terms: { ...terms(), source: 'reserve' },
+      payees: [weather.payee],
+    })
+    expect({ status, body }).toMatchObject({
+      status: 201,
+      body: { source: 'reserve', backing: 'guaranteed', funds: null },
+    })
+    const reserve = reserveOf(chain.module)
+    expect(Object.keys(body.calls)).toEqual(['installModule', 'approve', 'deposit', 'grant'])
+    expect(body.calls).toMatchObject({ approve: { to: chain.token }, deposit: { to: reserve } })
+    const { approve, deposit } = body.calls
+    expect(decodeFunctionData({ abi: erc20Abi, data: approve.data }).args).toEqual([reserve, 100_000_000n])
+    expect(decodeFunctionData({ abi: prepaidReserveAbi, data: deposit.data })).toEqual({
+      functionName: 'deposit',
+      args: [account, chain.token, 100_000_000n],
+    })
   })
 
   test('registers the same once, under the id that the module gives it: 201, then 200', async () => {
@@ -196,7 +225,7 @@ describe('POST /session-keys', () => {
     ['terms.invalid', { terms: { ...terms(), totalLimit: '0' } }],
     ['terms.unsupported', { terms: { ...terms(), token: randomAddress() } }],
     ['terms.unsupported', { terms: { ...terms(), settler: randomAddress() } }],
-    ['terms.unsupported', { terms: { ...terms(), source: 'reserve' } }],
+    ['request.invalid', { terms: { ...terms(), source: 'savings' } }],
     ['payees.invalid', { terms: { ...terms(), payeeRoot: `0x${'11'.repeat(32)}` } }],
   ])('answers %s to %j: 400', async (code, change) => {
     const registration = { account: randomAddress(), terms: terms(), payees: [randomAddress()], ...change }
@@ -227,6 +256,40 @@ describe('GET /session-keys', () => {
     const unknown = { status: 404, body: { code: 'session_key.unknown' } }
     expect(await api.get(`/session-keys/${randomAddress()}`, weather.key)).toMatchObject(unknown)
     expect(await api.get(`/session-keys/${sessionKey}?grantId=${randomHex(32)}`, weather.key)).toMatchObject(unknown)
+  })
+
+  test('shows what stands behind a grant: credit within an allowance, or a reserve and what is asked back of it', async () => {
+    const credit = await createGrant()
+    const prepaid = await onChain(await registerGrant({ source: 'reserve' }))
+    const viewOf = async ({ sessionKey }: TestGrant) =>
+      (await api.get(`/session-keys/${sessionKey}`, weather.key)).body.grants[0]
+    expect(await viewOf(credit)).toMatchObject({
+      source: 'allowance',
+      backing: 'credit',
+      funds: {
+        available: '50',
+        availableAtomic: '50000000',
+        balance: '50',
+        balanceAtomic: '50000000',
+        allowance: '100',
+        allowanceAtomic: '100000000',
+        blockNumber: '5',
+      },
+    })
+    expect(await viewOf(prepaid)).toMatchObject({
+      source: 'reserve',
+      backing: 'guaranteed',
+      funds: {
+        available: '12.5',
+        availableAtomic: '12500000',
+        reserve: '20',
+        reserveAtomic: '20000000',
+        withdrawing: '7.5',
+        withdrawingAtomic: '7500000',
+        withdrawableAt: new Date(withdrawableAt * 1_000).toISOString(),
+        blockNumber: '5',
+      },
+    })
   })
 
   test('a merchant sees the grants that it has a channel on, and no others', async () => {

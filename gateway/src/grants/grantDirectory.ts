@@ -1,4 +1,4 @@
-import { type Address, type Hex, isPayee } from '@protocolbanks/stream-protocol'
+import { type Address, type GrantSource, type Hex, isPayee } from '@protocolbanks/stream-protocol'
 import { LRUCache } from 'lru-cache'
 
 /** What never changes about a grant, and so can be kept in memory: its terms. Live state is the meter's. */
@@ -7,6 +7,7 @@ export type KnownGrant = {
   account: Address
   sessionKey: Address
   token: Address
+  source: GrantSource
   payeeRoot: Hex
   /** Of the session key, once a voucher was recovered: the next checks verify against it. */
   publicKey: Uint8Array | undefined
@@ -14,7 +15,7 @@ export type KnownGrant = {
   payees: Set<Address>
 }
 
-export type GrantRecord = Pick<KnownGrant, 'grantId' | 'account' | 'sessionKey' | 'token' | 'payeeRoot'>
+export type GrantRecord = Pick<KnownGrant, 'grantId' | 'account' | 'sessionKey' | 'token' | 'source' | 'payeeRoot'>
 
 export type GrantDirectory = {
   /** Undefined when no such grant was ever seen on-chain or registered. */

@@ -1,4 +1,5 @@
 import {
+  grantSources,
   type PaymentRequired,
   type PaymentRequirements,
   paymentIdentifierKey,
@@ -24,7 +25,13 @@ export function sessionRequirements(chain: Chain, service: Service, amount: bigi
     asset: service.token,
     payTo: service.payee,
     maxTimeoutSeconds,
-    extra: { module: chain.module, settler: chain.settler, service: service.id, scope: service.pathPrefix },
+    extra: {
+      module: chain.module,
+      settler: chain.settler,
+      service: service.id,
+      scope: service.pathPrefix,
+      sources: grantSources,
+    },
   }
 }
 

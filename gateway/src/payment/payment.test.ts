@@ -87,7 +87,7 @@ describe('a paid call', () => {
       success: true,
       amount: '10000',
       payer: account,
-      extra: { grantId, charged: '10000' },
+      extra: { grantId, charged: '10000', source: 'allowance' },
     })
     expect(response.headers.get('cache-control')).toBe('private')
     expect(response.headers.get('server-timing')).toMatch(/^gateway;dur=\d+\.\d+$/)

@@ -1,4 +1,9 @@
-import { createVoucherHasher, type SettleResponse, verifyVoucher } from '@protocolbanks/stream-protocol'
+import {
+  createVoucherHasher,
+  type GrantSource,
+  type SettleResponse,
+  verifyVoucher,
+} from '@protocolbanks/stream-protocol'
 import type { Answer, AnswerStore, Outcome } from '../answers/answerStore.ts'
 import type { GrantDirectory, KnownGrant } from '../grants/grantDirectory.ts'
 import type { ChannelMeter, Decision, Meter, Ticket, Use } from '../meter/meter.ts'
@@ -104,8 +109,9 @@ export function createPaymentGate(deps: PaymentGateDeps): PaymentGate {
       event: { service: service.id, merchant: service.merchantId, signature: voucher.signature },
     }
     const decision = await chargeMirrored(use)
-    if (decision.ok) return serve(request, decision.ticket, decision.channel, answers.begin(keyOf(decision.ticket)))
-    if (decision.code === 'request.duplicate') return repeat(request, decision)
+    const paid = { ...request, source: grant.source }
+    if (decision.ok) return serve(paid, decision.ticket, decision.channel, answers.begin(keyOf(decision.ticket)))
+    if (decision.code === 'request.duplicate') return repeat(paid, decision)
     return refuse(request, decision.code, decision.channel && { grantId: grant.grantId, ...decision.channel })
   }
 
@@ -118,7 +124,7 @@ export function createPaymentGate(deps: PaymentGateDeps): PaymentGate {
 
   /** A request id that was charged before: the first answer, or the call once more when it was never answered. */
   async function repeat(
-    request: PaidRequest,
+    request: ChargedRequest,
     first: Extract<Decision, { code: 'request.duplicate' }>,
   ): Promise<Verdict> {
     const { ticket, channel, instance } = first
@@ -137,7 +143,7 @@ export function createPaymentGate(deps: PaymentGateDeps): PaymentGate {
   }
 
   function serve(
-    request: PaidRequest,
+    request: ChargedRequest,
     ticket: Ticket,
     channel: ChannelMeter,
     finish: (outcome: Outcome) => void,
@@ -171,7 +177,7 @@ export function createPaymentGate(deps: PaymentGateDeps): PaymentGate {
     return { kind: 'refused', code, response: refusePayment(chain, { code, service, amount, url, channel }) }
   }
 
-  function receiptOf({ service }: PaidRequest, ticket: Ticket, channel: ChannelMeter): string {
+  function receiptOf({ service, source }: ChargedRequest, ticket: Ticket, channel: ChannelMeter): string {
     const receipt: SettleResponse = {
       success: true,
       transaction: '',
@@ -184,12 +190,13 @@ export function createPaymentGate(deps: PaymentGateDeps): PaymentGate {
         authorized: channel.authorized.toString(),
         requestId: ticket.requestId,
         service: service.id,
+        source,
       },
     }
     return Buffer.from(JSON.stringify(receipt)).toString('base64')
   }
 
-  function answered(request: PaidRequest, ticket: Ticket, channel: ChannelMeter): Verdict {
+  function answered(request: ChargedRequest, ticket: Ticket, channel: ChannelMeter): Verdict {
     const response = problem(409, 'request.answered', 'This request was paid and answered before.', {
       detail: `Request id ${ticket.requestId} was charged ${ticket.amount}; its answer is not kept here any more.`,
       hint: 'Use a new request id to call again.',
@@ -200,6 +207,9 @@ export function createPaymentGate(deps: PaymentGateDeps): PaymentGate {
 
   return { authorize }
 }
+
+/** With the source of the grant that pays for it. */
+type ChargedRequest = PaidRequest & { source: GrantSource }
 
 function malformed(detail: string): Verdict {
   const code = 'payment.malformed'

@@ -37,7 +37,7 @@ test('no change of a field is read otherwise than the schemas read it', () => {
       'accepted',
       name,
     ]),
-    ...['module', 'settler', 'service', 'scope'].map((name) => ['accepted', 'extra', name]),
+    ...['module', 'settler', 'service', 'scope', 'sources'].map((name) => ['accepted', 'extra', name]),
     ...['grantId', 'cumulativeAmount', 'signature', 'payeeProof', 'other'].map((name) => ['payload', name]),
     ['extensions', 'payment-identifier', 'info', 'id'],
     ['extensions', 'payment-identifier', 'info', 'required'],

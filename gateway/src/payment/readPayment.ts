@@ -73,7 +73,7 @@ function readUsual(header: string, offer: PaymentRequirements): SessionPayment |
   const value = parseStrictly(header)
   const { x402Version: version, accepted, payload, extensions } = fieldsOf(value, 4)
   const { scheme, network, amount, asset, payTo, maxTimeoutSeconds, extra } = fieldsOf(accepted, 7)
-  const { module, settler, service, scope } = fieldsOf(extra, 4)
+  const { module, settler, service, scope, sources } = fieldsOf(extra, 5)
   const isOffered =
     version === x402Version &&
     scheme === offer.scheme &&
@@ -85,7 +85,8 @@ function readUsual(header: string, offer: PaymentRequirements): SessionPayment |
     module === offer.extra?.module &&
     settler === offer.extra?.settler &&
     service === offer.extra?.service &&
-    scope === offer.extra?.scope
+    scope === offer.extra?.scope &&
+    JSON.stringify(sources) === JSON.stringify(offer.extra?.sources)
   if (!isOffered) return undefined
 
   const { grantId, cumulativeAmount, signature } = fieldsOf(payload, 3)

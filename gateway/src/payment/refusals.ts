@@ -103,7 +103,7 @@ export const refusals: Record<PaymentRefusal, Text> = {
   },
   'funds.insufficient': {
     status: 402,
-    title: 'The account has not enough money or allowance for this call.',
-    hint: 'Ask the owner to top up the account or its allowance.',
+    title: 'What the grant is paid from does not cover this call: balance and allowance, or the reserve.',
+    hint: 'Ask the owner to top up the account and its allowance, or its reserve: `source` of the grant says which.',
   },
 }

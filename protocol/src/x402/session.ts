@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { grantSources } from '../grant/terms.ts'
 import { addressSchema, atomicAmountSchema, hex32Schema } from './schemas.ts'
 
 /** Our scheme's name in `accepts[].scheme`. */
@@ -13,6 +14,8 @@ export const sessionExtraSchema = z.looseObject({
   service: z.string().max(64),
   /** Path prefix under the resource's origin that this price holds for: a client asks once per scope. */
   scope: z.string().max(2048),
+  /** Where the money of a grant may come from to be taken here; left out: from the allowance. */
+  sources: z.array(z.enum(grantSources)).max(grantSources.length).optional(),
 })
 export type SessionExtra = z.output<typeof sessionExtraSchema>
 
@@ -37,5 +40,10 @@ export const channelSchema = z.looseObject({
 export type ChannelInfo = z.output<typeof channelSchema>
 
 /** `extra` of PAYMENT-RESPONSE. */
-export const sessionReceiptSchema = channelSchema.extend({ requestId: z.string(), service: z.string() })
+export const sessionReceiptSchema = channelSchema.extend({
+  requestId: z.string(),
+  service: z.string(),
+  /** What pays: reserve is guaranteed, allowance is credit. */
+  source: z.enum(grantSources).optional(),
+})
 export type SessionReceipt = z.output<typeof sessionReceiptSchema>

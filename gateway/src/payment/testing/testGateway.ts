@@ -100,7 +100,8 @@ export function createTestGateway({
     async load(id) {
       if (id !== grantId) return undefined
       const { address } = privateKeyToAccount(sessionKey)
-      return { grantId, account, sessionKey: address, token: chain.token, payeeRoot: payeeRootOf(payees) }
+      const terms = { token: chain.token, source: 'allowance', payeeRoot: payeeRootOf(payees) } as const
+      return { grantId, account, sessionKey: address, ...terms }
     },
     async openChannel() {},
     maxGrants: 10,
