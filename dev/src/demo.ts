@@ -4,18 +4,22 @@ import { parseArgs } from 'node:util'
 import { findDifferences, formatReport } from './demo/demoReport.ts'
 import { runDemo } from './demo/runDemo.ts'
 import { startStack } from './stack/stack.ts'
+import { accountKinds } from './story/openAccount.ts'
 
 const { values } = parseArgs({
   options: {
     json: { type: 'string' },
     'no-redis': { type: 'boolean', default: false },
     calls: { type: 'string', default: '1200' },
+    account: { type: 'string', default: 'stream' },
   },
 })
 const calls = Number(values.calls)
 if (!Number.isInteger(calls) || calls < 1 || calls > 5_000) {
   throw new Error(`--calls takes 1 to 5000, which 50 USDC pay for; not ${values.calls}.`)
 }
+const accountKind = accountKinds.find((kind) => kind === values.account)
+if (!accountKind) throw new Error(`--account takes ${accountKinds.join(' or ')}; not ${values.account}.`)
 
 console.log('Starting a chain, a bundler, Postgres and the services …')
 const stack = await startStack({
@@ -26,7 +30,7 @@ console.log(
   stack.redis ? `The meter is in Redis: ${stack.redis.url}` : 'The meter is embedded in the gateway: no Redis here',
 )
 try {
-  const { report, balance, priceAtomic, decimals } = await runDemo(stack, calls)
+  const { report, balance, priceAtomic, decimals } = await runDemo(stack, { calls, accountKind })
   console.log(`\n${formatReport(report, balance, decimals)}\n`)
   if (values.json) await writeFile(values.json, `${JSON.stringify(report, null, 2)}\n`)
   const differences = findDifferences(report, priceAtomic)

@@ -1,4 +1,5 @@
 import { formatAmount } from '@protocolbanks/stream-protocol'
+import type { AccountKind } from '../story/openAccount.ts'
 
 /** What `npm run demo -- --json FILE` writes. Amounts are base units, as decimal strings. */
 export type DemoReport = {
@@ -8,7 +9,11 @@ export type DemoReport = {
   chargedAtomic: string
   settledAtomic: string
   merchantReceivedAtomic: string
+  account: AccountKind
+  /** UserOperations that the owner signed. */
   ownerSignatures: number
+  /** EIP-7702 authorisations that the owner's EOA signed. */
+  ownerAuthorizations: number
   userOperations: number
   /** ETH that left the account, the owner and the agent together. */
   accountEthSpentWei: string
@@ -36,9 +41,25 @@ export function findDifferences(report: DemoReport, priceAtomic: bigint): string
   }
   if (report.ownerSignatures !== 1)
     differences.push(`The owner signed ${report.ownerSignatures} times instead of once.`)
+  const authorizations = report.account === '7702' ? 1 : 0
+  if (report.ownerAuthorizations !== authorizations) {
+    differences.push(`The EOA signed ${report.ownerAuthorizations} authorisations instead of ${authorizations}.`)
+  }
   if (report.accountEthSpentWei !== '0')
     differences.push(`The account spent ${report.accountEthSpentWei} wei of its own.`)
   return differences
+}
+
+const accounts: Record<AccountKind, string> = {
+  stream: 'StreamAccount, deployed for the owner',
+  '7702': "the owner's EOA itself, delegating to StreamAccount7702 (EIP-7702)",
+}
+/** What the first UserOperation does to have an account. */
+const makes: Record<AccountKind, string> = { stream: 'deploys', '7702': 'delegates' }
+
+function formatSignatures({ account, ownerSignatures, ownerAuthorizations }: DemoReport): string {
+  if (account === 'stream') return `${ownerSignatures}`
+  return `${ownerSignatures} UserOperation, and ${ownerAuthorizations} EIP-7702 authorisation, once in the EOA's life`
 }
 
 /** The table at the end of the demo. */
@@ -52,8 +73,12 @@ export function formatReport(report: DemoReport, balance: MerchantBalance, decim
     ['settled on-chain', money(report.settledAtomic)],
     ["merchant's balance before", money(balance.before)],
     ["merchant's balance after", money(balance.after)],
-    ["owner's signatures", `${report.ownerSignatures}`],
-    ['UserOperations', `${report.userOperations} (the first one deploys, installs, approves and grants)`],
+    ['account', accounts[report.account]],
+    ["owner's signatures", formatSignatures(report)],
+    [
+      'UserOperations',
+      `${report.userOperations} (the first one ${makes[report.account]}, installs, approves and grants)`,
+    ],
     ['gas paid by', `the paymaster; ETH spent by account, owner and agent: ${report.accountEthSpentWei} wei`],
     ['gas per settlement', `${report.gasPerSettlement}`],
     ['gas per call', `${report.gasPerCall}`],

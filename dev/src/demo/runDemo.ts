@@ -7,6 +7,7 @@ import { type Address, erc20Abi } from 'viem'
 import { privateKeyToAddress } from 'viem/accounts'
 import type { Stack } from '../stack/stack.ts'
 import { type Budget, grantBudget } from '../story/grantBudget.ts'
+import type { AccountKind } from '../story/openAccount.ts'
 import { type Merchant, openMerchant, weatherPrice } from '../story/openMerchant.ts'
 import { untilMirrored } from '../story/untilMirrored.ts'
 import type { DemoReport, MerchantBalance } from './demoReport.ts'
@@ -18,10 +19,12 @@ const inFlight = 16
 const budgetAtomic = parseAmount('50', decimals)
 const settleTimeoutMs = 60_000
 
+export type DemoOptions = { calls: number; accountKind: AccountKind }
+
 export type DemoResult = { report: DemoReport; balance: MerchantBalance; priceAtomic: bigint; decimals: number }
 
 /** The story, told on the console. Every figure of the report is read from where it is true: chain, journal, answers. */
-export async function runDemo(stack: Stack, calls: number): Promise<DemoResult> {
+export async function runDemo(stack: Stack, { calls, accountKind }: DemoOptions): Promise<DemoResult> {
   const merchant = await openMerchant(stack)
   try {
     console.log(`\nA merchant asks ${weatherPrice} USDC for each call of ${merchant.serviceUrl}`)
@@ -30,6 +33,7 @@ export async function runDemo(stack: Stack, calls: number): Promise<DemoResult> 
       amountAtomic: budgetAtomic,
       days: 30,
       paymasterApiKey: merchant.apiKey,
+      accountKind,
     })
     console.log(`The owner signed once: account ${budget.account}, budget 50 USDC for 30 days, one payee`)
     const before = await readBalances(stack, budget, merchant)
@@ -39,6 +43,7 @@ export async function runDemo(stack: Stack, calls: number): Promise<DemoResult> 
     const { chargedAtomic, settledAtomic, gas } = await settleRest(merchant, budget, served)
     const after = await readBalances(stack, budget, merchant)
     const operations = await countUserOperations(stack, budget.account)
+    const signed = budget.ownerSignatures()
     const report: DemoReport = {
       calls,
       served,
@@ -46,7 +51,9 @@ export async function runDemo(stack: Stack, calls: number): Promise<DemoResult> 
       chargedAtomic: chargedAtomic.toString(),
       settledAtomic: settledAtomic.toString(),
       merchantReceivedAtomic: (after.merchant - before.merchant).toString(),
-      ownerSignatures: budget.ownerSignatures(),
+      account: accountKind,
+      ownerSignatures: signed.operations,
+      ownerAuthorizations: signed.authorizations,
       userOperations: operations,
       accountEthSpentWei: (before.eth - after.eth).toString(),
       gasPerSettlement: gas.length === 0 ? 0 : Math.round(sum(gas) / gas.length),
@@ -132,10 +139,11 @@ async function readBalances(
   { payee }: Merchant,
 ) {
   const { publicClient } = clients
-  const payers: Address[] = [account, owner, privateKeyToAddress(sessionKey)]
+  // An EOA that delegates is account and owner in one.
+  const payers = new Set<Address>([account, owner, privateKeyToAddress(sessionKey)])
   const [merchant, ...eth] = await Promise.all([
     publicClient.readContract({ address: contracts.testUsdc, abi: erc20Abi, functionName: 'balanceOf', args: [payee] }),
-    ...payers.map((address) => publicClient.getBalance({ address })),
+    ...[...payers].map((address) => publicClient.getBalance({ address })),
   ])
   return { merchant, eth: eth.reduce((total, balance) => total + balance, 0n) }
 }

@@ -1,17 +1,13 @@
 import { randomBytes } from 'node:crypto'
-import {
-  createBundler,
-  entryPoint08,
-  grantSetupCalls,
-  toStreamSmartAccount,
-} from '@protocolbanks/stream-bundler-client'
+import { grantSetupCalls } from '@protocolbanks/stream-bundler-client'
 import { type Address, type GrantTerms, grantIdOf, payeeRootOf } from '@protocolbanks/stream-protocol'
 import { type AgentGrant, parseGrant } from '@protocolbanks/stream-sdk'
-import { bytesToHex, type Hex, http, type LocalAccount } from 'viem'
+import { bytesToHex, type Hex, http } from 'viem'
 import { createBundlerClient, createPaymasterClient } from 'viem/account-abstraction'
 import { generatePrivateKey, privateKeyToAccount } from 'viem/accounts'
 import { mintTestUsdc } from '../stack/contracts.ts'
 import type { Stack } from '../stack/stack.ts'
+import { type AccountKind, type OwnerSignatures, openAccount } from './openAccount.ts'
 
 export type Budget = {
   grant: AgentGrant
@@ -19,8 +15,8 @@ export type Budget = {
   sessionKey: Hex
   account: Address
   owner: Address
-  /** How often the owner's key was used. */
-  ownerSignatures(): number
+  /** How often the owner's key was used, and what for. */
+  ownerSignatures(): OwnerSignatures
 }
 
 export type BudgetOptions = {
@@ -30,24 +26,21 @@ export type BudgetOptions = {
   days: number
   /** Whose gas budget the owner's UserOperation is booked to. */
   paymasterApiKey: string
+  /** `stream` by default. */
+  accountKind?: AccountKind
 }
 
 /**
- * An owner who has no smart account yet gives an agent a budget: one signature deploys the account, installs the
- * module with a guardian, sets the allowance and makes the grant. Our paymaster pays the gas.
+ * An owner who has no smart account yet gives an agent a budget: one signature deploys the account (or has the owner's
+ * EOA delegate, which takes an authorisation besides), installs the module with a guardian, sets the allowance and makes
+ * the grant. Our paymaster pays the gas.
  */
 export async function grantBudget(stack: Stack, options: BudgetOptions): Promise<Budget> {
-  const { payees, amountAtomic, days, paymasterApiKey } = options
+  const { payees, amountAtomic, days, paymasterApiKey, accountKind = 'stream' } = options
   const { contracts, clients, accounts, chain, entryPoint } = stack
   const client = clients.publicClient
-  const owner = countSignatures(privateKeyToAccount(generatePrivateKey()))
   const sessionKey = generatePrivateKey()
-  const account = await toStreamSmartAccount({
-    client,
-    owner: owner.account,
-    factory: contracts.streamAccountFactory,
-    bundler: createBundler({ url: stack.bundler.url, chainId: chain.chainId, entryPoint: entryPoint08, chain: client }),
-  })
+  const { account, owner, signDelegation, signatures } = await openAccount(stack, accountKind)
   await mintTestUsdc(clients, { token: contracts.testUsdc, to: account.address, amountAtomic })
 
   const { timestamp } = await client.getBlock()
@@ -73,7 +66,9 @@ export async function grantBudget(stack: Stack, options: BudgetOptions): Promise
     transport: http(stack.bundler.url),
     pollingInterval: 50,
   })
+  const authorization = await signDelegation()
   const hash = await bundlerClient.sendUserOperation({
+    ...(authorization && { authorization }),
     calls: grantSetupCalls({
       account: account.address,
       module,
@@ -97,27 +92,5 @@ export async function grantBudget(stack: Stack, options: BudgetOptions): Promise
     payees,
     totalLimit: amountAtomic.toString(),
   })
-  return { grant, sessionKey, account: account.address, owner: owner.account.address, ownerSignatures: owner.count }
-}
-
-/** The same account; every use of its key is counted. */
-function countSignatures(account: LocalAccount): { account: LocalAccount; count(): number } {
-  let used = 0
-  const counted = <parameters extends unknown[], result>(sign: (...parameters: parameters) => result) => {
-    return (...parameters: parameters): result => {
-      used++
-      return sign(...parameters)
-    }
-  }
-  const { sign } = account
-  return {
-    account: {
-      ...account,
-      ...(sign && { sign: counted(sign) }),
-      signMessage: counted(account.signMessage),
-      signTransaction: counted(account.signTransaction) as LocalAccount['signTransaction'],
-      signTypedData: counted(account.signTypedData) as LocalAccount['signTypedData'],
-    },
-    count: () => used,
-  }
+  return { grant, sessionKey, account: account.address, owner, ownerSignatures: signatures }
 }
