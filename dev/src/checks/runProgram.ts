@@ -3,8 +3,10 @@ import { delimiter, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
 export type RunProgramOptions = {
-  /** `pipe` hands standard output back instead of showing it. */
-  output?: 'inherit' | 'pipe'
+  /** `pipe` hands standard output back instead of showing it, `all` what goes to standard error too. */
+  output?: 'inherit' | 'pipe' | 'all'
+  /** Where it runs; the root of the repository by default. */
+  directory?: string
   /** 30 minutes by default. */
   timeoutMs?: number
 }
@@ -12,24 +14,24 @@ export type RunProgramOptions = {
 export const repositoryRoot = fileURLToPath(new URL('../../../', import.meta.url))
 
 /**
- * Runs a program in the root of the repository until it ends; programs of npm packages are found by their names.
+ * Runs a program until it ends; programs of npm packages are found by their names.
  * A program that was ended by a signal, or by the time-out, counts as failed.
  */
 export function runProgram(
   command: string,
   args: string[],
-  { output = 'inherit', timeoutMs = 30 * 60_000 }: RunProgramOptions = {},
+  { output = 'inherit', directory = repositoryRoot, timeoutMs = 30 * 60_000 }: RunProgramOptions = {},
 ): Promise<{ exitCode: number; stdout: string }> {
   const path = [join(repositoryRoot, 'node_modules', '.bin'), process.env.PATH].filter(Boolean).join(delimiter)
   return new Promise((resolve, reject) => {
     const child = spawn(command, args, {
-      cwd: repositoryRoot,
+      cwd: directory,
       env: { ...process.env, PATH: path },
-      stdio: ['ignore', output, 'inherit'],
+      stdio: ['ignore', output === 'inherit' ? 'inherit' : 'pipe', output === 'all' ? 'pipe' : 'inherit'],
       timeout: timeoutMs,
     })
     const chunks: Buffer[] = []
-    child.stdout?.on('data', (chunk: Buffer) => chunks.push(chunk))
+    for (const stream of [child.stdout, child.stderr]) stream?.on('data', (chunk: Buffer) => chunks.push(chunk))
     child.once('error', (cause) => reject(new Error(`Cannot run ${command}. Run npm ci first.`, { cause })))
     child.once('close', (code) => resolve({ exitCode: code ?? 1, stdout: Buffer.concat(chunks).toString('utf8') }))
   })
