@@ -1,6 +1,7 @@
 // What `npm run demo` runs: an agent pays 1,200 HTTP calls with one signature of the owner, and the money arrives.
 import { writeFile } from 'node:fs/promises'
 import { parseArgs } from 'node:util'
+import { grantSources } from '@protocolbanks/stream-protocol'
 import { findDifferences, formatReport } from './demo/demoReport.ts'
 import { runDemo } from './demo/runDemo.ts'
 import { startStack } from './stack/stack.ts'
@@ -12,6 +13,7 @@ const { values } = parseArgs({
     'no-redis': { type: 'boolean', default: false },
     calls: { type: 'string', default: '1200' },
     account: { type: 'string', default: 'stream' },
+    source: { type: 'string', default: 'allowance' },
   },
 })
 const calls = Number(values.calls)
@@ -20,6 +22,8 @@ if (!Number.isInteger(calls) || calls < 1 || calls > 5_000) {
 }
 const accountKind = accountKinds.find((kind) => kind === values.account)
 if (!accountKind) throw new Error(`--account takes ${accountKinds.join(' or ')}; not ${values.account}.`)
+const source = grantSources.find((known) => known === values.source)
+if (!source) throw new Error(`--source takes ${grantSources.join(' or ')}; not ${values.source}.`)
 
 console.log('Starting a chain, a bundler, Postgres and the services …')
 const stack = await startStack({
@@ -30,7 +34,7 @@ console.log(
   stack.redis ? `The meter is in Redis: ${stack.redis.url}` : 'The meter is embedded in the gateway: no Redis here',
 )
 try {
-  const { report, balance, priceAtomic, decimals } = await runDemo(stack, { calls, accountKind })
+  const { report, balance, priceAtomic, decimals } = await runDemo(stack, { calls, accountKind, source })
   console.log(`\n${formatReport(report, balance, decimals)}\n`)
   if (values.json) await writeFile(values.json, `${JSON.stringify(report, null, 2)}\n`)
   const differences = findDifferences(report, priceAtomic)

@@ -1,4 +1,4 @@
-import { formatAmount } from '@protocolbanks/stream-protocol'
+import { formatAmount, type GrantSource } from '@protocolbanks/stream-protocol'
 import type { AccountKind } from '../story/openAccount.ts'
 
 /** What `npm run demo -- --json FILE` writes. Amounts are base units, as decimal strings. */
@@ -9,6 +9,8 @@ export type DemoReport = {
   chargedAtomic: string
   settledAtomic: string
   merchantReceivedAtomic: string
+  /** What the account pays out of: its balance within the allowance, or its reserve, before the calls and at the end. */
+  paidFrom: { source: GrantSource; beforeAtomic: string; afterAtomic: string }
   account: AccountKind
   /** UserOperations that the owner signed. */
   ownerSignatures: number
@@ -29,7 +31,7 @@ export type MerchantBalance = { before: bigint; after: bigint }
 
 /** Sentences that say what does not add up; none when every unit arrived. */
 export function findDifferences(report: DemoReport, priceAtomic: bigint): string[] {
-  const { calls, served, refused, chargedAtomic, settledAtomic, merchantReceivedAtomic } = report
+  const { calls, served, refused, chargedAtomic, settledAtomic, merchantReceivedAtomic, paidFrom } = report
   const differences: string[] = []
   if (served + refused !== calls) differences.push(`${calls} calls were made, ${served} served and ${refused} refused.`)
   if (BigInt(chargedAtomic) !== BigInt(served) * priceAtomic) {
@@ -38,6 +40,10 @@ export function findDifferences(report: DemoReport, priceAtomic: bigint): string
   if (settledAtomic !== chargedAtomic) differences.push(`Charged ${chargedAtomic}, but settled ${settledAtomic}.`)
   if (merchantReceivedAtomic !== settledAtomic) {
     differences.push(`Settled ${settledAtomic}, but the merchant's balance rose by ${merchantReceivedAtomic}.`)
+  }
+  const { source, beforeAtomic, afterAtomic } = paidFrom
+  if (BigInt(beforeAtomic) - BigInt(settledAtomic) !== BigInt(afterAtomic)) {
+    differences.push(`Of ${beforeAtomic} for the ${source} ${settledAtomic} were settled, but ${afterAtomic} are left.`)
   }
   if (report.ownerSignatures !== 1)
     differences.push(`The owner signed ${report.ownerSignatures} times instead of once.`)
@@ -54,6 +60,9 @@ const accounts: Record<AccountKind, string> = {
   stream: 'StreamAccount, deployed for the owner',
   '7702': "the owner's EOA itself, delegating to StreamAccount7702 (EIP-7702)",
 }
+const pots: Record<GrantSource, string> = { allowance: "account's balance", reserve: "account's reserve" }
+/** What the first UserOperation does so that the grant can be paid. */
+const funds: Record<GrantSource, string> = { allowance: 'approves', reserve: 'deposits' }
 /** What the first UserOperation does to have an account. */
 const makes: Record<AccountKind, string> = { stream: 'deploys', '7702': 'delegates' }
 
@@ -64,6 +73,7 @@ function formatSignatures({ account, ownerSignatures, ownerAuthorizations }: Dem
 
 /** The table at the end of the demo. */
 export function formatReport(report: DemoReport, balance: MerchantBalance, decimals: number): string {
+  const { paidFrom } = report
   const money = (amount: bigint | string) => `${formatAmount(BigInt(amount), decimals)} USDC`
   const rows: [string, string][] = [
     ['calls', `${report.calls}`],
@@ -74,10 +84,11 @@ export function formatReport(report: DemoReport, balance: MerchantBalance, decim
     ["merchant's balance before", money(balance.before)],
     ["merchant's balance after", money(balance.after)],
     ['account', accounts[report.account]],
+    [pots[paidFrom.source], `${money(paidFrom.beforeAtomic)} before, ${money(paidFrom.afterAtomic)} after`],
     ["owner's signatures", formatSignatures(report)],
     [
       'UserOperations',
-      `${report.userOperations} (the first one ${makes[report.account]}, installs, approves and grants)`,
+      `${report.userOperations} (the first one ${makes[report.account]}, installs, ${funds[paidFrom.source]} and grants)`,
     ],
     ['gas paid by', `the paymaster; ETH spent by account, owner and agent: ${report.accountEthSpentWei} wei`],
     ['gas per settlement', `${report.gasPerSettlement}`],

@@ -1,6 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
-import { parseAmount } from '@protocolbanks/stream-protocol'
+import { type GrantSource, parseAmount, reserveOf } from '@protocolbanks/stream-protocol'
 import { entryPointAbi } from '@protocolbanks/stream-protocol/abi/entryPointAbi'
+import { prepaidReserveAbi } from '@protocolbanks/stream-protocol/abi/prepaidReserveAbi'
 import { createPayingFetch } from '@protocolbanks/stream-sdk'
 import { Presets, SingleBar } from 'cli-progress'
 import { type Address, erc20Abi } from 'viem'
@@ -19,12 +20,13 @@ const inFlight = 16
 const budgetAtomic = parseAmount('50', decimals)
 const settleTimeoutMs = 60_000
 
-export type DemoOptions = { calls: number; accountKind: AccountKind }
+/** `source`: what the owner pays out of. */
+export type DemoOptions = { calls: number; accountKind: AccountKind; source: GrantSource }
 
 export type DemoResult = { report: DemoReport; balance: MerchantBalance; priceAtomic: bigint; decimals: number }
 
 /** The story, told on the console. Every figure of the report is read from where it is true: chain, journal, answers. */
-export async function runDemo(stack: Stack, { calls, accountKind }: DemoOptions): Promise<DemoResult> {
+export async function runDemo(stack: Stack, { calls, accountKind, source }: DemoOptions): Promise<DemoResult> {
   const merchant = await openMerchant(stack)
   try {
     console.log(`\nA merchant asks ${weatherPrice} USDC for each call of ${merchant.serviceUrl}`)
@@ -34,14 +36,17 @@ export async function runDemo(stack: Stack, { calls, accountKind }: DemoOptions)
       days: 30,
       paymasterApiKey: merchant.apiKey,
       accountKind,
+      source,
     })
     console.log(`The owner signed once: account ${budget.account}, budget 50 USDC for 30 days, one payee`)
-    const before = await readBalances(stack, budget, merchant)
+    if (source === 'reserve')
+      console.log('The 50 USDC are in the reserve: without an allowance, back after a day of notice')
+    const before = await readBalances(stack, budget, merchant, source)
     await untilMirrored(stack, budget)
 
     const { served, addedMs } = await callService(merchant, budget, calls)
     const { chargedAtomic, settledAtomic, gas } = await settleRest(merchant, budget, served)
-    const after = await readBalances(stack, budget, merchant)
+    const after = await readBalances(stack, budget, merchant, source)
     const operations = await countUserOperations(stack, budget.account)
     const signed = budget.ownerSignatures()
     const report: DemoReport = {
@@ -51,6 +56,7 @@ export async function runDemo(stack: Stack, { calls, accountKind }: DemoOptions)
       chargedAtomic: chargedAtomic.toString(),
       settledAtomic: settledAtomic.toString(),
       merchantReceivedAtomic: (after.merchant - before.merchant).toString(),
+      paidFrom: { source, beforeAtomic: before.payer.toString(), afterAtomic: after.payer.toString() },
       account: accountKind,
       ownerSignatures: signed.operations,
       ownerAuthorizations: signed.authorizations,
@@ -137,15 +143,24 @@ async function readBalances(
   { clients, contracts }: Stack,
   { account, owner, sessionKey }: Budget,
   { payee }: Merchant,
+  source: GrantSource,
 ) {
   const { publicClient } = clients
+  const token = { address: contracts.testUsdc, abi: erc20Abi, functionName: 'balanceOf' } as const
+  const reserve = { address: reserveOf(contracts.sessionKeyValidator), abi: prepaidReserveAbi } as const
   // An EOA that delegates is account and owner in one.
   const payers = new Set<Address>([account, owner, privateKeyToAddress(sessionKey)])
-  const [merchant, ...eth] = await Promise.all([
-    publicClient.readContract({ address: contracts.testUsdc, abi: erc20Abi, functionName: 'balanceOf', args: [payee] }),
+  const [merchant, held, [pooled], ...eth] = await Promise.all([
+    publicClient.readContract({ ...token, args: [payee] }),
+    publicClient.readContract({ ...token, args: [account] }),
+    publicClient.readContract({ ...reserve, functionName: 'poolOf', args: [account, token.address] }),
     ...[...payers].map((address) => publicClient.getBalance({ address })),
   ])
-  return { merchant, eth: eth.reduce((total, balance) => total + balance, 0n) }
+  return {
+    merchant,
+    payer: source === 'reserve' ? pooled : held,
+    eth: eth.reduce((total, balance) => total + balance, 0n),
+  }
 }
 
 async function countUserOperations({ clients, entryPoint }: Stack, account: Address): Promise<number> {

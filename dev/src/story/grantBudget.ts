@@ -1,6 +1,13 @@
 import { randomBytes } from 'node:crypto'
 import { grantSetupCalls } from '@protocolbanks/stream-bundler-client'
-import { type Address, type GrantTerms, grantIdOf, payeeRootOf } from '@protocolbanks/stream-protocol'
+import {
+  type Address,
+  type GrantSource,
+  type GrantTerms,
+  grantIdOf,
+  payeeRootOf,
+  reserveOf,
+} from '@protocolbanks/stream-protocol'
 import { type AgentGrant, parseGrant } from '@protocolbanks/stream-sdk'
 import { bytesToHex, type Hex, http } from 'viem'
 import { createBundlerClient, createPaymasterClient } from 'viem/account-abstraction'
@@ -21,8 +28,10 @@ export type Budget = {
 
 export type BudgetOptions = {
   payees: readonly Address[]
-  /** Base units: what the account holds, the allowance and the grant's total limit. */
+  /** Base units: what the account gets, and the grant's total limit. All of it is allowed to the module, or deposited. */
   amountAtomic: bigint
+  /** What pays, the account's allowance or its reserve; `allowance` by default. */
+  source?: GrantSource | undefined
   days: number
   /** Whose gas budget the owner's UserOperation is booked to. */
   paymasterApiKey: string
@@ -32,11 +41,11 @@ export type BudgetOptions = {
 
 /**
  * An owner who has no smart account yet gives an agent a budget: one signature deploys the account (or has the owner's
- * EOA delegate, which takes an authorisation besides), installs the module with a guardian, sets the allowance and makes
- * the grant. Our paymaster pays the gas.
+ * EOA delegate, which takes an authorisation besides), installs the module with a guardian, sets the allowance or fills the
+ * reserve, and makes the grant. Our paymaster pays the gas.
  */
 export async function grantBudget(stack: Stack, options: BudgetOptions): Promise<Budget> {
-  const { payees, amountAtomic, days, paymasterApiKey, accountKind = 'stream' } = options
+  const { payees, amountAtomic, days, paymasterApiKey, accountKind = 'stream', source = 'allowance' } = options
   const { contracts, clients, accounts, chain, entryPoint } = stack
   const client = clients.publicClient
   const sessionKey = generatePrivateKey()
@@ -54,7 +63,7 @@ export async function grantBudget(stack: Stack, options: BudgetOptions): Promise
     validAfter: Number(timestamp),
     validUntil: Number(timestamp) + days * 86_400,
     payeeRoot: payeeRootOf(payees),
-    source: 'allowance',
+    source,
     salt: bytesToHex(randomBytes(24)),
   }
   const module = contracts.sessionKeyValidator
@@ -74,8 +83,8 @@ export async function grantBudget(stack: Stack, options: BudgetOptions): Promise
       module,
       guardian: accounts.guardian.address,
       token: contracts.testUsdc,
-      allowance: amountAtomic,
       terms,
+      ...(source === 'reserve' ? { reserve: reserveOf(module), deposit: amountAtomic } : { allowance: amountAtomic }),
     }),
   })
   const { success, reason } = await bundlerClient.waitForUserOperationReceipt({ hash, timeout: 60_000 })
