@@ -34,6 +34,14 @@ test('every problem is named at once, and no value is shown', () => {
   expect(() => loadConfig(broken)).not.toThrow(/hidden/)
 })
 
+test('EntryPoint v0.7 and the paymaster on it are set together', () => {
+  expect(loadConfig({ ...env, ENTRY_POINT_07: address, SPONSOR_PAYMASTER_07: address })).toMatchObject({
+    ENTRY_POINT_07: address,
+  })
+  expect(() => loadConfig({ ...env, ENTRY_POINT_07: address })).toThrow('SPONSOR_PAYMASTER_07')
+  expect(() => loadConfig({ ...env, SPONSOR_PAYMASTER_07: address })).toThrow('SPONSOR_PAYMASTER_07')
+})
+
 test('printed, it shows no secret', () => {
   const printed = JSON.stringify(loadConfig(env))
   expect(printed).not.toContain('hidden')

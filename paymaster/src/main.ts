@@ -12,7 +12,7 @@ import {
   oldestReservation,
   reserveSponsorship,
 } from '@protocolbanks/stream-db'
-import { BaseError } from '@protocolbanks/stream-protocol'
+import { type Address, BaseError } from '@protocolbanks/stream-protocol'
 import { entryPointAbi } from '@protocolbanks/stream-protocol/abi/entryPointAbi'
 import { sponsorPaymasterAbi } from '@protocolbanks/stream-protocol/abi/sponsorPaymasterAbi'
 import { pino } from 'pino'
@@ -38,7 +38,6 @@ const logger = pino({ level: config.LOG_LEVEL, name: 'paymaster' })
 const metrics = createMetrics()
 const clock = Date.now
 const chainId = config.CHAIN_ID
-const entryPoint: EntryPoint = { version: '0.8', address: config.ENTRY_POINT }
 
 await migrate({ url: config.DATABASE_URL })
 const db = createDb({
@@ -46,41 +45,48 @@ const db = createDb({
   onError: (error) => logger.warn({ reason: error.message }, 'a database connection was lost'),
 })
 const chain = createPublicClient({ transport: http(config.RPC_URL, { retryCount: 0, timeout: 5_000 }) })
-const bundler = config.BUNDLER_URL ? createBundler({ url: config.BUNDLER_URL, chainId, entryPoint, chain }) : undefined
-const signer = await createSponsorSigner({
-  chainId,
-  paymaster: config.SPONSOR_PAYMASTER,
-  privateKey: config.PAYMASTER_SIGNER_KEY,
-})
+const { ENTRY_POINT_07, SPONSOR_PAYMASTER_07 } = config
+/** A paymaster contract is for one EntryPoint, an EntryPoint for some kinds of accounts. */
+const places = await Promise.all([
+  openPlace({ version: '0.8', address: config.ENTRY_POINT }, config.SPONSOR_PAYMASTER),
+  ...(ENTRY_POINT_07 && SPONSOR_PAYMASTER_07
+    ? [openPlace({ version: '0.7', address: ENTRY_POINT_07 }, SPONSOR_PAYMASTER_07)]
+    : []),
+])
 
-const service = createSponsorService({
-  chainId,
-  entryPoint,
-  contracts: {
-    module: config.SESSION_MODULE,
-    token: config.TOKEN,
-    factory: config.ACCOUNT_FACTORY,
-    delegate: config.ACCOUNT_DELEGATE,
-  },
-  bounds: { maxFeePerGas: config.MAX_FEE_PER_GAS_WEI, maxPreVerificationGas: config.MAX_PRE_VERIFICATION_GAS },
-  ttlSeconds: config.SPONSORSHIP_TTL_SECONDS,
-  operatorBudgetWeiPerDay: config.OPERATOR_GAS_BUDGET_WEI_PER_DAY,
-  maxOperationsPerAccountPerDay: config.MAX_OPERATIONS_PER_ACCOUNT_PER_DAY,
-  signer,
-  findGrant: (terms) => findGrantByTerms(db, terms),
-  listMerchants: (payees) => listMerchantsByPayee(db, payees),
-  reserve: (reservation) => reserveSponsorship(db, reservation),
-  estimate: bundler?.estimate,
-  clock,
-})
+async function openPlace(entryPoint: EntryPoint, paymaster: Address) {
+  const url = config.BUNDLER_URL
+  const signer = await createSponsorSigner({ chainId, paymaster, privateKey: config.PAYMASTER_SIGNER_KEY })
+  const service = createSponsorService({
+    chainId,
+    entryPoint,
+    contracts: {
+      module: config.SESSION_MODULE,
+      token: config.TOKEN,
+      factory: config.ACCOUNT_FACTORY,
+      delegate: config.ACCOUNT_DELEGATE,
+      safeProxyFactory: config.SAFE_PROXY_FACTORY,
+    },
+    bounds: { maxFeePerGas: config.MAX_FEE_PER_GAS_WEI, maxPreVerificationGas: config.MAX_PRE_VERIFICATION_GAS },
+    ttlSeconds: config.SPONSORSHIP_TTL_SECONDS,
+    operatorBudgetWeiPerDay: config.OPERATOR_GAS_BUDGET_WEI_PER_DAY,
+    maxOperationsPerAccountPerDay: config.MAX_OPERATIONS_PER_ACCOUNT_PER_DAY,
+    signer,
+    findGrant: (terms) => findGrantByTerms(db, terms),
+    listMerchants: (payees) => listMerchantsByPayee(db, payees),
+    reserve: (reservation) => reserveSponsorship(db, reservation),
+    estimate: url ? createBundler({ url, chainId, entryPoint, chain }).estimate : undefined,
+    clock,
+  })
+  return { entryPoint, paymaster, signer, service }
+}
 
 const app = createApp({
   auth: { operatorApiKey: config.OPERATOR_API_KEY, authenticateApiKey: (key) => authenticateApiKey(db, key) },
   rpc: {
     methods: createSponsorMethods({
-      service,
+      services: places.map(({ entryPoint, service }) => ({ entryPoint: entryPoint.address, service })),
       chainId,
-      entryPoint: entryPoint.address,
       onAnswer: (answer) => {
         metrics.answers.inc(answer)
         logger.info(answer, 'answered')
@@ -95,8 +101,8 @@ const app = createApp({
 const stopping = new AbortController()
 const booker = createCostBooker({
   chain,
-  entryPoint: entryPoint.address,
-  paymaster: config.SPONSOR_PAYMASTER,
+  entryPoints: places.map(({ entryPoint }) => entryPoint.address),
+  paymasters: places.map(({ paymaster }) => paymaster),
   oldestReservation: () => oldestReservation(db),
   book: (cost) => bookSponsorship(db, { ...cost, now: new Date(clock()) }),
   expire: (before) => expireSponsorships(db, before),
@@ -106,13 +112,15 @@ const booker = createCostBooker({
 const booking = poll(
   async () => {
     metrics.bookedBlock.set(Number(await booker.step()))
-    const deposit = await chain.readContract({
-      abi: entryPointAbi,
-      address: entryPoint.address,
-      functionName: 'balanceOf',
-      args: [config.SPONSOR_PAYMASTER],
-    })
-    metrics.depositWei.set(Number(deposit))
+    for (const { entryPoint, paymaster } of places) {
+      const deposit = await chain.readContract({
+        abi: entryPointAbi,
+        address: entryPoint.address,
+        functionName: 'balanceOf',
+        args: [paymaster],
+      })
+      metrics.depositWei.set({ entry_point: entryPoint.version }, Number(deposit))
+    }
   },
   {
     everyMs: config.POLL_MS,
@@ -122,7 +130,8 @@ const booking = poll(
 )
 
 const server = serve({ fetch: app.fetch, hostname: config.HOST, port: config.PORT }, ({ port }) => {
-  logger.info({ port, chainId, paymaster: config.SPONSOR_PAYMASTER, signer: signer.address }, 'listening')
+  const paymasters = places.map(({ paymaster }) => paymaster)
+  logger.info({ port, chainId, paymasters, signer: places[0]?.signer.address }, 'listening')
 })
 
 let stops = 0
@@ -146,13 +155,12 @@ async function checkChain(): Promise<void> {
 }
 
 async function checkSigner(): Promise<void> {
-  const expected = await chain.readContract({
-    abi: sponsorPaymasterAbi,
-    address: config.SPONSOR_PAYMASTER,
-    functionName: 'signer',
-  })
-  if (expected !== signer.address) {
-    throw new Error(`The contract's signer is ${expected}; the configured key's is ${signer.address}.`)
+  for (const { paymaster, signer } of places) {
+    const contract = { abi: sponsorPaymasterAbi, address: paymaster } as const
+    const expected = await chain.readContract({ ...contract, functionName: 'signer' })
+    if (expected !== signer.address) {
+      throw new Error(`The signer of ${paymaster} is ${expected}; the configured key's is ${signer.address}.`)
+    }
   }
 }
 

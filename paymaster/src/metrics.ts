@@ -22,6 +22,7 @@ export function createMetrics() {
     depositWei: new Gauge({
       name: 'paymaster_deposit_wei',
       help: "The paymaster contract's deposit at the EntryPoint, wei.",
+      labelNames: ['entry_point'],
       registers: [registry],
     }),
     bookedBlock: new Gauge({

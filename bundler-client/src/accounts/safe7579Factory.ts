@@ -31,8 +31,12 @@ export type Safe7579Id = {
   saltNonce: bigint
 }
 
-const abi = parseAbi([
+/** SafeProxyFactory 1.4.1, as far as a UserOperation calls it. */
+export const safeProxyFactoryAbi = parseAbi([
   'function createProxyWithNonce(address singleton, bytes initializer, uint256 saltNonce) returns (address proxy)',
+])
+
+const abi = parseAbi([
   'function setup(address[] owners, uint256 threshold, address to, bytes data, address fallbackHandler, address paymentToken, uint256 payment, address paymentReceiver)',
   'struct ModuleInit { address module; bytes initData; }',
   'function addSafe7579(address safe7579, ModuleInit[] validators, ModuleInit[] executors, ModuleInit[] fallbacks, ModuleInit[] hooks, address[] attesters, uint8 threshold)',
@@ -44,7 +48,7 @@ const abi = parseAbi([
  */
 export function safe7579FactoryData(contracts: Safe7579Contracts, id: Safe7579Id): Hex {
   return encodeFunctionData({
-    abi,
+    abi: safeProxyFactoryAbi,
     functionName: 'createProxyWithNonce',
     args: [contracts.singleton, initializerOf(contracts, id), id.saltNonce],
   })

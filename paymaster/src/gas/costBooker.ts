@@ -5,8 +5,10 @@ import { findBlockAt } from './findBlockAt.ts'
 
 export type CostBookerDeps = {
   chain: Pick<PublicClient, 'getBlockNumber' | 'getBlock' | 'getLogs'>
-  entryPoint: Address
-  paymaster: Address
+  /** Whose events count; one or more. */
+  entryPoints: readonly Address[]
+  /** Ours at those EntryPoints. */
+  paymasters: readonly Address[]
   oldestReservation(): Promise<Date | undefined>
   /** False: unknown here, or booked already. */
   book(cost: { userOpHash: Hex; actualCostWei: bigint }): Promise<boolean>
@@ -36,7 +38,7 @@ const expiryGraceMs = 60_000
  * there after a restart.
  */
 export function createCostBooker(deps: CostBookerDeps): CostBooker {
-  const { chain, entryPoint, paymaster, clock } = deps
+  const { chain, entryPoints, paymasters, clock } = deps
   let bookedTo: bigint | undefined
 
   return {
@@ -65,9 +67,9 @@ export function createCostBooker(deps: CostBookerDeps): CostBooker {
 
   async function bookRange(fromBlock: bigint, toBlock: bigint): Promise<void> {
     const logs = await chain.getLogs({
-      address: entryPoint,
+      address: [...entryPoints],
       event: getAbiItem({ abi: entryPointAbi, name: 'UserOperationEvent' }),
-      args: { paymaster },
+      args: { paymaster: [...paymasters] },
       fromBlock,
       toBlock,
       strict: true,

@@ -13,6 +13,7 @@ import {
   type PartialUserOperation,
   requestWithdrawalCall,
   revokeAllCall,
+  safe7579FactoryData,
   setGuardianCall,
   unfreezeCall,
   uninstallModuleCall,
@@ -63,6 +64,20 @@ test('a deployment with install, approval and grant is a grant; so is each later
   expect(codeOf(byOwner(approve, grantCall, grantCall))).toBe('grant')
 })
 
+test("a Safe's deployment from its factory is sponsored with a grant, where that factory is configured", () => {
+  const factoryData = safe7579FactoryData(
+    { proxyFactory: contracts.safeProxyFactory, singleton: module, safe7579: module, launchpad: module },
+    { owners: [account], threshold: 1, saltNonce: 1n },
+  )
+  const op = { ...setup, factory: contracts.safeProxyFactory, factoryData }
+  expect(classify(op)).toEqual({ operation: { kind: 'grant', deploys: true, calls: 3 } })
+  expect(codeOf({ ...op, factoryData: `${factoryData}00` })).toBe('sponsor.factory')
+  expect(codeOf({ ...op, callData: encodeExecute([revokeAllCall({ module, account })]) })).toBe('sponsor.factory')
+  expect(classifyOperation({ ...contracts, safeProxyFactory: undefined }, op)).toMatchObject({
+    refusal: { code: 'sponsor.factory' },
+  })
+})
+
 test('a grant paid from the reserve is a grant, with its deposit or when enough is in it', () => {
   const prepaid = { ...terms, source: 'reserve' } as const
   const setupOf = (deposit: bigint, guardian?: typeof account) =>
@@ -87,6 +102,11 @@ test("the account's own money in the reserve, in and out, is control", () => {
 test("an EOA's delegation to our code with install, approval and grant is a grant that deploys nothing", () => {
   expect(classify(delegation)).toEqual({ operation: { kind: 'grant', deploys: false, calls: 3 } })
   expect(codeOf({ ...delegation, factoryData: '0x' })).toBe('grant')
+})
+
+test('an EOA that delegates again to freeze or revoke is helped to it', () => {
+  const { callData } = byOwner(freezeCall({ module, account, grantId }), revokeAllCall({ module, account }))
+  expect(classify({ ...delegation, callData })).toEqual({ operation: { kind: 'control', calls: 2 } })
 })
 
 test('control calls of the account are control, alone or together', () => {
@@ -202,11 +222,6 @@ test.each<[string, PartialUserOperation, string]>([
   ['an authorisation without the marker', { ...delegation, factory: undefined }, 'sponsor.delegation'],
   ['an authorisation with a factory', { ...setup, eip7702Auth: delegation.eip7702Auth }, 'sponsor.delegation'],
   ['a call that initialises the EOA', { ...delegation, factoryData: '0x1234' }, 'sponsor.delegation'],
-  [
-    'a delegation to freeze',
-    { ...delegation, callData: byOwner(freezeCall({ module, account, grantId })).callData },
-    'sponsor.delegation',
-  ],
   [
     'a settlement that delegates',
     { ...settlement, factory: delegation.factory, eip7702Auth: delegation.eip7702Auth },

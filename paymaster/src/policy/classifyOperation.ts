@@ -1,13 +1,14 @@
 import {
+  accountAdapters,
   type Call,
   controlFunctions,
   decodeExecute,
   decodeSettle,
   delegationMarker,
-  fromNonce,
   installModuleCall,
   type PartialUserOperation,
   reserveFunctions,
+  safeProxyFactoryAbi,
 } from '@protocolbanks/stream-bundler-client'
 import { type Address, type GrantTerms, type Hex, reserveOf } from '@protocolbanks/stream-protocol'
 import { prepaidReserveAbi } from '@protocolbanks/stream-protocol/abi/prepaidReserveAbi'
@@ -32,6 +33,8 @@ export type SponsoredContracts = {
   factory: Address
   /** StreamAccount7702, what EOAs may delegate to; undefined: no delegation is sponsored. */
   delegate: Address | undefined
+  /** SafeProxyFactory; undefined: no Safe's deployment is sponsored. */
+  safeProxyFactory: Address | undefined
 }
 
 /** More calls of the owner in one operation are not sponsored: an install, an approval and some grants. */
@@ -54,8 +57,7 @@ export function classifyOperation(
       'The call data is not a canonical ERC-7579 execute of one or several calls.',
     )
   }
-  const { validator } = fromNonce(op.nonce)
-  if (isAddressEqual(validator, contracts.module)) {
+  if (namesValidator(op.nonce, contracts.module)) {
     return refused('sponsor.nonce_key', "The owner's operations need a nonce key without our module.", {
       nonce: op.nonce,
     })
@@ -81,16 +83,33 @@ function classifySettlement(
   }
   if (isDelegating(op)) return refused('sponsor.delegation', 'A settlement makes no delegation.')
   if (op.factory) return refused('sponsor.factory', 'A settlement deploys no account.', { factory: op.factory })
-  const { validator } = fromNonce(op.nonce)
-  if (!isAddressEqual(validator, module)) {
-    return refused('sponsor.nonce_key', `A settlement's nonce key begins with the module ${module}, not ${validator}.`)
+  if (!namesValidator(op.nonce, module)) {
+    return refused('sponsor.nonce_key', `A settlement's nonce key names the module ${module}; this one does not.`, {
+      nonce: op.nonce,
+    })
   }
   const { packedTerms, terms, claims } = settle
   return { operation: { kind: 'settlement', packedTerms, terms, payees: claims.map(({ payee }) => payee) } }
 }
 
-function checkFactory({ factory }: SponsoredContracts, op: PartialUserOperation): Refusal | undefined {
+/** Whether any of the accounts there are would let this validator check the nonce. The account itself has the last word. */
+function namesValidator(nonce: bigint, validator: Address): boolean {
+  return accountAdapters.some((adapter) => isAddressEqual(adapter.fromNonce(nonce).validator, validator))
+}
+
+function checkFactory(
+  { factory, safeProxyFactory }: SponsoredContracts,
+  op: PartialUserOperation,
+): Refusal | undefined {
   if (!op.factory) return undefined
+  if (safeProxyFactory && isAddressEqual(op.factory, safeProxyFactory)) {
+    // What the Safe is set up with is its owners' affair; the gas limits bound what it may cost.
+    if (decodeExactly(safeProxyFactoryAbi, op.factoryData ?? '0x')) return undefined
+    return refuse(
+      'sponsor.factory',
+      'The factory data is not exactly createProxyWithNonce(singleton, initializer, salt).',
+    )
+  }
   if (!isAddressEqual(op.factory, factory)) {
     return refuse('sponsor.factory', `The factory is ${op.factory}; accounts are sponsored from ${factory}.`)
   }
@@ -136,20 +155,18 @@ function classifyOwnerCalls(
 ): { operation: Operation } | { refusal: Refusal } {
   const kinds = calls.map((call) => classifyOwnerCall(contracts, op.sender, call))
   for (const kind of kinds) if (typeof kind !== 'string') return { refusal: kind }
+  // An EOA may have granted before, ended its delegation, and delegate again to stop what it granted.
+  const deploys = op.factory !== undefined && op.factory !== delegationMarker
   if (kinds.every((kind) => kind === 'control')) {
-    if (!op.factory) return { operation: { kind: 'control', calls: calls.length } }
-    if (op.factory === delegationMarker) {
-      return refused('sponsor.delegation', 'A delegation is sponsored only together with a grant.')
-    }
+    if (!deploys) return { operation: { kind: 'control', calls: calls.length } }
     return refused('sponsor.factory', 'An account is deployed only together with a grant.')
   }
   const setup = kinds.join(' ')
   // Each at most once and in this order, then one grant or more.
   if (/^(install )?(approve )?(fund deposit )?grant( grant)*$/.test(setup)) {
-    const deploys = op.factory !== undefined && op.factory !== delegationMarker
     return { operation: { kind: 'grant', deploys, calls: calls.length } }
   }
-  if (setup === 'fund deposit' && !op.factory) return { operation: { kind: 'control', calls: calls.length } }
+  if (setup === 'fund deposit' && !deploys) return { operation: { kind: 'control', calls: calls.length } }
   return refused(
     'sponsor.call_not_sponsored',
     `The calls are: ${setup}. Sponsored are install, approve, fund with deposit, and grant in this order (all but the grant may be left out), fund with deposit alone, or control calls alone.`,

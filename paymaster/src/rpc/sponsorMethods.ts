@@ -1,5 +1,5 @@
 import { type PartialUserOperation, partialRpcUserOperationSchema } from '@protocolbanks/stream-bundler-client'
-import { addressSchema } from '@protocolbanks/stream-protocol'
+import { type Address, addressSchema } from '@protocolbanks/stream-protocol'
 import { isAddressEqual, numberToHex } from 'viem'
 import { z } from 'zod'
 import type { Caller } from '../policy/decideSponsorship.ts'
@@ -9,9 +9,9 @@ import type { RpcMethod } from './handleJsonRpc.ts'
 import { RpcError, refusalError, rpcCodes } from './rpcError.ts'
 
 export type SponsorMethodsDeps = {
-  service: SponsorService
   chainId: number
-  entryPoint: `0x${string}`
+  /** One for each EntryPoint that is sponsored. */
+  services: readonly { entryPoint: Address; service: SponsorService }[]
   /** Told of every answer, for metrics. `outcome` is `sponsored` or the code of the refusal. */
   onAnswer(answer: { method: string; kind: string; outcome: string }): void
 }
@@ -31,11 +31,13 @@ const erc7677Schema = z.tuple([partialRpcUserOperationSchema, addressSchema, cha
 // Pimlico's: [userOp, entryPoint, context]
 const pimlicoSchema = z.tuple([partialRpcUserOperationSchema, addressSchema]).rest(z.unknown())
 
+type Answering = (service: SponsorService, request: SponsorRequest) => Promise<Answer<object>>
+
 /** ERC-7677's two methods, and Pimlico's one for clients that want gas and sponsorship in one call. */
 export function createSponsorMethods(deps: SponsorMethodsDeps): Record<string, RpcMethod<Caller>> {
-  const { service, chainId, entryPoint, onAnswer } = deps
+  const { services, chainId, onAnswer } = deps
 
-  function erc7677(method: string, answer: (request: SponsorRequest) => Promise<Answer<object>>): RpcMethod<Caller> {
+  function erc7677(method: string, answer: Answering): RpcMethod<Caller> {
     return async (params, caller) => {
       const [op, entryPointOfOp, chainIdOfOp, context] = parse(erc7677Schema, params)
       if (chainIdOfOp !== chainId) {
@@ -48,19 +50,21 @@ export function createSponsorMethods(deps: SponsorMethodsDeps): Record<string, R
 
   async function run(call: {
     method: string
-    answer: (request: SponsorRequest) => Promise<Answer<object>>
+    answer: Answering
     caller: Caller
     op: PartialUserOperation
-    entryPointOfOp: `0x${string}`
+    entryPointOfOp: Address
     context: unknown
   }): Promise<unknown> {
     const { method, answer, caller, op, entryPointOfOp } = call
-    if (!isAddressEqual(entryPointOfOp, entryPoint)) {
-      const reason = `The operation is for the EntryPoint ${entryPointOfOp}; sponsored is ${entryPoint}.`
+    const place = services.find(({ entryPoint }) => isAddressEqual(entryPoint, entryPointOfOp))
+    if (!place) {
+      const sponsored = services.map(({ entryPoint }) => entryPoint).join(' and ')
+      const reason = `The operation is for the EntryPoint ${entryPointOfOp}; sponsored is ${sponsored}.`
       throw refusalError(refuse('sponsor.wrong_entry_point', reason, { entryPoint: entryPointOfOp }))
     }
     const { merchantId } = parse(contextSchema, call.context, 'context')
-    const result = await answer({ op, caller, contextMerchantId: merchantId })
+    const result = await answer(place.service, { op, caller, contextMerchantId: merchantId })
     if (!result.ok) {
       onAnswer({ method, kind: 'none', outcome: result.refusal.code })
       throw refusalError(result.refusal)
@@ -70,12 +74,13 @@ export function createSponsorMethods(deps: SponsorMethodsDeps): Record<string, R
   }
 
   return {
-    pm_getPaymasterStubData: erc7677('pm_getPaymasterStubData', (request) => service.stub(request)),
-    pm_getPaymasterData: erc7677('pm_getPaymasterData', (request) => service.sponsor(request)),
+    pm_getPaymasterStubData: erc7677('pm_getPaymasterStubData', (service, request) => service.stub(request)),
+    pm_getPaymasterData: erc7677('pm_getPaymasterData', (service, request) => service.sponsor(request)),
     pm_sponsorUserOperation: async (params, caller) => {
       const [op, entryPointOfOp, context] = parse(pimlicoSchema, params)
       const method = 'pm_sponsorUserOperation'
-      return run({ method, answer: (request) => service.sponsorWithGas(request), caller, op, entryPointOfOp, context })
+      const answer: Answering = (service, request) => service.sponsorWithGas(request)
+      return run({ method, answer, caller, op, entryPointOfOp, context })
     },
   }
 }

@@ -28,6 +28,7 @@ const contracts = {
   token: addressOf('token'),
   factory: addressOf('factory'),
   delegate: addressOf('delegate'),
+  safeProxyFactory: addressOf('safe proxy factory'),
 }
 const { module, token } = contracts
 const account = addressOf('account')
