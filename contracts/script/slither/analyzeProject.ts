@@ -1,0 +1,42 @@
+import { spawnSync } from 'node:child_process'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { delimiter, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { type Findings, readFindings } from './readFindings.ts'
+
+const programs = fileURLToPath(new URL('../../../node_modules/.bin', import.meta.url))
+const maxOutputBytes = 256 * 1024 * 1024
+
+/**
+ * Compiles contracts/src of the forge project in `directory` and analyses it, by all detectors there are. One way to
+ * compile all, as in coverage: a source that is compiled twice is analysed twice.
+ *
+ * @throws when it cannot be compiled or analysed
+ */
+export function analyzeProject(slither: string, directory: string): Findings {
+  const out = mkdtempSync(join(tmpdir(), 'stream-slither-'))
+  try {
+    const places = ['--out', out, '--cache-path', join(out, 'cache')]
+    run('forge', ['build', 'contracts/src', '--via-ir', '--build-info', ...places], directory)
+    const report = ['--json', '-', '--warn-unused-ignores', '--filter-paths', 'node_modules', '--fail-none']
+    const build = ['--ignore-compile', '--foundry-out-directory', out]
+    const { stdout, stderr } = run(slither, ['.', ...build, ...report], directory)
+    return readFindings(stdout, stderr, 'contracts/src/')
+  } finally {
+    rmSync(out, { recursive: true, force: true })
+  }
+}
+
+function run(program: string, args: string[], directory: string): { stdout: string; stderr: string } {
+  const { status, error, stdout, stderr } = spawnSync(program, args, {
+    cwd: directory,
+    encoding: 'utf8',
+    env: { ...process.env, FOUNDRY_PROFILE: 'coverage', PATH: `${programs}${delimiter}${process.env.PATH ?? ''}` },
+    maxBuffer: maxOutputBytes,
+  })
+  if (error) throw error
+  if (status !== 0)
+    throw new Error(`${program} ended with ${status}.\n${stdout.slice(0, 2_000)}${stderr.slice(-2_000)}`)
+  return { stdout, stderr }
+}
