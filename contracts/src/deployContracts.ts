@@ -5,9 +5,9 @@ import {
   type Chain,
   concatHex,
   type PublicClient,
+  type TransactionReceipt,
   type Transport,
   type WalletClient,
-  zeroHash,
 } from 'viem'
 import {
   type ContractAddresses,
@@ -33,44 +33,68 @@ const receiptTimeoutMs = 60_000
  */
 export async function deployContracts(clients: DeployClients, params: DeploymentParams): Promise<ContractAddresses> {
   const { addresses, steps } = planDeployment(params)
-  for (const step of steps) await deploy(clients, step)
+  for (const step of steps) await deployStep(clients, step)
   return addresses
 }
 
 /** The same for the test token, which has no business on a public chain. @throws DeploymentError */
 export async function deployTestUsdc(clients: DeployClients): Promise<Address> {
   const step = planTestUsdc()
-  await deploy(clients, step)
+  await deployStep(clients, step)
   return step.address
 }
 
-async function deploy({ publicClient, walletClient }: DeployClients, step: DeploymentStep): Promise<void> {
-  if (await publicClient.getCode({ address: step.address })) return
+/**
+ * Deploys one contract, unless it is there.
+ *
+ * @returns the receipt of the transaction that was sent for it, if one was
+ * @throws DeploymentError
+ */
+export async function deployStep(
+  { publicClient, walletClient }: DeployClients,
+  step: DeploymentStep,
+): Promise<TransactionReceipt | undefined> {
+  if (await publicClient.getCode({ address: step.address })) return undefined
   if (!(await publicClient.getCode({ address: deterministicDeployer }))) {
     throw new DeploymentError(
       step,
       `This chain has no deterministic deployer at ${deterministicDeployer}. Deploy it first: https://github.com/Arachnid/deterministic-deployment-proxy`,
     )
   }
+  let receipt: TransactionReceipt
   try {
-    const hash = await walletClient.sendTransaction({
-      to: deterministicDeployer,
-      data: concatHex([zeroHash, step.initCode]),
-    })
-    await publicClient.waitForTransactionReceipt({ hash, timeout: receiptTimeoutMs })
+    const hash = await walletClient.sendTransaction({ to: deterministicDeployer, data: deployData(step) })
+    receipt = await publicClient.waitForTransactionReceipt({ hash, timeout: receiptTimeoutMs })
   } catch (cause) {
     // The deployer reverts where there is code already, which somebody else may have put there meanwhile.
-    if (await publicClient.getCode({ address: step.address })) return
-    throw new DeploymentError(step, 'The deployment transaction failed.', cause)
+    if (await publicClient.getCode({ address: step.address })) return undefined
+    throw new DeploymentError(
+      step,
+      'The deployment transaction failed. Run it again: what is there already stays.',
+      cause,
+    )
   }
   if (!(await publicClient.getCode({ address: step.address }))) {
-    throw new DeploymentError(step, 'The deployment transaction was mined, but there is no code. Was it out of gas?')
+    throw new DeploymentError(
+      step,
+      `The deployment transaction ${receipt.transactionHash} was mined, but there is no code. Was it out of gas?`,
+    )
   }
+  return receipt
+}
+
+/** Call data for the deterministic deployer: the salt, then the creation code. */
+export function deployData({ salt, initCode }: DeploymentStep) {
+  return concatHex([salt, initCode])
 }
 
 export class DeploymentError extends BaseError {
   override readonly code = 'deployment.failed'
   constructor(step: DeploymentStep, reason: string, cause?: unknown) {
-    super(`Deploying ${step.name} failed.`, { metaMessages: [`Address: ${step.address}`, reason], cause })
+    super(`Deploying ${step.name} failed.`, {
+      metaMessages: [`Address: ${step.address}`, reason],
+      cause,
+      docsPath: '/errors#deployment-failed',
+    })
   }
 }

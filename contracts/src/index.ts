@@ -1,3 +1,7 @@
 export { bytecode } from '../generated/bytecode.ts'
+export * from './chainPresets.ts'
 export * from './deployContracts.ts'
+export * from './deployment.ts'
+export { loadDeployment } from './deploymentFile.ts'
 export * from './planDeployment.ts'
+export * from './planEntryPoint.ts'
