@@ -24,7 +24,21 @@ export async function setUpContracts(clients: ChainClients, entryPoint: Address)
     entryPoint,
   })
   const testUsdc = await deployTestUsdc(clients)
-  const paymaster = { address: contracts.sponsorPaymaster, abi: sponsorPaymasterAbi } as const
+  await fundPaymaster(clients, contracts.sponsorPaymaster)
+  return { ...contracts, testUsdc }
+}
+
+/** A second paymaster, for the accounts of another EntryPoint, with the same deposit and stake there. */
+export async function setUpPaymaster(clients: ChainClients, entryPoint: Address): Promise<Address> {
+  const { operator, paymasterSigner } = devAccounts
+  const params = { owner: operator.address, signer: paymasterSigner.address, entryPoint }
+  const { sponsorPaymaster } = await deployContracts(clients, params)
+  await fundPaymaster(clients, sponsorPaymaster)
+  return sponsorPaymaster
+}
+
+async function fundPaymaster(clients: ChainClients, address: Address): Promise<void> {
+  const paymaster = { address, abi: sponsorPaymasterAbi } as const
   const { walletClient } = clients
   await waitFor(
     clients,
@@ -39,7 +53,6 @@ export async function setUpContracts(clients: ChainClients, entryPoint: Address)
       value: paymasterStakeWei,
     }),
   )
-  return { ...contracts, testUsdc }
 }
 
 /** Gives `to` test USDC out of nothing. `amountAtomic` in millionths of a USDC. */

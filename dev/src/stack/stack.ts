@@ -11,6 +11,7 @@ import { devAccounts } from './devAccounts.ts'
 import { deployEntryPoint } from './entryPoint.ts'
 import { type Postgres, startPostgres } from './postgres.ts'
 import { type Redis, startRedis } from './redis.ts'
+import { type DevSafes, safesEnv, setUpSafes } from './safes.ts'
 import { type Service, startService } from './service.ts'
 
 export type StackPorts = Partial<Record<'anvil' | 'bundler' | 'gateway' | 'paymaster' | 'settlement', number>>
@@ -18,6 +19,8 @@ export type StackPorts = Partial<Record<'anvil' | 'bundler' | 'gateway' | 'payma
 export type StackOptions = {
   /** `auto`: Redis when there is one (see redis.ts). `false`: never, the gateway's meter is embedded. */
   withRedis?: 'auto' | false
+  /** `true`: Safes are served too, with EntryPoint v0.7 beside v0.8. */
+  withSafes?: true
   /** Told what has been started and how long it took. */
   log?: (line: string) => void
   /** Fixed ports; a free one for each that is left out. */
@@ -36,6 +39,8 @@ export type Stack = {
   chain: Anvil
   entryPoint: Address
   contracts: DevContracts
+  /** Undefined without `withSafes`. */
+  safes: DevSafes | undefined
   /** Clients of the chain that pay with the operator's account. */
   clients: ChainClients
   bundler: Bundler
@@ -103,18 +108,23 @@ async function startChain(options: StackOptions, start: Start) {
   )
   const clients = createChainClients(chain.url, devAccounts.operator.account)
   const entryPoint = await deployEntryPoint(clients)
-  const [contracts, bundler] = await allOrNothing([
-    start('contracts', () => setUpContracts(clients, entryPoint)),
+  const otherEntryPoints = options.withSafes ? [await deployEntryPoint(clients, '0.7')] : []
+  const [{ contracts, safes }, bundler] = await allOrNothing([
+    start('contracts', async () => {
+      const contracts = await setUpContracts(clients, entryPoint)
+      return { contracts, safes: options.withSafes && (await setUpSafes(clients)) }
+    }),
     start('bundler (alto)', () =>
       startBundler({
         rpcUrl: chain.url,
         entryPoint,
+        otherEntryPoints,
         ...timing,
         ...(ports.bundler === undefined ? {} : { port: ports.bundler }),
       }),
     ),
   ])
-  return { chain, clients, entryPoint, contracts, bundler }
+  return { chain, clients, entryPoint, contracts, safes, bundler }
 }
 
 async function startDatabase(start: Start): Promise<{ postgres: Postgres; databaseUrl: string }> {
@@ -142,6 +152,7 @@ async function startServices(p: {
     SESSION_MODULE: chain.contracts.sessionKeyValidator,
     ENTRY_POINT: chain.entryPoint,
     TOKEN: chain.contracts.testUsdc,
+    ...(chain.safes && safesEnv(chain.safes)),
   }
   const startOne = (name: 'gateway' | 'paymaster' | 'settlement', own: Record<string, string>) =>
     start(name, () =>
