@@ -10,11 +10,19 @@ export type Budget = TestOwner & TestGrant & { agentGrant: AgentGrant }
 
 const mirrorTimeoutMs = 30_000
 
-/** A new owner with 100 USDC gives a new session key 50 of them for the shop; the gateway has seen it. */
-export async function giveBudget(stack: Stack, { payee }: Pick<Shop, 'payee'>): Promise<Budget> {
+/**
+ * A new owner with 100 USDC gives a new session key 50 of them for the shop; the gateway has seen it. Or the owner of a
+ * budget before gives another; with a `deposit` they come from the reserve, see `grantBudget`.
+ */
+export async function giveBudget(
+  stack: Stack,
+  { payee }: Pick<Shop, 'payee'>,
+  { owner: known, deposit }: { owner?: TestOwner; deposit?: bigint } = {},
+): Promise<Budget> {
   const chain = { ...stack, anvil: stack.chain, chain: foundry, minting: Promise.resolve() }
-  const owner = await createOwner(chain)
-  const grant = await grantBudget(chain, owner, { payees: [payee] })
+  const { owner: key, account, bundlerClient } = known ?? (await createOwner(chain))
+  const owner: TestOwner = { owner: key, account, bundlerClient }
+  const grant = await grantBudget(chain, owner, { payees: [payee], deposit })
   const agentGrant = parseGrant({
     grantId: grant.grantId,
     account: owner.account.address,

@@ -25,7 +25,14 @@ import {
   startBundler,
   startService,
 } from '@protocolbanks/stream-dev'
-import { type Address, type GrantTerms, grantIdOf, type Hex, payeeRootOf } from '@protocolbanks/stream-protocol'
+import {
+  type Address,
+  type GrantTerms,
+  grantIdOf,
+  type Hex,
+  payeeRootOf,
+  reserveOf,
+} from '@protocolbanks/stream-protocol'
 import { sessionKeyValidatorAbi } from '@protocolbanks/stream-protocol/abi/sessionKeyValidatorAbi'
 import { type Chain, http, numberToHex } from 'viem'
 import { type BundlerClient, createBundlerClient, createPaymasterClient } from 'viem/account-abstraction'
@@ -191,13 +198,21 @@ export type TestGrant = {
   blockNumber: bigint
 }
 
-/** The owner's one operation: deployment if needed, install, approve, grant; through the paymaster and the bundler. */
+/**
+ * The owner's one operation: deployment if needed, install, approve, grant; through the paymaster and the bundler. With a
+ * `deposit` (0n: enough is in the reserve) the grant is paid from the reserve, and nothing is allowed to the module.
+ */
 export async function grantBudget(
   { clients, contracts, anvil }: Pick<OwnerChain, 'clients' | 'contracts' | 'anvil'>,
   { account, bundlerClient }: TestOwner,
-  options: { payees: readonly Address[]; terms?: Partial<GrantTerms>; guardian?: Address | undefined },
+  options: {
+    payees: readonly Address[]
+    terms?: Partial<GrantTerms>
+    guardian?: Address | undefined
+    deposit?: bigint | undefined
+  },
 ): Promise<TestGrant> {
-  const { payees, guardian = devAccounts.guardian.address } = options
+  const { payees, guardian = devAccounts.guardian.address, deposit } = options
   const sessionPrivateKey = generatePrivateKey()
   const { timestamp } = await clients.publicClient.getBlock()
   const terms: GrantTerms = {
@@ -210,7 +225,7 @@ export async function grantBudget(
     validAfter: Number(timestamp) - 60,
     validUntil: Number(timestamp) + 86_400,
     payeeRoot: payeeRootOf(payees),
-    source: 'allowance',
+    source: deposit === undefined ? 'allowance' : 'reserve',
     salt: numberToHex(BigInt(generatePrivateKey()) >> 64n, { size: 24 }),
     ...options.terms,
   }
@@ -228,8 +243,8 @@ export async function grantBudget(
       module,
       guardian: installed ? undefined : guardian,
       token: contracts.testUsdc,
-      allowance: 100_000_000n,
       terms,
+      ...(deposit === undefined ? { allowance: 100_000_000n } : { reserve: reserveOf(module), deposit }),
     }),
   })
   const { success, receipt } = await bundlerClient.waitForUserOperationReceipt({ hash, timeout: 20_000 })
