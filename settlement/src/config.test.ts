@@ -24,7 +24,7 @@ test('a whole environment is frozen, with bounds by default', () => {
 
 test('every problem is named at once, and no value is shown', () => {
   const broken = { ...env, BUNDLER_URL: 'hidden', SETTLER_KEY: '0xhidden', MAX_ATTEMPTS: '0' }
-  expect(() => loadConfig(broken)).toThrow(/BUNDLER_URL[\s\S]*SETTLER_KEY[\s\S]*MAX_ATTEMPTS/)
+  expect(() => loadConfig(broken)).toThrow(/MAX_ATTEMPTS[\s\S]*BUNDLER_URL[\s\S]*SETTLER_KEY/)
   expect(() => loadConfig(broken)).not.toThrow(/hidden/)
 })
 
@@ -32,4 +32,37 @@ test('printed, it shows no secret', () => {
   const printed = JSON.stringify(loadConfig(env))
   expect(printed).not.toContain('hidden')
   expect(printed).not.toContain(env.SETTLER_KEY)
+})
+
+const ownTransactions = {
+  ...env,
+  SETTLEMENT_ROUTE: 'transaction',
+  BUNDLER_URL: undefined,
+  PAYMASTER_URL: undefined,
+  PAYMASTER_API_KEY: undefined,
+  SETTLER_KEY: undefined,
+  TRANSACTION_KEY: generatePrivateKey(),
+}
+
+test('who sends transactions of their own needs their key, and neither bundler nor paymaster', () => {
+  const config = loadConfig(ownTransactions)
+  expect(config).toMatchObject({
+    SETTLEMENT_ROUTE: 'transaction',
+    TRANSACTION_MAX_ACCOUNTS: 50,
+    TRANSACTION_MAX_GAS: 15_000_000n,
+    TRANSACTION_CONFIRMATIONS: 2,
+  })
+  expect(JSON.stringify(config)).not.toContain(ownTransactions.TRANSACTION_KEY)
+  expect(() => loadConfig({ ...ownTransactions, TRANSACTION_KEY: undefined })).toThrow(/TRANSACTION_KEY/)
+  expect(loadConfig(env)).toMatchObject({ SETTLEMENT_ROUTE: 'user-operation' })
+})
+
+test.each([
+  ['SETTLEMENT_ROUTE', 'pigeon'],
+  ['TRANSACTION_KEY', '0x12'],
+  ['TRANSACTION_MAX_ACCOUNTS', '101'],
+  ['TRANSACTION_MAX_GAS', '16777217'],
+  ['TRANSACTION_CONFIRMATIONS', '0'],
+])('%s=%s is refused by its name', (name, value) => {
+  expect(() => loadConfig({ ...ownTransactions, [name]: value })).toThrow(name)
 })

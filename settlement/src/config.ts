@@ -1,10 +1,16 @@
+import { maxSettlements } from '@protocolbanks/stream-bundler-client'
 import { addressSchema, type Hex } from '@protocolbanks/stream-protocol'
 import { privateKeyToAccount } from 'viem/accounts'
 import { z } from 'zod'
 
 const milliseconds = (defaultMs: number, minMs: number) => z.coerce.number().int().min(minMs).default(defaultMs)
 
-const configSchema = z.object({
+const privateKey = z
+  .string()
+  .refine(isPrivateKey, 'must be a private key: 32 bytes of hex')
+  .transform((key) => key as Hex)
+
+const commonSchema = z.object({
   DATABASE_URL: z.url(),
   RPC_URL: z.url(),
   CHAIN_ID: z.coerce.number().int().positive(),
@@ -14,21 +20,11 @@ const configSchema = z.object({
   SESSION_MODULE: addressSchema,
   ENTRY_POINT: addressSchema,
   TOKEN: addressSchema,
-  BUNDLER_URL: z.url(),
-  PAYMASTER_URL: z.url(),
-  PAYMASTER_API_KEY: z.string().min(1),
-  /** Private key of the settler that grants name. It signs settlements: it cannot move money anywhere else. */
-  SETTLER_KEY: z
-    .string()
-    .refine(isPrivateKey, 'must be a private key: 32 bytes of hex')
-    .transform((key) => key as Hex),
   /** How often Postgres is asked for work, and the chain for what was included. */
   POLL_MS: milliseconds(1_000, 50),
-  /** Settlements that are worked on at once, each of another account. */
-  MAX_IN_FLIGHT: z.coerce.number().int().min(1).max(500).default(32),
   /** Grants that end within this are settled whatever they owe. */
   EXPIRY_MARGIN_SECONDS: z.coerce.number().int().nonnegative().default(600),
-  /** How long one look at the chain waits for a sent UserOperation. */
+  /** How long one look at the chain waits for what was sent. */
   INCLUSION_TIMEOUT_MS: milliseconds(60_000, 1_000),
   /** First wait after a failed attempt; each further one is four times as long. */
   RETRY_BASE_MS: milliseconds(5_000, 10),
@@ -37,11 +33,44 @@ const configSchema = z.object({
   LOOKBACK_BLOCKS: z.coerce.bigint().positive().default(5_000n),
 })
 
-export type Config = Readonly<z.output<typeof configSchema>>
+/** One sponsored UserOperation for each settlement. */
+const userOperationSchema = commonSchema.extend({
+  SETTLEMENT_ROUTE: z.literal('user-operation'),
+  BUNDLER_URL: z.url(),
+  PAYMASTER_URL: z.url(),
+  PAYMASTER_API_KEY: z.string().min(1),
+  /** Private key of the settler that grants name. It signs settlements: it cannot move money anywhere else. */
+  SETTLER_KEY: privateKey,
+  /** Settlements that are worked on at once, each of another account. */
+  MAX_IN_FLIGHT: z.coerce.number().int().min(1).max(500).default(32),
+})
+
+/** One transaction for the settlements of many accounts, whose gas a key of ours pays. */
+const transactionSchema = commonSchema.extend({
+  SETTLEMENT_ROUTE: z.literal('transaction'),
+  /** Private key that pays the gas. Used by nothing else: its nonces are counted on. */
+  TRANSACTION_KEY: privateKey,
+  /** Accounts of one transaction. */
+  TRANSACTION_MAX_ACCOUNTS: z.coerce.number().int().min(1).max(maxSettlements).default(50),
+  /** Below the 2^24 that a transaction may have by EIP-7825. */
+  TRANSACTION_MAX_GAS: z.coerce.bigint().min(500_000n).max(16_777_216n).default(15_000_000n),
+  /** Nothing is sent while the chain asks for more, and nothing is replaced by what costs more. */
+  TRANSACTION_MAX_FEE_PER_GAS_WEI: z.coerce.bigint().positive().default(500_000_000_000n),
+  /** What waits longer than this is replaced with higher fees under the same nonce. */
+  TRANSACTION_STUCK_MS: milliseconds(45_000, 500),
+  /** Blocks that make an outcome final, the one that includes it among them. */
+  TRANSACTION_CONFIRMATIONS: z.coerce.number().int().min(1).max(256).default(2),
+})
+
+const configSchema = z.discriminatedUnion('SETTLEMENT_ROUTE', [userOperationSchema, transactionSchema])
+
+export type UserOperationConfig = Readonly<z.output<typeof userOperationSchema>>
+export type TransactionConfig = Readonly<z.output<typeof transactionSchema>>
+export type Config = UserOperationConfig | TransactionConfig
 
 /** @throws when the environment is not valid; the message names every problem at once and no value. */
 export function loadConfig(env: Record<string, string | undefined> = process.env): Config {
-  const parsed = configSchema.safeParse(env)
+  const parsed = configSchema.safeParse({ ...env, SETTLEMENT_ROUTE: env.SETTLEMENT_ROUTE ?? 'user-operation' })
   if (parsed.success) return Object.freeze(Object.defineProperty(parsed.data, 'toJSON', { value: redacted }))
   const problems = parsed.error.issues.map((issue) => `  ${issue.path.join('.')}: ${issue.message}`)
   throw new Error(`The settlement worker's environment is not valid:\n${problems.join('\n')}`)
@@ -54,7 +83,8 @@ const secrets: ReadonlySet<string> = new Set([
   'PAYMASTER_URL',
   'PAYMASTER_API_KEY',
   'SETTLER_KEY',
-] satisfies (keyof Config)[])
+  'TRANSACTION_KEY',
+] satisfies (keyof UserOperationConfig | keyof TransactionConfig)[])
 
 /** What a log may show: addresses of services carry keys. */
 function redacted(this: Config): Record<string, unknown> {

@@ -1,4 +1,8 @@
 export { type Config, loadConfig } from './config.ts'
+export { decideTransaction } from './routes/decideTransaction.ts'
+export { planTransaction } from './routes/planTransaction.ts'
+export { createTransactionRoute } from './routes/transactionRoute.ts'
+export { createUserOperationRoute } from './routes/userOperationRoute.ts'
 export { buildClaims } from './worker/buildClaims.ts'
 export { decideNext } from './worker/decideNext.ts'
 export { settleOne } from './worker/settleOne.ts'

@@ -7,21 +7,22 @@ import {
   listBusyAccounts,
   listClaimable,
   migrate,
-  type SettlementWork,
 } from '@protocolbanks/stream-db'
-import { createVoucherHasher } from '@protocolbanks/stream-protocol'
+import { type Address, createVoucherHasher } from '@protocolbanks/stream-protocol'
 import { pino } from 'pino'
 import { v4 } from 'uuid'
 import { createPublicClient, http } from 'viem'
 import { privateKeyToAccount } from 'viem/accounts'
 import { createApp } from './app.ts'
-import { loadConfig } from './config.ts'
+import { loadConfig, type TransactionConfig, type UserOperationConfig } from './config.ts'
 import { createInclusionWatcher } from './inclusion/inclusionWatcher.ts'
 import { createMetrics } from './metrics.ts'
 import { runChecks } from './readiness.ts'
+import { createTransactionRoute } from './routes/transactionRoute.ts'
+import { createTransactionStore } from './routes/transactionStore.ts'
+import { createUserOperationRoute } from './routes/userOperationRoute.ts'
+import type { Route } from './worker/route.ts'
 import { createSettlementStore } from './worker/settlementStore.ts'
-import { type SettleDeps, settleOne } from './worker/settleOne.ts'
-import { withLease } from './worker/withLease.ts'
 import { createWorker } from './worker/worker.ts'
 
 // Wires settlement: the only place that knows all of its parts.
@@ -48,35 +49,20 @@ const db = createDb({
   onError: (error) => logger.warn({ reason: error.message }, 'a database connection was lost'),
 })
 const chain = createPublicClient({ transport: http(config.RPC_URL, { retryCount: 0, timeout: callTimeoutMs }) })
-const bundler = createBundler({ url: config.BUNDLER_URL, chainId, entryPoint, chain, timeoutMs: callTimeoutMs })
-const watcher = createInclusionWatcher({
-  chain,
-  entryPoint: entryPoint.address,
-  pollMs: config.POLL_MS,
-  onError: () => logger.warn("the chain's RPC did not answer; looking again"),
-})
-const deps: SettleDeps = {
+const common = {
   chainId,
   module,
-  adapter: streamAccount(entryPoint),
-  chain,
-  bundler,
-  sponsor: createSponsor({
-    url: config.PAYMASTER_URL,
-    apiKey: config.PAYMASTER_API_KEY,
-    chainId,
-    entryPoint,
-    timeoutMs: callTimeoutMs,
-  }),
-  watcher,
-  settler: privateKeyToAccount(config.SETTLER_KEY),
   hashVoucher: createVoucherHasher({ chainId, module }),
   retryPolicy: { baseMs: config.RETRY_BASE_MS, maxAttempts: config.MAX_ATTEMPTS, random: Math.random },
   inclusionTimeoutMs: config.INCLUSION_TIMEOUT_MS,
   lookbackBlocks: config.LOOKBACK_BLOCKS,
+  storeOf: (id: string) => createSettlementStore(db, { id, owner }),
+  leaseMs,
   clock,
   logger,
 }
+const { route, signer, checks, close } =
+  config.SETTLEMENT_ROUTE === 'transaction' ? wireTransactions(config) : wireUserOperations(config)
 
 const now = () => new Date(clock())
 const worker = createWorker({
@@ -85,7 +71,7 @@ const worker = createWorker({
   listBusyAccounts: (accounts) => listBusyAccounts(db, accounts),
   claim: ({ grantId, trigger }) =>
     claimSettlement(db, { grantId, trigger, lane, leaseOwner: owner, leaseMs, now: now() }),
-  settle: (work, signal) => settle(work, signal),
+  route,
   onResult(result, { settlement }) {
     metrics.results.inc({ outcome: result.outcome, code: 'code' in result ? result.code : '' })
     if (result.outcome !== 'confirmed') return
@@ -94,24 +80,17 @@ const worker = createWorker({
     const { id, grantId } = settlement
     logger.info({ settlement: id, grantId, paid: result.paid.toString() }, 'confirmed')
   },
-  maxInFlight: config.MAX_IN_FLIGHT,
   pollMs: config.POLL_MS,
   logger,
 })
 const metrics = createMetrics(worker)
 
-function settle(work: SettlementWork, signal: AbortSignal) {
-  const store = createSettlementStore(db, { id: work.settlement.id, owner })
-  return withLease(store, { leaseMs, clock, signal, logger }, (held) => settleOne(work, store, deps, held))
-}
-
 const app = createApp({
-  readiness: () =>
-    runChecks({ postgres: () => db.ping(), chain: checkChain, bundler: () => bundler.ping() }, readinessTimeoutMs),
+  readiness: () => runChecks({ postgres: () => db.ping(), chain: checkChain, ...checks }, readinessTimeoutMs),
   registry: metrics.registry,
 })
 const server = serve({ fetch: app.fetch, hostname: config.HOST, port: config.PORT }, ({ port }) => {
-  logger.info({ port, chainId, module, settler: deps.settler.address, owner }, 'listening')
+  logger.info({ port, chainId, module, route: route.name, signer, owner }, 'listening')
 })
 const stopping = new AbortController()
 const working = worker.run(stopping.signal)
@@ -124,7 +103,7 @@ async function stop(): Promise<void> {
   stopping.abort()
   setTimeout(() => process.exit(1), drainMs).unref()
   await working
-  watcher.close()
+  close()
   await new Promise((resolve) => server.close(resolve))
   await db.close()
   process.exit(0)
@@ -135,4 +114,62 @@ process.on('SIGINT', stop)
 async function checkChain(): Promise<void> {
   const found = await chain.getChainId()
   if (found !== chainId) throw new Error(`The RPC serves chain ${found}; configured is ${chainId}.`)
+}
+
+/** A way to the chain, who signs there, and what it stands on. */
+type Wiring = { route: Route; signer: Address; checks: Record<string, () => Promise<void>>; close(): void }
+
+function wireUserOperations(config: UserOperationConfig): Wiring {
+  const bundler = createBundler({ url: config.BUNDLER_URL, chainId, entryPoint, chain, timeoutMs: callTimeoutMs })
+  const sponsor = createSponsor({
+    url: config.PAYMASTER_URL,
+    apiKey: config.PAYMASTER_API_KEY,
+    chainId,
+    entryPoint,
+    timeoutMs: callTimeoutMs,
+  })
+  const watcher = createInclusionWatcher({
+    chain,
+    entryPoint: entryPoint.address,
+    pollMs: config.POLL_MS,
+    onError: () => logger.warn("the chain's RPC did not answer; looking again"),
+  })
+  const settler = privateKeyToAccount(config.SETTLER_KEY)
+  const adapter = streamAccount(entryPoint)
+  const maxInFlight = config.MAX_IN_FLIGHT
+  return {
+    route: createUserOperationRoute({ ...common, chain, bundler, sponsor, watcher, settler, adapter, maxInFlight }),
+    signer: settler.address,
+    checks: { bundler: () => bundler.ping() },
+    close: () => watcher.close(),
+  }
+}
+
+function wireTransactions(config: TransactionConfig): Wiring {
+  const sender = privateKeyToAccount(config.TRANSACTION_KEY)
+  const store = createTransactionStore(db, { sender: sender.address, owner, leaseMs, clock })
+  return {
+    route: createTransactionRoute({
+      ...common,
+      chain,
+      sender,
+      store,
+      token: config.TOKEN,
+      entryPoint: entryPoint.address,
+      pollMs: config.POLL_MS,
+      maxAccounts: config.TRANSACTION_MAX_ACCOUNTS,
+      maxGas: config.TRANSACTION_MAX_GAS,
+      maxFeePerGas: config.TRANSACTION_MAX_FEE_PER_GAS_WEI,
+      stuckMs: config.TRANSACTION_STUCK_MS,
+      confirmations: config.TRANSACTION_CONFIRMATIONS,
+    }),
+    signer: sender.address,
+    checks: {
+      async sender() {
+        const balance = await chain.getBalance({ address: sender.address })
+        if (balance === 0n) throw new Error(`${sender.address} has no ether for gas.`)
+      },
+    },
+    close: () => {},
+  }
 }

@@ -33,8 +33,10 @@ test('each settlement has its own outcome: paid, skipped claim by claim, or skip
   ])
 })
 
-test('shares of gas and cost add up to the whole', () => {
-  const outcomes = read([settled(a, 5n)])
+test('shares of gas and cost add up to the whole, also when one asks for a part of it', () => {
+  const logs = [settled(a, 5n), skippedSettlement(b.account, frozen), skippedClaim(c, 'TransferFailed()')]
+  const outcomes = read(logs)
+  expect(read(logs, 'success', [b])).toEqual([outcomes[1]])
   expect(outcomes.map(({ gasUsed }) => gasUsed)).toEqual([34n, 33n, 33n])
   expect(outcomes.reduce((sum, { gasCostWei }) => sum + gasCostWei, 0n)).toBe(700n)
 })
@@ -61,14 +63,14 @@ test('a transaction that reverted settled nothing', () => {
 type Settlement = { account: Address; grantId: Hex }
 type RawLog = { address: Address; topics: readonly unknown[]; data: Hex }
 
-function read(logs: RawLog[], status: 'success' | 'reverted' = 'success') {
+function read(logs: RawLog[], status: 'success' | 'reverted' = 'success', asked = settlements) {
   const hash = keccak256('0x00')
   const indexed = logs.map((log, logIndex) => {
     const place = { blockHash: hash, blockNumber: 5n, transactionHash: hash, transactionIndex: 0 }
     return { ...log, ...place, logIndex, removed: false } as Log
   })
   const receipt = { transactionHash: hash, blockNumber: 5n, status, gasUsed: 100n, effectiveGasPrice: 7n }
-  return readSettleManyOutcome({ ...receipt, logs: indexed }, { module, settlements })
+  return readSettleManyOutcome({ ...receipt, logs: indexed }, { module, settlements: asked })
 }
 
 function settled({ account, grantId }: Settlement, paid: bigint): RawLog {

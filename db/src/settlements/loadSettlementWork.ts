@@ -1,5 +1,5 @@
 import type { Hex } from '@protocolbanks/stream-protocol'
-import { asc, eq, inArray } from 'drizzle-orm'
+import { and, asc, eq, inArray, isNotNull } from 'drizzle-orm'
 import type { Queryable } from '../createDb.ts'
 import type { Grant } from '../grants/grant.ts'
 import { selectGrants } from '../grants/selectGrants.ts'
@@ -13,8 +13,8 @@ export type SettlementWork = {
   settlement: Settlement
   items: SettlementItem[]
   grant: Grant
-  /** Of the transactions it was in, oldest first: any of them may be included, now or later. */
-  transactionHashes: Hex[]
+  /** Those it was in, oldest first, with the hashes of all their versions: any may be included, now or later. */
+  transactions: { id: string; hashes: Hex[] }[]
 }
 
 /** At most a batch's worth of ids. Settlements that do not exist are left out. */
@@ -41,6 +41,7 @@ export async function loadSettlementWork(db: Queryable, ids: readonly string[]):
   const transactions = await db
     .select({
       settlementId: settlementTransactionMemberTable.settlementId,
+      id: settlementTransactionTable.id,
       hashes: settlementTransactionTable.hashes,
     })
     .from(settlementTransactionMemberTable)
@@ -48,13 +49,22 @@ export async function loadSettlementWork(db: Queryable, ids: readonly string[]):
       settlementTransactionTable,
       eq(settlementTransactionTable.id, settlementTransactionMemberTable.transactionId),
     )
-    .where(inArray(settlementTransactionMemberTable.settlementId, [...ids]))
+    .where(
+      and(
+        inArray(settlementTransactionMemberTable.settlementId, [...ids]),
+        isNotNull(settlementTransactionTable.rawTransaction),
+      ),
+    )
     .orderBy(asc(settlementTransactionTable.id))
   return settlements.map((settlement) => {
     const grant = grants.find(({ grantId }) => grantId === settlement.grantId)
     if (!grant) throw new Error(`The settlement ${settlement.id} has no grant ${settlement.grantId}.`)
     const isIts = ({ settlementId }: { settlementId: string }) => settlementId === settlement.id
-    const transactionHashes = transactions.filter(isIts).flatMap(({ hashes }) => hashes)
-    return { settlement, items: items.filter(isIts), grant, transactionHashes }
+    return {
+      settlement,
+      items: items.filter(isIts),
+      grant,
+      transactions: transactions.filter(isIts).map(({ id, hashes }) => ({ id, hashes })),
+    }
   })
 }

@@ -90,7 +90,7 @@ test('whoever takes it up after a crash finds what may have been sent, and the s
   expect(taken.works.map(({ settlement }) => settlement.id)).toEqual(ids)
   expect(taken.works[0]).toMatchObject({
     settlement: { state: 'submitted', leaseOwner: 'two' },
-    transactionHashes: [first, second],
+    transactions: [{ id, hashes: [first, second] }],
   })
 
   // The first can no longer write anything.

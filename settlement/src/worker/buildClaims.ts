@@ -4,6 +4,7 @@ import {
   type Claim,
   canonicalSignature,
   type GrantTerms,
+  type Hex,
   isPayee,
   type Voucher,
 } from '@protocolbanks/stream-protocol'
@@ -11,13 +12,21 @@ import {
 /** An item that must not go on-chain: the module would skip it, or it could spoil the others' encoding. */
 export type LeftOut = { payee: Address; reason: 'voucher.signature' | 'voucher.proof' | 'voucher.amount' }
 
+export type BuildClaimsParams = {
+  grantId: Hex
+  terms: GrantTerms
+  items: readonly SettlementItem[]
+  /** Payees that the chain has paid before under this grant: their claims carry no proof. None by default. */
+  known?: ReadonlySet<Address> | undefined
+}
+
 /**
  * Claims of a settlement's items, with the recovery bit the chain needs. One bad voucher does not stop the others: it is
  * left out with its reason.
  */
 export function buildClaims(
   hash: (voucher: Voucher) => Uint8Array,
-  { grantId, terms, items }: { grantId: `0x${string}`; terms: GrantTerms; items: readonly SettlementItem[] },
+  { grantId, terms, items, known }: BuildClaimsParams,
 ): { claims: Claim[]; leftOut: LeftOut[] } {
   const claims: Claim[] = []
   const leftOut: LeftOut[] = []
@@ -36,7 +45,8 @@ export function buildClaims(
       leftOut.push({ payee, reason: 'voucher.signature' })
       continue
     }
-    claims.push({ payee, amount, cumulativeAmount, signature: canonical, proof: payeeProof })
+    const proof = known?.has(payee) && payeeProof.length > 0 ? 'known' : payeeProof
+    claims.push({ payee, amount, cumulativeAmount, signature: canonical, proof })
   }
   return { claims, leftOut }
 }

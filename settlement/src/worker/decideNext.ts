@@ -5,7 +5,7 @@ import {
   UserOperationTimeoutError,
 } from '@protocolbanks/stream-bundler-client'
 import { BaseError } from '@protocolbanks/stream-protocol'
-import { ChainUnavailableError, GrantFrozenError } from './errors.ts'
+import { ChainUnavailableError, FeeAboveLimitError, GrantFrozenError, PayeeNotKnownError } from './errors.ts'
 
 /** What becomes of a settlement whose attempt did not succeed. */
 export type Next =
@@ -26,6 +26,7 @@ export type RetryPolicy = {
 
 const unavailableMs = 2_000
 const frozenMs = 60_000
+const feeMs = 15_000
 const budgetMs = 300_000
 
 /** `attempts`: failed ones before this. */
@@ -33,6 +34,9 @@ export function decideNext(error: unknown, attempts: number, { baseMs, maxAttemp
   const spread = (ms: number) => Math.round(ms * (1 + random() / 4))
   if (error instanceof UserOperationTimeoutError) return { do: 'wait', ms: 0 }
   if (isUnavailable(error)) return { do: 'wait', ms: spread(unavailableMs) }
+  // Happens once: after the first attempt every claim has its proof.
+  if (error instanceof PayeeNotKnownError) return { do: 'retry', ms: 0 }
+  if (error instanceof FeeAboveLimitError) return { do: 'wait', ms: spread(feeMs) }
   if (error instanceof GrantFrozenError) return { do: 'wait', ms: spread(frozenMs) }
   if (error instanceof SponsorshipRefusedError && error.refusal === 'sponsor.budget_exceeded') {
     return { do: 'wait', ms: spread(budgetMs) }

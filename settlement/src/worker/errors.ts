@@ -57,9 +57,9 @@ export class GrantEndedError extends BaseError {
 export class SettlementRevertedError extends BaseError {
   override readonly code = 'settlement.reverted'
   override readonly retryable = true
-  constructor({ userOpHash, reason }: { userOpHash: Hex; reason: string }) {
+  constructor({ transactionHash, reason }: { transactionHash: Hex; reason: string }) {
     super('The settlement was included, and its call reverted.', {
-      metaMessages: [`UserOperation: ${userOpHash}`, `Reason: ${reason}`],
+      metaMessages: [`Transaction: ${transactionHash}`, `Reason: ${reason}`],
       docsPath: '/errors#settlement',
     })
   }
@@ -94,6 +94,61 @@ export class OperationDroppedError extends BaseError {
   constructor({ userOpHash }: { userOpHash: Hex }) {
     super('The UserOperation was sent, but is neither on the chain nor with the bundler.', {
       metaMessages: [`UserOperation: ${userOpHash}`, 'Another one is built.'],
+      docsPath: '/errors#settlement',
+    })
+  }
+}
+
+/** The chain does not know (any more) that it paid this payee before. The claim is made again with its proof. */
+export class PayeeNotKnownError extends BaseError {
+  override readonly code = 'claim.payee_not_known'
+  override readonly retryable = true
+  constructor({ grantId, payees }: { grantId: Hex; payees: readonly Address[] }) {
+    super('The chain has not paid these payees before under the grant.', {
+      metaMessages: [`Grant: ${grantId}`, `Payees: ${payees.join(', ')}`, 'They are claimed again with their proofs.'],
+      docsPath: '/errors#settlement',
+    })
+  }
+}
+
+/** Somebody else's token could use up the gas of the whole transaction. */
+export class OtherTokenError extends BaseError {
+  override readonly code = 'settlement.other_token'
+  constructor({ grantId, token, ours }: { grantId: Hex; token: Address; ours: Address }) {
+    super('The grant is in another token.', {
+      metaMessages: [
+        `Grant: ${grantId}`,
+        `Token: ${token}`,
+        `Ours: ${ours}`,
+        'Its merchants can call settle themselves.',
+      ],
+      docsPath: '/errors#settlement',
+    })
+  }
+}
+
+/** Waits until the chain is cheaper, or the limit higher. */
+export class FeeAboveLimitError extends BaseError {
+  override readonly code = 'transaction.fee_above_limit'
+  override readonly retryable = true
+  constructor({ maxFeePerGas, limit }: { maxFeePerGas: bigint; limit: bigint }) {
+    super('The chain asks for higher fees than a transaction may have.', {
+      metaMessages: [`Fee per gas: ${maxFeePerGas} wei`, `Allowed: ${limit} wei`, 'Wait, or raise the limit.'],
+      docsPath: '/errors#settlement',
+    })
+  }
+}
+
+export class TransactionLostError extends BaseError {
+  override readonly code = 'transaction.lost'
+  override readonly retryable = true
+  constructor({ sender, nonce }: { sender: Address; nonce: number }) {
+    super("Another transaction of the sender's took the nonce.", {
+      metaMessages: [
+        `Sender: ${sender}`,
+        `Nonce: ${nonce}`,
+        'The settlements go into another one. Nobody else may use the key of the sender.',
+      ],
       docsPath: '/errors#settlement',
     })
   }

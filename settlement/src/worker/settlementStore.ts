@@ -1,11 +1,11 @@
 import {
   type Confirmation,
-  type Db,
   type Failure,
   markConfirmed,
   markDead,
   markRetry,
   markSubmitted,
+  type Queryable,
   recordUserOperation,
   releaseSettlement,
   renewSettlementLease,
@@ -26,7 +26,7 @@ export type SettlementStore = {
   renew(until: Date): Promise<void>
 }
 
-export function createSettlementStore(db: Db, held: { id: string; owner: string }): SettlementStore {
+export function createSettlementStore(db: Queryable, held: { id: string; owner: string }): SettlementStore {
   const mustHold = async (isHeld: Promise<boolean>) => {
     if (!(await isHeld)) throw new LeaseLostError(held.id)
   }

@@ -3,16 +3,22 @@ import { type Address, type Hex, maxUint96 } from '@protocolbanks/stream-protoco
 import { pino } from 'pino'
 import { numberToHex } from 'viem'
 import { expect, test } from 'vitest'
-import type { SettleResult } from './settleOne.ts'
+import type { Route } from './route.ts'
+import type { SettleResult } from './verdict.ts'
 import { createWorker, type WorkerDeps } from './worker.ts'
 
 const logger = pino({ level: 'silent' })
 const addressOf = (number: number) => numberToHex(number, { size: 20 }) as Address
 
 /** What is owed, as a list; each settlement takes until it is told to end. */
-function arrange(owed: { grant: number; account: number }[], change: Partial<WorkerDeps> = {}) {
+function arrange(
+  owed: { grant: number; account: number }[],
+  change: Partial<WorkerDeps> & { shape?: Partial<Route> } = {},
+) {
+  const { shape, ...deps } = change
   const running = new Map<string, (result: SettleResult) => void>()
   const started: string[] = []
+  const batches: number[] = []
   const results: SettleResult[] = []
   let mostAtOnce = 0
   const workOf = (grant: number, account: Address): SettlementWork => ({
@@ -23,9 +29,32 @@ function arrange(owed: { grant: number; account: number }[], change: Partial<Wor
     } as SettlementWork['settlement'],
     items: [],
     grant: {} as SettlementWork['grant'],
+    transactions: [],
   })
   const left = new Map(owed.map(({ grant, account }) => [grant, addressOf(account)]))
-  const deps: WorkerDeps = {
+  const settleOne = (work: SettlementWork, signal: AbortSignal) =>
+    new Promise<SettleResult>((resolve) => {
+      const { id, account } = work.settlement
+      started.push(`${id} ${Number(account)}`)
+      running.set(id, (result) => {
+        running.delete(id)
+        resolve(result)
+      })
+      mostAtOnce = Math.max(mostAtOnce, running.size)
+      signal.addEventListener('abort', () => running.get(id)?.({ outcome: 'waiting', code: 'stopped' }))
+    })
+  const route: Route = {
+    name: 'user-operation',
+    maxBatches: 3,
+    batchSize: 1,
+    takeUp: async () => [],
+    settle({ works }, signal) {
+      batches.push(works.length)
+      return Promise.all(works.map((work) => settleOne(work, signal)))
+    },
+    ...shape,
+  }
+  const worker = createWorker({
     leaseDue: async () => [],
     listClaimable: async (limit) =>
       [...left].slice(0, limit).map(
@@ -41,24 +70,13 @@ function arrange(owed: { grant: number; account: number }[], change: Partial<Wor
       const grant = Number(grantId)
       return left.delete(grant) ? workOf(grant, account) : undefined
     },
-    settle: (work, signal) =>
-      new Promise((resolve) => {
-        const { id, account } = work.settlement
-        started.push(`${id} ${Number(account)}`)
-        running.set(id, (result) => {
-          running.delete(id)
-          resolve(result)
-        })
-        mostAtOnce = Math.max(mostAtOnce, running.size)
-        signal.addEventListener('abort', () => running.get(id)?.({ outcome: 'waiting', code: 'stopped' }))
-      }),
+    route,
     onResult: (result) => results.push(result),
-    maxInFlight: 3,
     pollMs: 5,
     logger,
-    ...change,
-  }
-  return { worker: createWorker(deps), running, started, results, left, workOf, mostAtOnce: () => mostAtOnce }
+    ...deps,
+  })
+  return { worker, running, started, batches, results, left, workOf, mostAtOnce: () => mostAtOnce }
 }
 
 async function during(worker: ReturnType<typeof createWorker>, check: () => Promise<void>): Promise<void> {

@@ -1,0 +1,94 @@
+import {
+  type ClaimOutcome,
+  readSettleManyOutcome,
+  readSettlementOutcome,
+  type SettlementOutcome,
+  type SettlementRef,
+} from '@protocolbanks/stream-bundler-client'
+import type { SettlementWork } from '@protocolbanks/stream-db'
+import type { Address, Hex } from '@protocolbanks/stream-protocol'
+import { entryPointAbi } from '@protocolbanks/stream-protocol/abi/entryPointAbi'
+import { getAbiItem, type PublicClient, type TransactionReceipt, TransactionReceiptNotFoundError } from 'viem'
+
+/** `userOpHash`: null for an ordinary transaction. */
+export type FoundOutcome = { userOpHash: Hex | null; outcome: SettlementOutcome }
+
+/** All that was ever recorded to be sent for a settlement. Of a transaction each version. */
+export type Attempts = { userOpHashes: readonly Hex[]; transactionHashes: readonly Hex[]; count: number }
+
+/** `count`: how often it was built. A transaction that replaces another under its nonce has the same claims. */
+export function attemptsOf({ settlement, transactions }: SettlementWork): Attempts {
+  const { userOpHash, earlierUserOpHashes } = settlement
+  const userOpHashes = [...earlierUserOpHashes, ...(userOpHash ? [userOpHash] : [])]
+  return {
+    userOpHashes,
+    transactionHashes: transactions.flatMap(({ hashes }) => hashes),
+    count: userOpHashes.length + transactions.length,
+  }
+}
+
+/** What the chain says of every attempt that was included, in the chain's order. */
+export async function findOutcomes(
+  chain: Pick<PublicClient, 'getLogs' | 'getTransactionReceipt'>,
+  ref: Omit<SettlementRef, 'userOpHash'>,
+  { userOpHashes, transactionHashes, fromBlock }: Omit<Attempts, 'count'> & { fromBlock: bigint },
+): Promise<FoundOutcome[]> {
+  const found: FoundOutcome[] = []
+  if (userOpHashes.length > 0) {
+    const logs = await chain.getLogs({
+      address: ref.entryPoint,
+      event: getAbiItem({ abi: entryPointAbi, name: 'UserOperationEvent' }),
+      args: { userOpHash: [...userOpHashes] },
+      fromBlock,
+      strict: true,
+    })
+    for (const { transactionHash, args } of logs) {
+      const receipt = await chain.getTransactionReceipt({ hash: transactionHash })
+      const outcome = readSettlementOutcome(receipt, { ...ref, userOpHash: args.userOpHash })
+      if (outcome) found.push({ userOpHash: args.userOpHash, outcome })
+    }
+  }
+  for (const hash of transactionHashes) {
+    const receipt = await findReceipt(chain, hash)
+    if (!receipt) continue
+    const { module, account, grantId } = ref
+    const [outcome] = readSettleManyOutcome(receipt, { module, settlements: [{ account, grantId }] })
+    if (outcome) found.push({ userOpHash: null, outcome })
+  }
+  return found.toSorted((a, b) => Number(a.outcome.blockNumber - b.outcome.blockNumber))
+}
+
+/** Undefined when it is not included. */
+export async function findReceipt(
+  chain: Pick<PublicClient, 'getTransactionReceipt'>,
+  hash: Hex,
+): Promise<TransactionReceipt | undefined> {
+  try {
+    return await chain.getTransactionReceipt({ hash })
+  } catch (error) {
+    if (error instanceof TransactionReceiptNotFoundError) return undefined
+    throw error
+  }
+}
+
+/**
+ * What several attempts did together. The module pays only what is new: the one that paid is the outcome, and a payee got
+ * what any of them paid.
+ */
+export function mergeOutcomes(found: readonly FoundOutcome[]): FoundOutcome | undefined {
+  const successes = found.flatMap(({ userOpHash, outcome }) => (outcome.success ? [{ userOpHash, outcome }] : []))
+  const decisive = successes.findLast(({ outcome }) => outcome.claims.some(({ paid }) => paid > 0n)) ?? successes.at(-1)
+  if (!decisive) return found.at(-1)
+  const claims = new Map<Address, ClaimOutcome>()
+  for (const claim of successes.flatMap(({ outcome }) => outcome.claims)) {
+    const before = claims.get(claim.payee)
+    claims.set(claim.payee, before ? mergeClaims(before, claim) : claim)
+  }
+  return { ...decisive, outcome: { ...decisive.outcome, claims: [...claims.values()] } }
+}
+
+function mergeClaims(before: ClaimOutcome, after: ClaimOutcome): ClaimOutcome {
+  const paid = before.paid + after.paid
+  if (paid === 0n) return after
+  return { payee: after.payee, paid, settled: after.settled ?? before.settled, skippedReason: undefined }
+}
