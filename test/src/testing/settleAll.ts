@@ -13,7 +13,11 @@ type Usage = {
   grants?: { channels: { chargedAtomic: string; settledAtomic: string; live: Figures | null; calls: number }[] }[]
 }
 
-export async function readBooks(stack: Stack, shop: Shop, { terms, grantId }: Budget): Promise<Books> {
+export async function readBooks(
+  stack: Stack,
+  shop: Shop,
+  { terms, grantId }: Pick<Budget, 'terms' | 'grantId'>,
+): Promise<Books> {
   const path = `GET /session-keys/${terms.sessionKey}/usage?grantId=${grantId}` as const
   const { body } = await manage<Usage>(stack, shop.apiKey, path)
   const channel = body.grants?.[0]?.channels[0]
@@ -36,7 +40,12 @@ export async function readBooks(stack: Stack, shop: Shop, { terms, grantId }: Bu
  * Asks for settlement of what is charged and waits until the meter, the journal, the mirror and the merchant's balance
  * say `expected`, or 60 s are over: what they say then is for the test to judge.
  */
-export async function settleAll(stack: Stack, shop: Shop, budget: Budget, expected: bigint): Promise<Books> {
+export async function settleAll(
+  stack: Stack,
+  shop: Shop,
+  budget: Pick<Budget, 'terms' | 'grantId'>,
+  expected: bigint,
+): Promise<Books> {
   const deadline = Date.now() + 60_000
   for (;;) {
     const books = await readBooks(stack, shop, budget)
