@@ -1,5 +1,6 @@
 import { createDb } from '@protocolbanks/stream-db'
 import { createTestDatabase, type TestDatabase } from '@protocolbanks/stream-db/testing'
+import { reserveOf } from '@protocolbanks/stream-protocol'
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest'
 import {
   chain,
@@ -109,7 +110,13 @@ describe('every route', () => {
 test('GET /chain says what is mirrored', async () => {
   expect(await api.get('/chain', weather.key)).toMatchObject({
     status: 200,
-    body: { chainId: chain.chainId, module: chain.module, block: '7', checkedAt: new Date(5).toISOString() },
+    body: {
+      chainId: chain.chainId,
+      module: chain.module,
+      reserve: reserveOf(chain.module),
+      block: '7',
+      checkedAt: new Date(5).toISOString(),
+    },
   })
 })
 

@@ -1,5 +1,4 @@
 import { z } from 'zod'
-import { grantSources } from '../grant/terms.ts'
 import { addressSchema, atomicAmountSchema, hex32Schema } from './schemas.ts'
 
 /** Our scheme's name in `accepts[].scheme`. */
@@ -14,8 +13,8 @@ export const sessionExtraSchema = z.looseObject({
   service: z.string().max(64),
   /** Path prefix under the resource's origin that this price holds for: a client asks once per scope. */
   scope: z.string().max(2048),
-  /** Where the money of a grant may come from to be taken here; left out: from the allowance. */
-  sources: z.array(z.enum(grantSources)).max(grantSources.length).optional(),
+  /** Sources of grants that are taken here (see `grantSources`; others may be added). Left out: the allowance. */
+  sources: z.array(z.string().max(32)).max(16).optional(),
 })
 export type SessionExtra = z.output<typeof sessionExtraSchema>
 
@@ -43,7 +42,7 @@ export type ChannelInfo = z.output<typeof channelSchema>
 export const sessionReceiptSchema = channelSchema.extend({
   requestId: z.string(),
   service: z.string(),
-  /** What pays: reserve is guaranteed, allowance is credit. */
-  source: z.enum(grantSources).optional(),
+  /** What pays, one of `grantSources`: reserve is guaranteed, allowance is credit. */
+  source: z.string().max(32).optional(),
 })
 export type SessionReceipt = z.output<typeof sessionReceiptSchema>
