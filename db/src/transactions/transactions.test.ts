@@ -9,6 +9,7 @@ import { arrangeGrant, arrangeMerchant, chargeEvent, randomAddress, randomHex } 
 import { leaseOpenTransaction } from './leaseOpenTransaction.ts'
 import {
   closeTransaction,
+  listRawTransactions,
   listTransactions,
   markTransactionSent,
   openTransaction,
@@ -76,6 +77,10 @@ test('whoever takes it up after a crash finds what may have been sent, and the s
   expect(await markTransactionSent(database.db, { ...held, now: later(5) })).toBe(true)
   expect((await listTransactions(database.db, { sender })).items).toMatchObject([{ sentAt: now }])
   expect(await recordTransaction(database.db, { ...held, rawTransaction: '0x02bb', hash: second })).toBe(true)
+
+  const raws = (from: number, below: number) => listRawTransactions(database.db, { sender, from, below })
+  expect(await raws(4, 5)).toEqual(['0x02bb'])
+  expect([...(await raws(3, 4)), ...(await raws(5, 9))]).toEqual([])
 
   expect(await lease(sender, 'two', later(59))).toEqual({ kind: 'busy' })
   const taken = await lease(sender, 'two', later(60))

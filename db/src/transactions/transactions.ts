@@ -1,5 +1,5 @@
 import type { Address, Hex } from '@protocolbanks/stream-protocol'
-import { and, desc, eq, inArray, lt, sql } from 'drizzle-orm'
+import { and, asc, desc, eq, gte, inArray, lt, sql } from 'drizzle-orm'
 import type { Queryable, Tx } from '../createDb.ts'
 import { isUniqueViolation } from '../errors.ts'
 import { newId } from '../newId.ts'
@@ -127,6 +127,21 @@ export function closeTransaction(
     await write(tx)
     return true
   })
+}
+
+/** The newest signed version of each of the sender's transactions with these nonces, in their order; at most 32. */
+export async function listRawTransactions(
+  db: Queryable,
+  { sender, from, below }: { sender: Address; from: number; below: number },
+): Promise<Hex[]> {
+  const { nonce, rawTransaction } = settlementTransactionTable
+  const rows = await db
+    .select({ rawTransaction })
+    .from(settlementTransactionTable)
+    .where(and(eq(settlementTransactionTable.sender, sender), gte(nonce, from), lt(nonce, below)))
+    .orderBy(asc(nonce), asc(settlementTransactionTable.id))
+    .limit(32)
+  return rows.flatMap((row) => row.rawTransaction ?? [])
 }
 
 /** Newest first. */

@@ -19,6 +19,8 @@ export type TransactionStep =
   | 'lose'
   /** Send the newest version, for the first time or again. */
   | 'send'
+  /** Earlier transactions of the sender are gone from the chain: send those again first. */
+  | 'fill'
   /** Sign one with higher fees under the same nonce. */
   | 'replace'
   | 'wait'
@@ -39,6 +41,7 @@ export function decideTransaction(
   if (includedIn !== undefined) return head - includedIn + 1n >= BigInt(confirmations) ? 'finish' : 'wait'
   if (finalNonce > nonce) return 'lose'
   if (next > nonce) return 'wait'
+  if (next < nonce) return 'fill'
   if (sentAgoMs === undefined) return 'send'
   if (sentAgoMs >= stuckMs) return 'replace'
   return isKnown ? 'wait' : 'send'

@@ -26,7 +26,7 @@ export type DriveDeps = TransactionPolicy & {
     | 'estimateFeesPerGas'
   >
   sender: Sender
-  store: Pick<TransactionStore, 'record' | 'sent'>
+  store: Pick<TransactionStore, 'record' | 'sent' | 'recordedFrom'>
   /** Wei. */
   maxFeePerGas: bigint
   pollMs: number
@@ -87,6 +87,7 @@ export async function driveTransaction(
       if (step === 'finish' && receipt) return { kind: 'included', receipt }
       if (step === 'lose') return { kind: 'lost' }
       if (step === 'send') await send()
+      if (step === 'fill') await fill(view.nonce)
       if (step === 'replace') await replace()
       if (step === 'wait') complaint = undefined
     } catch (error) {
@@ -130,6 +131,14 @@ export async function driveTransaction(
     await store.record(id, { nonce, ...version })
     logger.warn({ transaction: id, nonce, hash: version.hash, ...toText(fees) }, 'stuck; replaced with higher fees')
     transaction = { ...transaction, ...version, hashes: [...hashes, version.hash], sentAt: null }
+  }
+
+  /** A reorganisation took earlier transactions back. They pay what they paid before, and make room for this one. */
+  async function fill(from: number): Promise<void> {
+    const earlier = await store.recordedFrom(from, transaction.nonce)
+    for (const raw of earlier) await broadcast(chain, raw)
+    await broadcast(chain, transaction.rawTransaction)
+    complain('earlier transactions of the sender are gone from the chain', `${earlier.length} sent again, from ${from}`)
   }
 
   /** Once, until something else happens: the loop runs many times a minute. */

@@ -3,6 +3,7 @@ import {
   type Db,
   type LeasedTransaction,
   leaseOpenTransaction,
+  listRawTransactions,
   markTransactionSent,
   openTransaction,
   recordTransaction,
@@ -25,6 +26,8 @@ export type TransactionStore = {
   /** The version that is about to be sent. */
   record(id: string, version: { nonce: number; rawTransaction: Hex; hash: Hex }): Promise<void>
   sent(id: string): Promise<void>
+  /** The sender's signed transactions with nonces from here to below there, in their order. */
+  recordedFrom(nonce: number, below: number): Promise<Hex[]>
   renew(id: string, until: Date): Promise<void>
   release(id: string): Promise<void>
   /** The end, and all verdicts, in one database transaction. Results in the order of the verdicts. */
@@ -51,6 +54,7 @@ export function createTransactionStore(
     open: (settlementIds) => openTransaction(db, { sender, settlementIds, owner, leaseMs, now: now() }),
     record: (id, version) => mustHold(id, recordTransaction(db, { id, owner, ...version })),
     sent: (id) => mustHold(id, markTransactionSent(db, { id, owner, now: now() })),
+    recordedFrom: (nonce, below) => listRawTransactions(db, { sender, from: nonce, below }),
     renew: (id, until) => mustHold(id, renewTransactionLease(db, { id, owner, until })),
     release: (id) => mustHold(id, releaseTransaction(db, { id, owner, nextAttemptAt: new Date(clock() + takeUpMs) })),
     async close(id, end, verdicts) {
