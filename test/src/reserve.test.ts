@@ -196,7 +196,8 @@ test('a withdrawal stops new calls, what was charged is paid while it waits, and
   // Until the gateway saw it, it served on: all of that is owed, and was there to be paid.
   const owed = BigInt(shop.calls.length) * priceAtomic
   await untilSettled(shop, budget, owed)
-  expect(await triggersOf(shop, budget)).toEqual(['withdrawal'])
+  // One settlement, or another for what was journalled after the first began.
+  expect(new Set(await triggersOf(shop, budget))).toEqual(new Set(['withdrawal']))
   const { balance, withdrawing, withdrawableAt } = await poolOf(budget.account.address)
   expect({ balance, withdrawing }).toEqual({ balance: deposit - owed, withdrawing: deposit - owed })
   expect((await stack.clients.publicClient.getBlock()).timestamp).toBeLessThan(withdrawableAt)
