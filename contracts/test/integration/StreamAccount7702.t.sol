@@ -44,10 +44,8 @@ contract Collectible is ERC721("Collectible", "C") {
     }
 }
 
-/// An EOA that delegates to our account code: set up with one operation, owned by its own key and nobody else, and what is
-/// left of it when the delegation ends.
-/// forge-config: default.evm_version = "prague"
-contract StreamAccount7702Test is EntryPointTest {
+/// An EOA of `owner` that may delegate to our account code.
+abstract contract DelegatedEoaTest is EntryPointTest {
     bytes32 internal constant PACKED_OPERATION_TYPEHASH = keccak256(
         "PackedUserOperation(address sender,uint256 nonce,bytes initCode,bytes callData,bytes32 accountGasLimits,uint256 preVerificationGas,bytes32 gasFees,bytes paymasterAndData)"
     );
@@ -68,6 +66,118 @@ contract StreamAccount7702Test is EntryPointTest {
         usdc.mint(account, FUNDS);
     }
 
+    // ---------------------------------------------------------------------------------------------------- helpers
+
+    /// A grant of `singleTerms` made by the one operation that also delegates.
+    function setUpBudget(uint256 allowance) internal returns (bytes32 grantId, bytes memory terms) {
+        Terms memory wanted = singleTerms();
+        PackedUserOperation memory op = delegatingOperation(wanted, allowance);
+        vm.signAndAttachDelegation(implementation, owner.secret);
+        assertTrue(handle(op).success);
+        terms = pack(wanted);
+        grantId = module.grantIdOf(account, terms);
+        // The EntryPoint hashes the code that the EOA delegates to in place of the marker.
+        assertEq(hashOf(op), markedHash(op));
+    }
+
+    /// The owner's setup with the marker, signed before the EOA delegates.
+    function delegatingOperation(Terms memory terms, uint256 allowance)
+        internal
+        view
+        returns (PackedUserOperation memory op)
+    {
+        op = operation(setUpOperation(terms, allowance).callData, nonceOf(address(0), 0));
+        op.initCode = MARKER;
+        op = signedBySponsor(op);
+        op.signature = sign(owner, markedHash(op));
+    }
+
+    /// The same of an EOA that delegates already.
+    function markedOperation(Terms memory terms, uint256 allowance)
+        internal
+        view
+        returns (PackedUserOperation memory op)
+    {
+        op = operation(setUpOperation(terms, allowance).callData, nonceOf(address(0), 0));
+        op.initCode = MARKER;
+        return signed(op, owner);
+    }
+
+    function signedBySponsor(PackedUserOperation memory op) internal view returns (PackedUserOperation memory) {
+        uint48 validUntil = uint48(vm.getBlockTimestamp() + 1 hours);
+        bytes memory signature = signCompact(sponsor, sponsoredHash(op, validUntil, 0));
+        op.paymasterAndData = abi.encodePacked(op.paymasterAndData, validUntil, uint48(0), signature);
+        return op;
+    }
+
+    /// `userOpHash` of EntryPoint v0.8 for a sender that will delegate to `implementation`.
+    function markedHash(PackedUserOperation memory op) internal view returns (bytes32) {
+        bytes32 structHash = keccak256(
+            abi.encode(
+                PACKED_OPERATION_TYPEHASH,
+                op.sender,
+                op.nonce,
+                keccak256(abi.encodePacked(implementation)),
+                keccak256(op.callData),
+                op.accountGasLimits,
+                op.preVerificationGas,
+                op.gasFees,
+                keccak256(op.paymasterAndData)
+            )
+        );
+        bytes32 separator = IEntryPointViews(address(entryPoint)).getDomainSeparatorV4();
+        return keccak256(abi.encodePacked(hex"1901", separator, structHash));
+    }
+
+    /// The owner's authorisation alone, in a transaction of somebody else. Zero ends the delegation.
+    function delegate(address target) internal {
+        vm.signAndAttachDelegation(target, owner.secret);
+        vm.prank(bundler, bundler);
+        (bool success,) = stranger.call("");
+        assertTrue(success);
+        assertEq(account.code, target == address(0) ? bytes("") : designator(target));
+    }
+
+    /// What EIP-7702 puts in the place of code.
+    function designator(address target) internal pure returns (bytes memory) {
+        return abi.encodePacked(hex"ef0100", target);
+    }
+
+    /// Struct hash of an EIP-3009 transfer from the account to `payee`.
+    function authorization(uint256 value, bytes32 nonce) internal view returns (bytes32) {
+        bytes32 typeHash = keccak256(AUTHORIZATION_TYPE);
+        return keccak256(abi.encode(typeHash, account, payee, value, 0, START + 60, nonce));
+    }
+
+    function digestOf(bytes32 structHash) internal view returns (bytes32) {
+        return keccak256(abi.encodePacked(hex"1901", usdc.DOMAIN_SEPARATOR(), structHash));
+    }
+
+    /// The key's signature in ERC-7739's TypedDataSign form for `verifier`.
+    function nested(Key memory key, address verifier, bytes32 contents) internal view returns (bytes memory) {
+        bytes32 typeHash = keccak256(
+            bytes.concat(
+                "TypedDataSign(TransferWithAuthorization contents,string name,string version,uint256 chainId,address verifyingContract,bytes32 salt)",
+                AUTHORIZATION_TYPE
+            )
+        );
+        (, string memory name, string memory version, uint256 chainId, address named, bytes32 salt,) =
+            IERC5267(verifier).eip712Domain();
+        assertEq(named, verifier);
+        bytes32 structHash = keccak256(
+            abi.encode(typeHash, contents, keccak256(bytes(name)), keccak256(bytes(version)), chainId, verifier, salt)
+        );
+        bytes memory signature = sign(key, digestOf(structHash));
+        return abi.encodePacked(
+            signature, usdc.DOMAIN_SEPARATOR(), contents, AUTHORIZATION_TYPE, uint16(AUTHORIZATION_TYPE.length)
+        );
+    }
+}
+
+/// An EOA that delegates to our account code: set up with one operation, owned by its own key and nobody else, and what is
+/// left of it when the delegation ends.
+/// forge-config: default.evm_version = "prague"
+contract StreamAccount7702Test is DelegatedEoaTest {
     // ---------------------------------------------------------------------------------------------------- one operation
 
     function test_setUp_delegatesInstallsApprovesAndGrantsInOneSponsoredOperation() public {
@@ -366,111 +476,29 @@ contract StreamAccount7702Test is EntryPointTest {
         vm.expectRevert();
         module.settle(account, terms, claims);
     }
+}
 
-    // ---------------------------------------------------------------------------------------------------- helpers
-
-    /// A grant of `singleTerms` made by the one operation that also delegates.
-    function setUpBudget(uint256 allowance) internal returns (bytes32 grantId, bytes memory terms) {
-        Terms memory wanted = singleTerms();
-        PackedUserOperation memory op = delegatingOperation(wanted, allowance);
+/// What whole transactions cost an EOA that delegates, as GasTest measures them for a StreamAccount.
+/// forge-config: default.evm_version = "prague"
+/// forge-config: default.isolate = true
+contract StreamAccount7702GasTest is DelegatedEoaTest {
+    function test_gas_delegateInstallApproveGrant() public {
+        PackedUserOperation memory op = delegatingOperation(singleTerms(), 50e6);
         vm.signAndAttachDelegation(implementation, owner.secret);
-        assertTrue(handle(op).success);
-        terms = pack(wanted);
-        grantId = module.grantIdOf(account, terms);
-        // The EntryPoint hashes the code that the EOA delegates to in place of the marker.
-        assertEq(hashOf(op), markedHash(op));
+        handle(op);
+        check("delegate, install, approve, grant", 285_000);
     }
 
-    /// The owner's setup with the marker, signed before the EOA delegates.
-    function delegatingOperation(Terms memory terms, uint256 allowance)
-        internal
-        view
-        returns (PackedUserOperation memory op)
-    {
-        op = operation(setUpOperation(terms, allowance).callData, nonceOf(address(0), 0));
-        op.initCode = MARKER;
-        op = signedBySponsor(op);
-        op.signature = sign(owner, markedHash(op));
+    function test_gas_settlementAlone() public {
+        (bytes32 grantId, bytes memory terms) = setUpBudget(50e6);
+        handle(settlement(terms, pack(claimOf(grantId, 1e6)), 0, settler));
+        handle(settlement(terms, pack(claimOf(grantId, 2e6)), 0, settler));
+        check("settlement alone, later one", 155_000);
     }
 
-    /// The same of an EOA that delegates already.
-    function markedOperation(Terms memory terms, uint256 allowance)
-        internal
-        view
-        returns (PackedUserOperation memory op)
-    {
-        op = operation(setUpOperation(terms, allowance).callData, nonceOf(address(0), 0));
-        op.initCode = MARKER;
-        return signed(op, owner);
-    }
-
-    function signedBySponsor(PackedUserOperation memory op) internal view returns (PackedUserOperation memory) {
-        uint48 validUntil = uint48(vm.getBlockTimestamp() + 1 hours);
-        bytes memory signature = signCompact(sponsor, sponsoredHash(op, validUntil, 0));
-        op.paymasterAndData = abi.encodePacked(op.paymasterAndData, validUntil, uint48(0), signature);
-        return op;
-    }
-
-    /// `userOpHash` of EntryPoint v0.8 for a sender that will delegate to `implementation`.
-    function markedHash(PackedUserOperation memory op) internal view returns (bytes32) {
-        bytes32 structHash = keccak256(
-            abi.encode(
-                PACKED_OPERATION_TYPEHASH,
-                op.sender,
-                op.nonce,
-                keccak256(abi.encodePacked(implementation)),
-                keccak256(op.callData),
-                op.accountGasLimits,
-                op.preVerificationGas,
-                op.gasFees,
-                keccak256(op.paymasterAndData)
-            )
-        );
-        bytes32 separator = IEntryPointViews(address(entryPoint)).getDomainSeparatorV4();
-        return keccak256(abi.encodePacked(hex"1901", separator, structHash));
-    }
-
-    /// The owner's authorisation alone, in a transaction of somebody else. Zero ends the delegation.
-    function delegate(address target) internal {
-        vm.signAndAttachDelegation(target, owner.secret);
-        vm.prank(bundler, bundler);
-        (bool success,) = stranger.call("");
-        assertTrue(success);
-        assertEq(account.code, target == address(0) ? bytes("") : designator(target));
-    }
-
-    /// What EIP-7702 puts in the place of code.
-    function designator(address target) internal pure returns (bytes memory) {
-        return abi.encodePacked(hex"ef0100", target);
-    }
-
-    /// Struct hash of an EIP-3009 transfer from the account to `payee`.
-    function authorization(uint256 value, bytes32 nonce) internal view returns (bytes32) {
-        bytes32 typeHash = keccak256(AUTHORIZATION_TYPE);
-        return keccak256(abi.encode(typeHash, account, payee, value, 0, START + 60, nonce));
-    }
-
-    function digestOf(bytes32 structHash) internal view returns (bytes32) {
-        return keccak256(abi.encodePacked(hex"1901", usdc.DOMAIN_SEPARATOR(), structHash));
-    }
-
-    /// The key's signature in ERC-7739's TypedDataSign form for `verifier`.
-    function nested(Key memory key, address verifier, bytes32 contents) internal view returns (bytes memory) {
-        bytes32 typeHash = keccak256(
-            bytes.concat(
-                "TypedDataSign(TransferWithAuthorization contents,string name,string version,uint256 chainId,address verifyingContract,bytes32 salt)",
-                AUTHORIZATION_TYPE
-            )
-        );
-        (, string memory name, string memory version, uint256 chainId, address named, bytes32 salt,) =
-            IERC5267(verifier).eip712Domain();
-        assertEq(named, verifier);
-        bytes32 structHash = keccak256(
-            abi.encode(typeHash, contents, keccak256(bytes(name)), keccak256(bytes(version)), chainId, verifier, salt)
-        );
-        bytes memory signature = sign(key, digestOf(structHash));
-        return abi.encodePacked(
-            signature, usdc.DOMAIN_SEPARATOR(), contents, AUTHORIZATION_TYPE, uint16(AUTHORIZATION_TYPE.length)
-        );
+    function check(string memory name, uint256 bound) internal {
+        uint256 gas = vm.lastCallGas().gasTotalUsed;
+        emit log_named_uint(name, gas);
+        assertLt(gas, bound);
     }
 }
