@@ -19,6 +19,8 @@ const commonSchema = z.object({
   LOG_LEVEL: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'silent']).default('info'),
   SESSION_MODULE: addressSchema,
   ENTRY_POINT: addressSchema,
+  /** EntryPoint v0.7: without it accounts that need it are not settled by UserOperations. */
+  ENTRY_POINT_07: addressSchema.optional(),
   TOKEN: addressSchema,
   /** How often Postgres is asked for work, and the chain for what was included. */
   POLL_MS: milliseconds(1_000, 50),

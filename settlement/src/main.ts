@@ -1,5 +1,11 @@
 import { serve } from '@hono/node-server'
-import { createBundler, createSponsor, type EntryPoint, streamAccount } from '@protocolbanks/stream-bundler-client'
+import {
+  adaptersOf,
+  createAdapterResolver,
+  createBundler,
+  createSponsor,
+  type EntryPoint,
+} from '@protocolbanks/stream-bundler-client'
 import {
   claimSettlement,
   createDb,
@@ -41,7 +47,11 @@ const clock = Date.now
 const owner = v4()
 const chainId = config.CHAIN_ID
 const module = config.SESSION_MODULE
-const entryPoint: EntryPoint = { version: '0.8', address: config.ENTRY_POINT }
+const entryPoints: readonly [EntryPoint, ...EntryPoint[]] = [
+  { version: '0.8', address: config.ENTRY_POINT },
+  ...(config.ENTRY_POINT_07 ? [{ version: '0.7', address: config.ENTRY_POINT_07 } as const] : []),
+]
+const entryPointAddresses = entryPoints.map(({ address }) => address)
 
 await migrate({ url: config.DATABASE_URL })
 const db = createDb({
@@ -120,27 +130,50 @@ async function checkChain(): Promise<void> {
 type Wiring = { route: Route; signer: Address; checks: Record<string, () => Promise<void>>; close(): void }
 
 function wireUserOperations(config: UserOperationConfig): Wiring {
-  const bundler = createBundler({ url: config.BUNDLER_URL, chainId, entryPoint, chain, timeoutMs: callTimeoutMs })
-  const sponsor = createSponsor({
-    url: config.PAYMASTER_URL,
-    apiKey: config.PAYMASTER_API_KEY,
-    chainId,
-    entryPoint,
-    timeoutMs: callTimeoutMs,
+  const { BUNDLER_URL, PAYMASTER_URL, PAYMASTER_API_KEY: apiKey } = config
+  const services = entryPoints.map((entryPoint) => {
+    const context = { chainId, entryPoint, timeoutMs: callTimeoutMs }
+    return {
+      entryPoint,
+      bundler: createBundler({ ...context, url: BUNDLER_URL, chain }),
+      sponsor: createSponsor({ ...context, url: PAYMASTER_URL, apiKey }),
+    }
   })
+  const resolve = createAdapterResolver({ chain, adapters: adaptersOf(entryPoints) })
+  const serviceOf = ({ version }: EntryPoint) => {
+    const service = services.find(({ entryPoint }) => entryPoint.version === version)
+    if (!service) throw new Error(`No EntryPoint v${version} is configured.`)
+    return service
+  }
   const watcher = createInclusionWatcher({
     chain,
-    entryPoint: entryPoint.address,
+    entryPoints: entryPointAddresses,
     pollMs: config.POLL_MS,
     onError: () => logger.warn("the chain's RPC did not answer; looking again"),
   })
   const settler = privateKeyToAccount(config.SETTLER_KEY)
-  const adapter = streamAccount(entryPoint)
-  const maxInFlight = config.MAX_IN_FLIGHT
   return {
-    route: createUserOperationRoute({ ...common, chain, bundler, sponsor, watcher, settler, adapter, maxInFlight }),
+    route: createUserOperationRoute({
+      ...common,
+      chain,
+      entryPoints: entryPointAddresses,
+      async accessTo(account) {
+        const adapter = await resolve(account)
+        const { bundler, sponsor } = serviceOf(adapter.entryPoint)
+        return { adapter, bundler, sponsor }
+      },
+      // The bundler knows operations by their hash, whichever EntryPoint they are for.
+      isPending: (userOpHash) => serviceOf(entryPoints[0]).bundler.isPending(userOpHash),
+      watcher,
+      settler,
+      maxInFlight: config.MAX_IN_FLIGHT,
+    }),
     signer: settler.address,
-    checks: { bundler: () => bundler.ping() },
+    checks: {
+      async bundler() {
+        await Promise.all(services.map(({ bundler }) => bundler.ping()))
+      },
+    },
     close: () => watcher.close(),
   }
 }
@@ -155,7 +188,7 @@ function wireTransactions(config: TransactionConfig): Wiring {
       sender,
       store,
       token: config.TOKEN,
-      entryPoint: entryPoint.address,
+      entryPoints: entryPointAddresses,
       pollMs: config.POLL_MS,
       maxAccounts: config.TRANSACTION_MAX_ACCOUNTS,
       maxGas: config.TRANSACTION_MAX_GAS,

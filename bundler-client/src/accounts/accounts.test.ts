@@ -39,6 +39,12 @@ test.each([
   expect(find).toThrow('docs/accounts.md')
 })
 
+test('an account whose EntryPoint is not served is refused with the EntryPoint it needs', () => {
+  const find = () => findAdapter('rhinestone.safe7579.v1.0.0', { adapters: adaptersOf([entryPoint08]) })
+  expect(find).toThrow(UnknownAccountError)
+  expect(find).toThrow('EntryPoint v0.7')
+})
+
 test('no two adapters claim the same account, nor the same name', () => {
   const ids = accountAdapters.flatMap(({ accountIds }) => accountIds)
   expect(new Set(ids).size).toBe(ids.length)

@@ -1,5 +1,5 @@
 import { type Address, BaseError } from '@protocolbanks/stream-protocol'
-import type { AccountAdapter } from './accountAdapter.ts'
+import type { AccountAdapter, EntryPointVersion } from './accountAdapter.ts'
 import { accountAdapters } from './accountAdapters.ts'
 
 export type FindAdapterOptions = {
@@ -21,9 +21,11 @@ export function findAdapter(
   { adapters = accountAdapters, account }: FindAdapterOptions = {},
 ): AccountAdapter {
   const family = accountId === undefined ? undefined : familyOf(accountId)
-  const found = adapters.find(({ accountIds }) => family !== undefined && accountIds.includes(family))
-  if (!found) throw new UnknownAccountError({ account, accountId, adapters })
-  return found
+  const isIt = ({ accountIds }: AccountAdapter) => family !== undefined && accountIds.includes(family)
+  const found = adapters.find(isIt)
+  if (found) return found
+  const notServed = accountAdapters.find(isIt)?.entryPoint.version
+  throw new UnknownAccountError({ account, accountId, adapters, notServed })
 }
 
 /** `vendor.name.1` of `vendor.name.1.0.2` or `vendor.name.v1.0.2`; a suffix of the version does not count. */
@@ -39,11 +41,14 @@ export class UnknownAccountError extends BaseError {
     account,
     accountId,
     adapters,
+    notServed,
   }: {
     account: Address | undefined
     /** Undefined: it did not answer `accountId()`. */
     accountId: string | undefined
     adapters: readonly AccountAdapter[]
+    /** The EntryPoint of an adapter that there is, but not among these. */
+    notServed: EntryPointVersion | undefined
   }) {
     const known = adapters.flatMap(({ accountIds }) => accountIds.map((family) => `${family}.x.y`))
     super('UserOperations for this kind of account cannot be built.', {
@@ -53,7 +58,10 @@ export class UnknownAccountError extends BaseError {
           ? 'It does not answer accountId(): it has no code, or is no ERC-7579 account.'
           : `It says it is: ${JSON.stringify(accountId.slice(0, 100))}`,
         `Known here: ${known.join(', ')}`,
-        'docs/accounts.md says how to add one. Its vouchers can be settled by an ordinary call of settle meanwhile.',
+        notServed === undefined
+          ? 'docs/accounts.md says how to add one.'
+          : `It needs EntryPoint v${notServed}, which is not configured here: see docs/accounts.md.`,
+        'Its vouchers can be settled by an ordinary call of settle meanwhile.',
       ],
       docsPath: '/accounts#adding-an-account',
     })

@@ -18,7 +18,8 @@ export type InclusionWatcher = {
 
 export type InclusionWatcherOptions = {
   chain: Pick<PublicClient, 'getLogs' | 'getTransactionReceipt'>
-  entryPoint: Address
+  /** Whose events are looked for; one or more. */
+  entryPoints: readonly Address[]
   pollMs: number
   onError(error: unknown): void
 }
@@ -30,7 +31,7 @@ const maxHashes = 100
 
 export function createInclusionWatcher({
   chain,
-  entryPoint,
+  entryPoints,
   pollMs,
   onError,
 }: InclusionWatcherOptions): InclusionWatcher {
@@ -43,7 +44,7 @@ export function createInclusionWatcher({
     const batch = [...waiting].slice(0, maxHashes)
     for (const one of batch) if (waiting.delete(one)) waiting.add(one)
     const logs = await chain.getLogs({
-      address: entryPoint,
+      address: [...entryPoints],
       event: getAbiItem({ abi: entryPointAbi, name: 'UserOperationEvent' }),
       args: { userOpHash: batch.map(({ userOpHash }) => userOpHash) },
       fromBlock: batch.map(({ fromBlock }) => fromBlock).sort((a, b) => Number(a - b))[0] ?? 0n,

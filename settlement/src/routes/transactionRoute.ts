@@ -35,7 +35,7 @@ export type TransactionRouteDeps = JudgeDeps &
     /** Grants in other tokens are not settled: theirs could use up all of the gas. */
     token: Address
     /** For UserOperations that were sent before this route was chosen. */
-    entryPoint: Address
+    entryPoints: readonly Address[]
     chain: DriveDeps['chain'] & Pick<PublicClient, 'readContract' | 'multicall' | 'getLogs' | 'call' | 'estimateGas'>
     store: TransactionStore
     storeOf(settlementId: string): SettlementStore
@@ -266,7 +266,7 @@ export function createTransactionRoute(deps: TransactionRouteDeps): Route {
   }
 
   function refOf({ grant: { account, grantId } }: SettlementWork) {
-    return { entryPoint: deps.entryPoint, module: deps.module, account, grantId }
+    return { entryPoints: deps.entryPoints, module: deps.module, account, grantId }
   }
 
   function waitFor(code: string): Verdict {

@@ -27,16 +27,31 @@ export function attemptsOf({ settlement, transactions }: SettlementWork): Attemp
   }
 }
 
+/** A settlement, wherever its operations ran. */
+export type OutcomeRef = Omit<SettlementRef, 'entryPoint' | 'userOpHash'> & { entryPoints: readonly Address[] }
+
+/** What an operation did, at whichever EntryPoint it ran; undefined when the transaction does not contain it. */
+export function readOutcome(
+  receipt: TransactionReceipt,
+  { entryPoints, ...ref }: OutcomeRef & { userOpHash: Hex },
+): SettlementOutcome | undefined {
+  for (const entryPoint of entryPoints) {
+    const outcome = readSettlementOutcome(receipt, { ...ref, entryPoint })
+    if (outcome) return outcome
+  }
+  return undefined
+}
+
 /** What the chain says of every attempt that was included, in the chain's order. */
 export async function findOutcomes(
   chain: Pick<PublicClient, 'getLogs' | 'getTransactionReceipt'>,
-  ref: Omit<SettlementRef, 'userOpHash'>,
+  ref: OutcomeRef,
   { userOpHashes, transactionHashes, fromBlock }: Omit<Attempts, 'count'> & { fromBlock: bigint },
 ): Promise<FoundOutcome[]> {
   const found: FoundOutcome[] = []
   if (userOpHashes.length > 0) {
     const logs = await chain.getLogs({
-      address: ref.entryPoint,
+      address: [...ref.entryPoints],
       event: getAbiItem({ abi: entryPointAbi, name: 'UserOperationEvent' }),
       args: { userOpHash: [...userOpHashes] },
       fromBlock,
@@ -44,7 +59,7 @@ export async function findOutcomes(
     })
     for (const { transactionHash, args } of logs) {
       const receipt = await chain.getTransactionReceipt({ hash: transactionHash })
-      const outcome = readSettlementOutcome(receipt, { ...ref, userOpHash: args.userOpHash })
+      const outcome = readOutcome(receipt, { ...ref, userOpHash: args.userOpHash })
       if (outcome) found.push({ userOpHash: args.userOpHash, outcome })
     }
   }

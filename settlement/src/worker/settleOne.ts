@@ -3,17 +3,23 @@ import {
   type Bundler,
   encodeSettle,
   prepareUserOperation,
-  readSettlementOutcome,
   type Sponsor,
   toRpcUserOperation,
 } from '@protocolbanks/stream-bundler-client'
 import type { SettlementWork } from '@protocolbanks/stream-db'
-import type { Hex, Voucher } from '@protocolbanks/stream-protocol'
+import type { Address, Hex, Voucher } from '@protocolbanks/stream-protocol'
 import type { PublicClient } from 'viem'
 import type { InclusionWatcher } from '../inclusion/inclusionWatcher.ts'
 import { buildClaims, type LeftOut } from './buildClaims.ts'
 import { NoClaimError, OperationDroppedError, OtherSettlerError } from './errors.ts'
-import { type Attempts, attemptsOf, type FoundOutcome, findOutcomes, mergeOutcomes } from './findOutcomes.ts'
+import {
+  type Attempts,
+  attemptsOf,
+  type FoundOutcome,
+  findOutcomes,
+  mergeOutcomes,
+  readOutcome,
+} from './findOutcomes.ts'
 import { firstLine, isLost, type JudgeDeps, judgeFailure } from './judgeFailure.ts'
 import { isPayeeNotKnown, judgeOutcome } from './judgeOutcome.ts'
 import { readKnownPayees } from './readKnownPayees.ts'
@@ -22,15 +28,25 @@ import { applyVerdict, type SettleResult, type Verdict } from './verdict.ts'
 
 export type SettleDeps = JudgeDeps & {
   chainId: number
-  adapter: AccountAdapter
   chain: Pick<PublicClient, 'readContract' | 'multicall' | 'getBlockNumber' | 'getLogs' | 'getTransactionReceipt'>
-  bundler: Pick<Bundler, 'fees' | 'estimate' | 'send' | 'isPending'>
-  sponsor: Sponsor
+  /** Whose events count: an account may have moved from one to another since an operation was sent. */
+  entryPoints: readonly Address[]
+  /** @throws UnknownAccountError; viem's errors when the chain does not answer */
+  accessTo(account: Address): Promise<AccountAccess>
+  /** Whether the bundler holds an operation and has not included it yet. */
+  isPending: Bundler['isPending']
   watcher: InclusionWatcher
   settler: { address: Hex; sign(parameters: { hash: Hex }): Promise<Hex> }
   hashVoucher: (voucher: Voucher) => Uint8Array
   inclusionTimeoutMs: number
   lookbackBlocks: bigint
+}
+
+/** How an account is reached: what its kind asks for, and who serves its EntryPoint. */
+export type AccountAccess = {
+  adapter: AccountAdapter
+  bundler: Pick<Bundler, 'fees' | 'estimate' | 'send'>
+  sponsor: Sponsor
 }
 
 /** A bundler that holds an operation for longer than this without including it will not: another one is built. */
@@ -77,7 +93,7 @@ async function attempt(
   signal: AbortSignal,
 ): Promise<Verdict> {
   const { settlement, grant } = work
-  const { chain, bundler, clock } = deps
+  const { chain, clock } = deps
   if (grant.settler !== deps.settler.address && grant.sessionKey !== deps.settler.address) {
     const { grantId, settler } = grant
     throw new OtherSettlerError({ grantId, settler, ours: deps.settler.address })
@@ -100,9 +116,11 @@ async function attempt(
   const isNew = attempts.count === 0
   const known = isNew ? await readKnownPayees(chain, work, { module: deps.module, blockNumber: head }) : undefined
   const built = buildCallData(work, deps, known)
-  const prepared = await prepareUserOperation(deps, {
+  const { adapter, bundler, sponsor } = await deps.accessTo(grant.account)
+  const clients = { chain, bundler, sponsor }
+  const prepared = await prepareUserOperation(clients, {
     chainId: deps.chainId,
-    adapter: deps.adapter,
+    adapter,
     account: grant.account,
     validator: deps.module,
     lane: settlement.lane,
@@ -117,7 +135,7 @@ async function attempt(
 
   async function isStillPending(hash: Hex): Promise<boolean> {
     if (clock() - settlement.updatedAt.getTime() > maxPendingMs) return false
-    return bundler.isPending(hash)
+    return deps.isPending(hash)
   }
 }
 
@@ -142,7 +160,7 @@ async function waitForOutcome(
   const { userOpHash, fromBlock, signal, leftOut } = sent
   const timeoutMs = deps.inclusionTimeoutMs
   const receipt = await deps.watcher.wait(userOpHash, { fromBlock, timeoutMs, signal })
-  const outcome = readSettlementOutcome(receipt, { ...refOf(work, deps), userOpHash })
+  const outcome = readOutcome(receipt, { ...refOf(work, deps), userOpHash })
   if (!outcome) throw new OperationDroppedError({ userOpHash })
   const now: FoundOutcome = { userOpHash, outcome }
   const { userOpHashes, transactionHashes } = attemptsOf(work)
@@ -164,6 +182,6 @@ function findAttempts(
   return findOutcomes(deps.chain, refOf(work, deps), { ...attempts, fromBlock })
 }
 
-function refOf({ grant }: SettlementWork, { adapter, module }: SettleDeps) {
-  return { entryPoint: adapter.entryPoint.address, module, account: grant.account, grantId: grant.grantId }
+function refOf({ grant }: SettlementWork, { entryPoints, module }: SettleDeps) {
+  return { entryPoints, module, account: grant.account, grantId: grant.grantId }
 }
