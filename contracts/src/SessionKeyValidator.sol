@@ -130,7 +130,7 @@ contract SessionKeyValidator is ISessionKeyValidator, EIP712 {
             SettleCall.decode(userOp.callData, address(this), account);
         if (!canonical || !claims.areWellFormed()) return ERC4337Utils.SIG_VALIDATION_FAILED;
 
-        AccountState memory state = _accounts[account];
+        AccountState storage state = _accounts[account];
         bytes32 grantId = _idOf(account, state.epoch, terms);
         if (state.frozen || _grants[grantId][account].status != Status.Active) {
             return ERC4337Utils.SIG_VALIDATION_FAILED;
@@ -139,10 +139,7 @@ contract SessionKeyValidator is ISessionKeyValidator, EIP712 {
         if (problem != ECDSA.RecoverError.NoError || (signer != terms.settler() && signer != terms.sessionKey())) {
             return ERC4337Utils.SIG_VALIDATION_FAILED;
         }
-        // No clock here (ERC-7562). "Valid only after" is exclusive in EntryPoint v0.8 and inclusive in v0.7, ours is
-        // inclusive: one second less is exact on v0.8, and execution checks the window again.
-        uint48 validAfter = terms.validAfter();
-        return ERC4337Utils.packValidationData(address(0), validAfter == 0 ? 0 : validAfter - 1, terms.validUntil());
+        return _validityOf(terms);
     }
 
     /// Refuses always: a session key never signs for the account (ERC-1271).
@@ -313,63 +310,78 @@ contract SessionKeyValidator is ISessionKeyValidator, EIP712 {
         private
         returns (uint256 due)
     {
+        GrantState storage slot = _grants[grantId][account];
         address payee = claim.payee();
         bytes4 reason;
-        (reason, due) = _applyClaim(account, epoch, grantId, terms, claim);
-        if (reason == 0 && !_pay(account, terms, payee, due)) {
-            _undoClaim(account, grantId, terms, claim, due);
+        (reason, due) = _applyClaim(slot, account, epoch, grantId, terms, claim);
+        if (reason == 0) {
+            if (_pay(account, terms, payee, due)) {
+                emit Settled(account, grantId, payee, due, claim.amount());
+                return due;
+            }
+            _undoClaim(slot, account, grantId, terms, claim, due);
             reason = TransferFailed.selector;
         }
-        if (reason != 0) {
-            emit ClaimSkipped(account, grantId, payee, reason);
-            return 0;
-        }
-        emit Settled(account, grantId, payee, due, _channelSettled(account, grantId, payee, claim.isSingle()));
+        emit ClaimSkipped(account, grantId, payee, reason);
+        return 0;
     }
 
     /// Checks the claim against what is stored now and records it. A reason other than zero means nothing was written.
-    function _applyClaim(address account, uint64 epoch, bytes32 grantId, bytes calldata terms, bytes calldata claim)
-        private
-        returns (bytes4 reason, uint256 due)
-    {
-        GrantState memory state = _grants[grantId][account];
-        if (state.status != Status.Active || _accounts[account].frozen || _accounts[account].epoch != epoch) {
+    function _applyClaim(
+        GrantState storage slot,
+        address account,
+        uint64 epoch,
+        bytes32 grantId,
+        bytes calldata terms,
+        bytes calldata claim
+    ) private returns (bytes4 reason, uint256 due) {
+        AccountState storage accountSlot = _accounts[account];
+        if (slot.status != Status.Active || accountSlot.frozen || accountSlot.epoch != epoch) {
             return (GrantStopped.selector, 0);
         }
         address payee = claim.payee();
-        uint256 settled = claim.isSingle() ? state.settled : _channels[grantId][payee][account];
+        uint256 total = slot.settled;
+        bool single = claim.isSingle();
+        uint256 settled = single ? total : _channels[grantId][payee][account];
         bool allowed =
             claim.isKnownPayee() ? settled != 0 : claim.rootFrom(GrantTerms.leafOf(payee)) == terms.payeeRoot();
         if (!allowed) return (InvalidProof.selector, 0);
 
-        uint96 amount = claim.amount();
+        uint256 amount = claim.amount();
         uint128 cumulativeAmount = claim.cumulativeAmount();
         if (amount > cumulativeAmount) return (AmountAboveVoucher.selector, 0);
         if (amount <= settled) return (NothingDue.selector, 0);
-        due = amount - settled;
-        if (state.settled + due > terms.totalLimit()) return (TotalLimitExceeded.selector, 0);
+        unchecked {
+            due = amount - settled;
+            total += due;
+        }
+        if (total > terms.totalLimit()) return (TotalLimitExceeded.selector, 0);
+        uint32 periodIndex = slot.periodIndex;
+        uint256 periodSettled = slot.periodSettled;
         if (terms.period() != 0) {
-            uint32 periodIndex = _periodIndex(terms);
-            if (state.periodIndex != periodIndex) {
-                state.periodIndex = periodIndex;
-                state.periodSettled = 0;
-            }
-            if (state.periodSettled + due > terms.periodLimit()) return (PeriodLimitExceeded.selector, 0);
-            state.periodSettled += uint96(due);
+            uint32 current = _periodIndex(terms);
+            if (periodIndex != current) (periodIndex, periodSettled) = (current, 0);
+            periodSettled += due;
+            if (periodSettled > terms.periodLimit()) return (PeriodLimitExceeded.selector, 0);
         }
         if (!_isSigned(terms.sessionKey(), hashVoucher(grantId, payee, cumulativeAmount), claim)) {
             return (InvalidSignature.selector, 0);
         }
 
-        state.settled += uint96(due);
-        _grants[grantId][account] = state;
-        if (!claim.isSingle()) _channels[grantId][payee][account] = amount;
+        slot.settled = uint96(total);
+        slot.periodIndex = periodIndex;
+        slot.periodSettled = uint96(periodSettled);
+        if (!single) _channels[grantId][payee][account] = amount;
     }
 
-    function _undoClaim(address account, bytes32 grantId, bytes calldata terms, bytes calldata claim, uint256 due)
-        private
-    {
-        GrantState storage slot = _grants[grantId][account];
+    function _undoClaim(
+        GrantState storage slot,
+        address account,
+        bytes32 grantId,
+        bytes calldata terms,
+        bytes calldata claim,
+        uint256 due
+    ) private {
         slot.settled -= uint96(due);
         if (terms.period() != 0) slot.periodSettled -= uint96(due);
         if (!claim.isSingle()) _channels[grantId][claim.payee()][account] -= due;
@@ -428,6 +440,14 @@ contract SessionKeyValidator is ISessionKeyValidator, EIP712 {
         }
     }
 
+    /// The window as ERC-4337's validation data: validAfter (6 bytes), validUntil (6), no aggregator (20). There is no
+    /// clock here (ERC-7562). "Valid only after" is exclusive in EntryPoint v0.8 and inclusive in v0.7, ours is inclusive:
+    /// one second less is exact on v0.8, and execution checks the window again.
+    function _validityOf(bytes calldata terms) private pure returns (uint256) {
+        uint256 validAfter = terms.validAfter();
+        return ((validAfter == 0 ? 0 : validAfter - 1) << 208) | (uint256(terms.validUntil()) << 160);
+    }
+
     function _checkSize(bytes calldata terms) private pure {
         if (terms.length != GrantTerms.SIZE) revert MalformedTerms(terms.length);
     }
@@ -441,7 +461,7 @@ contract SessionKeyValidator is ISessionKeyValidator, EIP712 {
     }
 
     function _idOf(address account, uint64 epoch, bytes calldata terms) private view returns (bytes32) {
-        return GrantTerms.idOf(keccak256(terms), address(this), account, epoch);
+        return GrantTerms.idOf(terms.hashOf(), address(this), account, epoch);
     }
 
     function _periodIndex(bytes calldata terms) private view returns (uint32) {
