@@ -43,13 +43,23 @@ library SettleCall {
         uint256 claimsLength = uint256(bytes32(callData[CLAIMS_LENGTH:CLAIMS]));
         if (claimsLength > callData.length - CLAIMS) return (false, terms, claims);
 
-        uint256 claimsSize = _toWords(claimsLength);
-        if (callData.length != 100 + _toWords(EXECUTION_SIZE + claimsSize)) return (false, terms, claims);
-        bytes32 head = keccak256(
+        uint256 executionSize = EXECUTION_SIZE + _toWords(claimsLength);
+        bytes calldata padding = callData[CLAIMS + claimsLength:];
+        canonical = callData.length == 100 + _toWords(executionSize)
+            && keccak256(callData[:TERMS]) == _hashHead(module, account, executionSize)
+            && bytes3(callData[TERMS + GrantTerms.SIZE:CLAIMS_LENGTH]) == 0 && bytes32(padding) == 0
+            && (padding.length <= 32 || bytes32(padding[32:]) == 0);
+        if (canonical) {
+            terms = callData[TERMS:TERMS + GrantTerms.SIZE];
+            claims = callData[CLAIMS:CLAIMS + claimsLength];
+        }
+    }
+
+    /// Of what stands before the terms.
+    function _hashHead(address module, address account, uint256 executionSize) private pure returns (bytes32) {
+        return keccak256(
             abi.encodePacked(
-                abi.encodeWithSelector(
-                    IERC7579Execution.execute.selector, bytes32(0), uint256(0x40), EXECUTION_SIZE + claimsSize
-                ),
+                abi.encodeWithSelector(IERC7579Execution.execute.selector, bytes32(0), uint256(0x40), executionSize),
                 module,
                 uint256(0),
                 abi.encodeWithSelector(
@@ -57,12 +67,6 @@ library SettleCall {
                 )
             )
         );
-        bytes calldata padding = callData[CLAIMS + claimsLength:];
-        if (
-            head != keccak256(callData[:TERMS]) || bytes3(callData[TERMS + GrantTerms.SIZE:CLAIMS_LENGTH]) != 0
-                || bytes32(padding) != 0 || (padding.length > 32 && bytes32(padding[32:]) != 0)
-        ) return (false, terms, claims);
-        return (true, callData[TERMS:TERMS + GrantTerms.SIZE], callData[CLAIMS:CLAIMS + claimsLength]);
     }
 
     /// Rounded up to whole words, as the ABI pads.
