@@ -135,6 +135,8 @@ contract SessionKeyValidator is ISessionKeyValidator, EIP712 {
         if (state.frozen || _grants[grantId][account].status != Status.Active) {
             return ERC4337Utils.SIG_VALIDATION_FAILED;
         }
+        // The third value only details the problem.
+        // slither-disable-next-line unused-return
         (address signer, ECDSA.RecoverError problem,) = ECDSA.tryRecoverCalldata(userOpHash, userOp.signature);
         if (problem != ECDSA.RecoverError.NoError || (signer != terms.settler() && signer != terms.sessionKey())) {
             return ERC4337Utils.SIG_VALIDATION_FAILED;
@@ -244,6 +246,9 @@ contract SessionKeyValidator is ISessionKeyValidator, EIP712 {
         paid = new uint256[](settlements.length);
         for (uint256 i = 0; i < settlements.length; i++) {
             Settlement calldata one = settlements[i];
+            // The caller pays for as many as they list. One that calls back in can settle, which pays nothing twice, and its
+            // events come in the order in which things happened.
+            // slither-disable-next-line calls-loop,reentrancy-events
             try this.settle(one.account, one.terms, one.claims) returns (uint256 amount) {
                 paid[i] = amount;
             } catch (bytes memory reason) {
@@ -315,6 +320,8 @@ contract SessionKeyValidator is ISessionKeyValidator, EIP712 {
         bytes4 reason;
         (reason, due) = _applyClaim(slot, account, epoch, grantId, terms, claim);
         if (reason == 0) {
+            // Undone is what this claim booked, from what is stored after the call. Events come in the order of payments.
+            // slither-disable-next-line reentrancy-no-eth,reentrancy-events
             if (_pay(account, terms, payee, due)) {
                 emit Settled(account, grantId, payee, due, claim.amount());
                 return due;
@@ -360,6 +367,8 @@ contract SessionKeyValidator is ISessionKeyValidator, EIP712 {
         uint256 periodSettled = slot.periodSettled;
         if (terms.period() != 0) {
             uint32 current = _periodIndex(terms);
+            // Periods are hours or days: the seconds by which a proposer may shift the clock are theirs to have.
+            // slither-disable-next-line timestamp
             if (periodIndex != current) (periodIndex, periodSettled) = (current, 0);
             periodSettled += due;
             if (periodSettled > terms.periodLimit()) return (PeriodLimitExceeded.selector, 0);
@@ -368,8 +377,11 @@ contract SessionKeyValidator is ISessionKeyValidator, EIP712 {
             return (InvalidSignature.selector, 0);
         }
 
+        // Both are at most limits of 96 bits, or what was stored before.
+        // forge-lint: disable-next-item(unsafe-typecast)
         slot.settled = uint96(total);
         slot.periodIndex = periodIndex;
+        // forge-lint: disable-next-item(unsafe-typecast)
         slot.periodSettled = uint96(periodSettled);
         if (!single) _channels[grantId][payee][account] = amount;
     }
@@ -389,12 +401,16 @@ contract SessionKeyValidator is ISessionKeyValidator, EIP712 {
 
     function _pay(address account, bytes calldata terms, address payee, uint256 amount) private returns (bool) {
         address token = terms.token();
+        // Once for each claim, which the caller pays for.
+        // slither-disable-next-line calls-loop
         if (terms.source() == SOURCE_RESERVE) return reserve.draw(account, token, payee, amount);
         return IERC20(token).trySafeTransferFrom(account, payee, amount);
     }
 
     function _isSigned(address sessionKey, bytes32 hash, bytes calldata claim) private pure returns (bool) {
         (bytes32 r, bytes32 yParityAndS) = claim.signature();
+        // The third value only details the problem.
+        // slither-disable-next-line unused-return
         (address signer, ECDSA.RecoverError problem,) = ECDSA.tryRecover(hash, r, yParityAndS);
         return problem == ECDSA.RecoverError.NoError && signer == sessionKey;
     }
@@ -423,6 +439,9 @@ contract SessionKeyValidator is ISessionKeyValidator, EIP712 {
         if (terms.token == address(0)) revert InvalidToken(terms.token);
         if (terms.totalLimit == 0) revert InvalidTotalLimit(terms.totalLimit);
         if ((terms.period == 0) != (terms.periodLimit == 0)) revert InvalidPeriod(terms.periodLimit, terms.period);
+        // A window is over when the chain's clock says so, here and in _checkLive.
+        // forge-lint: disable-next-item(block-timestamp)
+        // slither-disable-next-line timestamp
         if (
             terms.validAfter > terms.validUntil || terms.validUntil <= block.timestamp
                 || terms.validUntil > ERC4337Utils.BLOCK_RANGE_MASK
@@ -435,6 +454,9 @@ contract SessionKeyValidator is ISessionKeyValidator, EIP712 {
         Status status = _grants[grantId][account].status;
         if (status != Status.Active) revert GrantNotLive(grantId, status);
         if (_accounts[account].frozen) revert AccountIsFrozen(account);
+        // As in _checkNewTerms.
+        // forge-lint: disable-next-item(block-timestamp)
+        // slither-disable-next-line timestamp
         if (block.timestamp < terms.validAfter() || block.timestamp > terms.validUntil()) {
             revert OutsideValidity(grantId, terms.validAfter(), terms.validUntil());
         }
