@@ -394,7 +394,10 @@ contract SessionKeyValidator is ISessionKeyValidator, EIP712 {
         bytes calldata claim,
         uint256 due
     ) private {
+        // It is what _applyClaim added, as 96 bits.
+        // forge-lint: disable-next-item(unsafe-typecast)
         slot.settled -= uint96(due);
+        // forge-lint: disable-next-item(unsafe-typecast)
         if (terms.period() != 0) slot.periodSettled -= uint96(due);
         if (!claim.isSingle()) _channels[grantId][claim.payee()][account] -= due;
     }
@@ -429,6 +432,8 @@ contract SessionKeyValidator is ISessionKeyValidator, EIP712 {
         emit GrantRevoked(account, grantId, msg.sender);
     }
 
+    // A window is over when the chain's clock says so.
+    // slither-disable-next-line timestamp
     function _checkNewTerms(Terms calldata terms, address guardian) private view {
         address key = terms.sessionKey;
         if (
