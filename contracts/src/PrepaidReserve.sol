@@ -77,6 +77,8 @@ contract PrepaidReserve is IPrepaidReserve {
         bytes calldata signature
     ) external {
         uint256 before = _balanceOf(token);
+        // Whatever the token calls in between: _credit reverts unless the reserve holds exactly the amount more.
+        // slither-disable-next-line reentrancy-benign,reentrancy-events
         ISignedTransfers(token)
             .receiveWithAuthorization(
                 from, address(this), amount, validAfter, validBefore, authorizationNonce(account, salt), signature
@@ -93,7 +95,12 @@ contract PrepaidReserve is IPrepaidReserve {
         bytes calldata signature
     ) external {
         uint256 before = _balanceOf(token);
+        // As above.
+        // slither-disable-next-line reentrancy-benign,reentrancy-events
         ISignedTransfers(token).permit(account, address(this), amount, deadline, signature);
+        // The account signed for this, and it is the account that is credited. With a token that takes any permit, anybody
+        // can move what the account approved the reserve for into the account's own pool, and no further.
+        // slither-disable-next-line arbitrary-send-erc20
         IERC20(token).safeTransferFrom(account, address(this), amount);
         _credit(account, token, account, amount, before);
     }
@@ -121,9 +128,15 @@ contract PrepaidReserve is IPrepaidReserve {
     /// @inheritdoc IPrepaidReserve
     function withdraw(address token, address to) external returns (uint256 amount) {
         Pool memory pool = _pools[msg.sender][token];
+        // Zero is no request.
+        // slither-disable-next-line incorrect-equality,timestamp
         if (pool.withdrawableAt == 0) revert NoWithdrawal();
+        // The seconds by which a proposer may shift the clock are nothing in a day.
+        // forge-lint: disable-next-item(block-timestamp)
         if (block.timestamp < pool.withdrawableAt) revert WithdrawalNotReady(pool.withdrawableAt);
         amount = Math.min(pool.withdrawing, pool.balance);
+        // `amount` is at most `balance`.
+        // forge-lint: disable-next-item(unsafe-typecast)
         _pools[msg.sender][token] = Pool({balance: pool.balance - uint96(amount), withdrawing: 0, withdrawableAt: 0});
         emit Withdrawn(msg.sender, token, to, amount);
         IERC20(token).safeTransfer(to, amount);
@@ -137,9 +150,12 @@ contract PrepaidReserve is IPrepaidReserve {
         Pool storage pool = _pools[account][token];
         uint96 balance = pool.balance;
         if (amount > balance) return false;
+        // So it is at most 96 bits, here and below.
+        // forge-lint: disable-next-item(unsafe-typecast)
         pool.balance = balance - uint96(amount);
         if (IERC20(token).trySafeTransfer(payee, amount)) return true;
         // Added back to what is there now: the token may have called back in.
+        // forge-lint: disable-next-item(unsafe-typecast)
         pool.balance += uint96(amount);
         return false;
     }
@@ -168,6 +184,8 @@ contract PrepaidReserve is IPrepaidReserve {
         if (amount == 0 || amount > type(uint96).max) revert InvalidAmount(amount);
         uint256 received = _balanceOf(token) - balanceBefore;
         if (received != amount) revert InexactTransfer(received, amount);
+        // At most 96 bits, as checked above.
+        // forge-lint: disable-next-item(unsafe-typecast)
         _pools[account][token].balance += uint96(amount);
         emit Deposited(account, token, from, amount);
     }

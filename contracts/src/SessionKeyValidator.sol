@@ -130,19 +130,18 @@ contract SessionKeyValidator is ISessionKeyValidator, EIP712 {
             SettleCall.decode(userOp.callData, address(this), account);
         if (!canonical || !claims.areWellFormed()) return ERC4337Utils.SIG_VALIDATION_FAILED;
 
-        AccountState memory state = _accounts[account];
+        AccountState storage state = _accounts[account];
         bytes32 grantId = _idOf(account, state.epoch, terms);
         if (state.frozen || _grants[grantId][account].status != Status.Active) {
             return ERC4337Utils.SIG_VALIDATION_FAILED;
         }
+        // The third value only details the problem.
+        // slither-disable-next-line unused-return
         (address signer, ECDSA.RecoverError problem,) = ECDSA.tryRecoverCalldata(userOpHash, userOp.signature);
         if (problem != ECDSA.RecoverError.NoError || (signer != terms.settler() && signer != terms.sessionKey())) {
             return ERC4337Utils.SIG_VALIDATION_FAILED;
         }
-        // No clock here (ERC-7562). "Valid only after" is exclusive in EntryPoint v0.8 and inclusive in v0.7, ours is
-        // inclusive: one second less is exact on v0.8, and execution checks the window again.
-        uint48 validAfter = terms.validAfter();
-        return ERC4337Utils.packValidationData(address(0), validAfter == 0 ? 0 : validAfter - 1, terms.validUntil());
+        return _validityOf(terms);
     }
 
     /// Refuses always: a session key never signs for the account (ERC-1271).
@@ -247,6 +246,9 @@ contract SessionKeyValidator is ISessionKeyValidator, EIP712 {
         paid = new uint256[](settlements.length);
         for (uint256 i = 0; i < settlements.length; i++) {
             Settlement calldata one = settlements[i];
+            // The caller pays for as many as they list. One that calls back in can settle, which pays nothing twice, and its
+            // events come in the order in which things happened.
+            // slither-disable-next-line calls-loop,reentrancy-events
             try this.settle(one.account, one.terms, one.claims) returns (uint256 amount) {
                 paid[i] = amount;
             } catch (bytes memory reason) {
@@ -313,76 +315,105 @@ contract SessionKeyValidator is ISessionKeyValidator, EIP712 {
         private
         returns (uint256 due)
     {
+        GrantState storage slot = _grants[grantId][account];
         address payee = claim.payee();
         bytes4 reason;
-        (reason, due) = _applyClaim(account, epoch, grantId, terms, claim);
-        if (reason == 0 && !_pay(account, terms, payee, due)) {
-            _undoClaim(account, grantId, terms, claim, due);
+        (reason, due) = _applyClaim(slot, account, epoch, grantId, terms, claim);
+        if (reason == 0) {
+            // Undone is what this claim booked, from what is stored after the call. Events come in the order of payments.
+            // slither-disable-next-line reentrancy-no-eth,reentrancy-events
+            if (_pay(account, terms, payee, due)) {
+                emit Settled(account, grantId, payee, due, claim.amount());
+                return due;
+            }
+            _undoClaim(slot, account, grantId, terms, claim, due);
             reason = TransferFailed.selector;
         }
-        if (reason != 0) {
-            emit ClaimSkipped(account, grantId, payee, reason);
-            return 0;
-        }
-        emit Settled(account, grantId, payee, due, _channelSettled(account, grantId, payee, claim.isSingle()));
+        emit ClaimSkipped(account, grantId, payee, reason);
+        return 0;
     }
 
     /// Checks the claim against what is stored now and records it. A reason other than zero means nothing was written.
-    function _applyClaim(address account, uint64 epoch, bytes32 grantId, bytes calldata terms, bytes calldata claim)
-        private
-        returns (bytes4 reason, uint256 due)
-    {
-        GrantState memory state = _grants[grantId][account];
-        if (state.status != Status.Active || _accounts[account].frozen || _accounts[account].epoch != epoch) {
+    function _applyClaim(
+        GrantState storage slot,
+        address account,
+        uint64 epoch,
+        bytes32 grantId,
+        bytes calldata terms,
+        bytes calldata claim
+    ) private returns (bytes4 reason, uint256 due) {
+        AccountState storage accountSlot = _accounts[account];
+        if (slot.status != Status.Active || accountSlot.frozen || accountSlot.epoch != epoch) {
             return (GrantStopped.selector, 0);
         }
         address payee = claim.payee();
-        uint256 settled = claim.isSingle() ? state.settled : _channels[grantId][payee][account];
+        uint256 total = slot.settled;
+        bool single = claim.isSingle();
+        uint256 settled = single ? total : _channels[grantId][payee][account];
         bool allowed =
             claim.isKnownPayee() ? settled != 0 : claim.rootFrom(GrantTerms.leafOf(payee)) == terms.payeeRoot();
         if (!allowed) return (InvalidProof.selector, 0);
 
-        uint96 amount = claim.amount();
+        uint256 amount = claim.amount();
         uint128 cumulativeAmount = claim.cumulativeAmount();
         if (amount > cumulativeAmount) return (AmountAboveVoucher.selector, 0);
         if (amount <= settled) return (NothingDue.selector, 0);
-        due = amount - settled;
-        if (state.settled + due > terms.totalLimit()) return (TotalLimitExceeded.selector, 0);
+        unchecked {
+            due = amount - settled;
+            total += due;
+        }
+        if (total > terms.totalLimit()) return (TotalLimitExceeded.selector, 0);
+        uint32 periodIndex = slot.periodIndex;
+        uint256 periodSettled = slot.periodSettled;
         if (terms.period() != 0) {
-            uint32 periodIndex = _periodIndex(terms);
-            if (state.periodIndex != periodIndex) {
-                state.periodIndex = periodIndex;
-                state.periodSettled = 0;
-            }
-            if (state.periodSettled + due > terms.periodLimit()) return (PeriodLimitExceeded.selector, 0);
-            state.periodSettled += uint96(due);
+            uint32 current = _periodIndex(terms);
+            // Periods are hours or days: the seconds by which a proposer may shift the clock are theirs to have.
+            // slither-disable-next-line timestamp
+            if (periodIndex != current) (periodIndex, periodSettled) = (current, 0);
+            periodSettled += due;
+            if (periodSettled > terms.periodLimit()) return (PeriodLimitExceeded.selector, 0);
         }
         if (!_isSigned(terms.sessionKey(), hashVoucher(grantId, payee, cumulativeAmount), claim)) {
             return (InvalidSignature.selector, 0);
         }
 
-        state.settled += uint96(due);
-        _grants[grantId][account] = state;
-        if (!claim.isSingle()) _channels[grantId][payee][account] = amount;
+        // Both are at most limits of 96 bits, or what was stored before.
+        // forge-lint: disable-next-item(unsafe-typecast)
+        slot.settled = uint96(total);
+        slot.periodIndex = periodIndex;
+        // forge-lint: disable-next-item(unsafe-typecast)
+        slot.periodSettled = uint96(periodSettled);
+        if (!single) _channels[grantId][payee][account] = amount;
     }
 
-    function _undoClaim(address account, bytes32 grantId, bytes calldata terms, bytes calldata claim, uint256 due)
-        private
-    {
-        GrantState storage slot = _grants[grantId][account];
+    function _undoClaim(
+        GrantState storage slot,
+        address account,
+        bytes32 grantId,
+        bytes calldata terms,
+        bytes calldata claim,
+        uint256 due
+    ) private {
+        // It is what _applyClaim added, as 96 bits.
+        // forge-lint: disable-next-item(unsafe-typecast)
         slot.settled -= uint96(due);
+        // forge-lint: disable-next-item(unsafe-typecast)
         if (terms.period() != 0) slot.periodSettled -= uint96(due);
         if (!claim.isSingle()) _channels[grantId][claim.payee()][account] -= due;
     }
 
     function _pay(address account, bytes calldata terms, address payee, uint256 amount) private returns (bool) {
         address token = terms.token();
+        // Once for each claim, which the caller pays for.
+        // slither-disable-next-line calls-loop
         if (terms.source() == SOURCE_RESERVE) return reserve.draw(account, token, payee, amount);
         return IERC20(token).trySafeTransferFrom(account, payee, amount);
     }
 
     function _isSigned(address sessionKey, bytes32 hash, bytes calldata claim) private pure returns (bool) {
         (bytes32 r, bytes32 yParityAndS) = claim.signature();
+        // The third value only details the problem.
+        // slither-disable-next-line unused-return
         (address signer, ECDSA.RecoverError problem,) = ECDSA.tryRecover(hash, r, yParityAndS);
         return problem == ECDSA.RecoverError.NoError && signer == sessionKey;
     }
@@ -401,6 +432,8 @@ contract SessionKeyValidator is ISessionKeyValidator, EIP712 {
         emit GrantRevoked(account, grantId, msg.sender);
     }
 
+    // A window is over when the chain's clock says so.
+    // slither-disable-next-line timestamp
     function _checkNewTerms(Terms calldata terms, address guardian) private view {
         address key = terms.sessionKey;
         if (
@@ -411,6 +444,9 @@ contract SessionKeyValidator is ISessionKeyValidator, EIP712 {
         if (terms.token == address(0)) revert InvalidToken(terms.token);
         if (terms.totalLimit == 0) revert InvalidTotalLimit(terms.totalLimit);
         if ((terms.period == 0) != (terms.periodLimit == 0)) revert InvalidPeriod(terms.periodLimit, terms.period);
+        // A window is over when the chain's clock says so, here and in _checkLive.
+        // forge-lint: disable-next-item(block-timestamp)
+        // slither-disable-next-line timestamp
         if (
             terms.validAfter > terms.validUntil || terms.validUntil <= block.timestamp
                 || terms.validUntil > ERC4337Utils.BLOCK_RANGE_MASK
@@ -423,9 +459,20 @@ contract SessionKeyValidator is ISessionKeyValidator, EIP712 {
         Status status = _grants[grantId][account].status;
         if (status != Status.Active) revert GrantNotLive(grantId, status);
         if (_accounts[account].frozen) revert AccountIsFrozen(account);
+        // As in _checkNewTerms.
+        // forge-lint: disable-next-item(block-timestamp)
+        // slither-disable-next-line timestamp
         if (block.timestamp < terms.validAfter() || block.timestamp > terms.validUntil()) {
             revert OutsideValidity(grantId, terms.validAfter(), terms.validUntil());
         }
+    }
+
+    /// The window as ERC-4337's validation data: validAfter (6 bytes), validUntil (6), no aggregator (20). There is no
+    /// clock here (ERC-7562). "Valid only after" is exclusive in EntryPoint v0.8 and inclusive in v0.7, ours is inclusive:
+    /// one second less is exact on v0.8, and execution checks the window again.
+    function _validityOf(bytes calldata terms) private pure returns (uint256) {
+        uint256 validAfter = terms.validAfter();
+        return ((validAfter == 0 ? 0 : validAfter - 1) << 208) | (uint256(terms.validUntil()) << 160);
     }
 
     function _checkSize(bytes calldata terms) private pure {
@@ -441,7 +488,7 @@ contract SessionKeyValidator is ISessionKeyValidator, EIP712 {
     }
 
     function _idOf(address account, uint64 epoch, bytes calldata terms) private view returns (bytes32) {
-        return GrantTerms.idOf(keccak256(terms), address(this), account, epoch);
+        return GrantTerms.idOf(terms.hashOf(), address(this), account, epoch);
     }
 
     function _periodIndex(bytes calldata terms) private view returns (uint32) {

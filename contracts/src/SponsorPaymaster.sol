@@ -136,6 +136,8 @@ contract SponsorPaymaster is Paymaster, Ownable2Step, EIP712 {
         uint48 validUntil = uint48(bytes6(data[52:58]));
         uint48 validAfter = uint48(bytes6(data[58:64]));
         bytes32 hash = hashSponsoredUserOperation(userOp, validUntil, validAfter);
+        // The third value only details the problem.
+        // slither-disable-next-line unused-return
         (address recovered, ECDSA.RecoverError problem,) =
             ECDSA.tryRecover(hash, bytes32(data[64:96]), bytes32(data[96:128]));
         bool signed = problem == ECDSA.RecoverError.NoError && recovered == signer;

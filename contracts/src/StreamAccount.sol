@@ -41,6 +41,8 @@ contract StreamAccount is Initializable, StreamAccountBase, SignerECDSA {
         return "protocolbanks.stream.1.0.0";
     }
 
+    // OpenZeppelin's account calls it, through functions that slither cannot read.
+    // slither-disable-next-line dead-code
     function _rawSignatureValidation(bytes32 hash, bytes calldata signature)
         internal
         view

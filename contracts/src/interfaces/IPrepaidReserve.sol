@@ -75,6 +75,8 @@ interface IPrepaidReserve {
     // -------------------------------------------------------------------------------------------------------- views
 
     /// Seconds from a request until its money can be taken out.
+    // The getter of a constant.
+    // slither-disable-next-line naming-convention
     function WITHDRAWAL_DELAY() external view returns (uint64);
 
     /// Who draws: the SessionKeyValidator that this is the reserve of.

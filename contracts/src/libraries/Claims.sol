@@ -19,18 +19,21 @@ import {ISessionKeyValidator} from "../interfaces/ISessionKeyValidator.sol";
 /// KNOWN_PAYEE is of a grant to several payees that has paid this one before: it needs no second proof.
 library Claims {
     uint256 internal constant HEAD_SIZE = 113;
+    uint256 private constant PROOF_LENGTH = 112;
     uint256 internal constant MAX_PROOF_LENGTH = 32;
     uint256 internal constant KNOWN_PAYEE = 0xff;
 
     /// Size of the claim at `offset`; 0 if it is malformed. `offset` is at most `claims.length`.
     function sizeAt(bytes calldata claims, uint256 offset) internal pure returns (uint256 size) {
-        uint256 rest = claims.length - offset;
-        if (rest < HEAD_SIZE) return 0;
-        uint256 proofLength = uint8(claims[offset + HEAD_SIZE - 1]);
-        if (proofLength == KNOWN_PAYEE) return HEAD_SIZE;
-        if (proofLength > MAX_PROOF_LENGTH) return 0;
-        size = HEAD_SIZE + 32 * proofLength;
-        if (size > rest || (proofLength == 0 && size != claims.length)) return 0;
+        unchecked {
+            uint256 rest = claims.length - offset;
+            if (rest < HEAD_SIZE) return 0;
+            uint256 proofLength = uint8(bytes1(_wordAt(claims, offset + PROOF_LENGTH)));
+            if (proofLength == KNOWN_PAYEE) return HEAD_SIZE;
+            if (proofLength > MAX_PROOF_LENGTH) return 0;
+            size = HEAD_SIZE + 32 * proofLength;
+            if (size > rest || (proofLength == 0 && size != claims.length)) return 0;
+        }
     }
 
     /// Whether the whole encoding can be read.
@@ -54,35 +57,42 @@ library Claims {
     // The readers below take one claim, as `sliceAt` returns it.
 
     function payee(bytes calldata claim) internal pure returns (address) {
-        return address(bytes20(claim[0:20]));
+        return address(bytes20(_wordAt(claim, 0)));
     }
 
     function amount(bytes calldata claim) internal pure returns (uint96) {
-        return uint96(bytes12(claim[20:32]));
+        return uint96(bytes12(_wordAt(claim, 20)));
     }
 
     function cumulativeAmount(bytes calldata claim) internal pure returns (uint128) {
-        return uint128(bytes16(claim[32:48]));
+        return uint128(bytes16(_wordAt(claim, 32)));
     }
 
     function signature(bytes calldata claim) internal pure returns (bytes32 r, bytes32 yParityAndS) {
-        return (bytes32(claim[48:80]), bytes32(claim[80:112]));
+        return (_wordAt(claim, 48), _wordAt(claim, 80));
     }
 
     /// Of a grant to one payee. The others are of grants to several.
     function isSingle(bytes calldata claim) internal pure returns (bool) {
-        return claim[HEAD_SIZE - 1] == 0;
+        return bytes1(_wordAt(claim, PROOF_LENGTH)) == 0;
     }
 
     function isKnownPayee(bytes calldata claim) internal pure returns (bool) {
-        return uint8(claim[HEAD_SIZE - 1]) == KNOWN_PAYEE;
+        return uint8(bytes1(_wordAt(claim, PROOF_LENGTH))) == KNOWN_PAYEE;
     }
 
     /// The Merkle root that the claim's proof leads to from `leaf`; without a proof `leaf` itself.
     function rootFrom(bytes calldata claim, bytes32 leaf) internal pure returns (bytes32 root) {
         root = leaf;
         for (uint256 at = HEAD_SIZE; at < claim.length; at += 32) {
-            root = Hashes.commutativeKeccak256(root, bytes32(claim[at:at + 32]));
+            root = Hashes.commutativeKeccak256(root, _wordAt(claim, at));
+        }
+    }
+
+    /// The 32 bytes from `offset` on, unchecked: what the callers take of them is within the size that was checked.
+    function _wordAt(bytes calldata claims, uint256 offset) private pure returns (bytes32 word) {
+        assembly ("memory-safe") {
+            word := calldataload(add(claims.offset, offset))
         }
     }
 }

@@ -37,53 +37,87 @@ library GrantTerms {
         );
     }
 
-    /// `epoch` is the account's: what an earlier epoch granted has another id, so nothing has to be deleted.
-    function idOf(bytes32 packedHash, address module, address account, uint64 epoch) internal view returns (bytes32) {
-        return keccak256(abi.encode(block.chainid, module, account, epoch, packedHash));
+    /// keccak256(packed).
+    function hashOf(bytes calldata packed) internal pure returns (bytes32 packedHash) {
+        assembly ("memory-safe") {
+            let free := mload(0x40)
+            calldatacopy(free, packed.offset, packed.length)
+            packedHash := keccak256(free, packed.length)
+        }
     }
 
-    /// Leaf of OpenZeppelin's StandardMerkleTree over [address]. Hashed twice, so that no inner node is a leaf.
-    function leafOf(address payee) internal pure returns (bytes32) {
-        return keccak256(bytes.concat(keccak256(abi.encode(payee))));
+    /// keccak256(abi.encode(chainid, module, account, epoch, packedHash)). `epoch` is the account's: what an earlier epoch
+    /// granted has another id, so nothing has to be deleted.
+    function idOf(bytes32 packedHash, address module, address account, uint64 epoch)
+        internal
+        view
+        returns (bytes32 grantId)
+    {
+        assembly ("memory-safe") {
+            let free := mload(0x40)
+            mstore(free, chainid())
+            mstore(add(free, 0x20), shr(96, shl(96, module)))
+            mstore(add(free, 0x40), shr(96, shl(96, account)))
+            mstore(add(free, 0x60), shr(192, shl(192, epoch)))
+            mstore(add(free, 0x80), packedHash)
+            grantId := keccak256(free, 0xa0)
+        }
+    }
+
+    /// Leaf of OpenZeppelin's StandardMerkleTree over [address]: keccak256(keccak256(abi.encode(payee))). Hashed twice, so
+    /// that no inner node is a leaf.
+    function leafOf(address payee) internal pure returns (bytes32 leaf) {
+        assembly ("memory-safe") {
+            mstore(0x00, shr(96, shl(96, payee)))
+            mstore(0x00, keccak256(0x00, 0x20))
+            leaf := keccak256(0x00, 0x20)
+        }
     }
 
     function sessionKey(bytes calldata packed) internal pure returns (address) {
-        return address(bytes20(packed[0:20]));
+        return address(bytes20(_wordAt(packed, 0)));
     }
 
     function settler(bytes calldata packed) internal pure returns (address) {
-        return address(bytes20(packed[20:40]));
+        return address(bytes20(_wordAt(packed, 20)));
     }
 
     function token(bytes calldata packed) internal pure returns (address) {
-        return address(bytes20(packed[40:60]));
+        return address(bytes20(_wordAt(packed, 40)));
     }
 
     function totalLimit(bytes calldata packed) internal pure returns (uint96) {
-        return uint96(bytes12(packed[60:72]));
+        return uint96(bytes12(_wordAt(packed, 60)));
     }
 
     function periodLimit(bytes calldata packed) internal pure returns (uint96) {
-        return uint96(bytes12(packed[72:84]));
+        return uint96(bytes12(_wordAt(packed, 72)));
     }
 
     function period(bytes calldata packed) internal pure returns (uint32) {
-        return uint32(bytes4(packed[84:88]));
+        return uint32(bytes4(_wordAt(packed, 84)));
     }
 
     function validAfter(bytes calldata packed) internal pure returns (uint48) {
-        return uint48(bytes6(packed[88:94]));
+        return uint48(bytes6(_wordAt(packed, 88)));
     }
 
     function validUntil(bytes calldata packed) internal pure returns (uint48) {
-        return uint48(bytes6(packed[94:100]));
+        return uint48(bytes6(_wordAt(packed, 94)));
     }
 
     function payeeRoot(bytes calldata packed) internal pure returns (bytes32) {
-        return bytes32(packed[100:132]);
+        return _wordAt(packed, 100);
     }
 
     function source(bytes calldata packed) internal pure returns (uint8) {
-        return uint8(packed[132]);
+        return uint8(bytes1(_wordAt(packed, 132)));
+    }
+
+    /// The 32 bytes from `offset` on, unchecked: SIZE covers what the readers above take of them.
+    function _wordAt(bytes calldata packed, uint256 offset) private pure returns (bytes32 word) {
+        assembly ("memory-safe") {
+            word := calldataload(add(packed.offset, offset))
+        }
     }
 }

@@ -26,9 +26,12 @@ library SettleCall {
     uint256 private constant TERMS = 284;
     uint256 private constant CLAIMS_LENGTH = 444;
     uint256 private constant CLAIMS = 476;
+    /// Of settle's call data and of the execution around it, without the claims.
+    uint256 private constant SETTLE_SIZE = 324;
+    uint256 private constant EXECUTION_SIZE = 52 + SETTLE_SIZE;
 
-    /// `canonical` is false for everything else; then `terms` and `claims` are empty. Reads at fixed places, encodes
-    /// what it read the one right way and compares: other offsets, padding or trailing bytes cannot pass.
+    /// `canonical` is false for everything else; then `terms` and `claims` are empty. What stands before the terms is
+    /// known but for the length of the claims, and all padding is zero: other offsets or trailing bytes cannot pass.
     function decode(bytes calldata callData, address module, address account)
         internal
         pure
@@ -40,12 +43,34 @@ library SettleCall {
         uint256 claimsLength = uint256(bytes32(callData[CLAIMS_LENGTH:CLAIMS]));
         if (claimsLength > callData.length - CLAIMS) return (false, terms, claims);
 
-        bytes calldata foundTerms = callData[TERMS:TERMS + GrantTerms.SIZE];
-        bytes calldata foundClaims = callData[CLAIMS:CLAIMS + claimsLength];
-        bytes memory settleCall = abi.encodeCall(ISessionKeyValidator.settle, (account, foundTerms, foundClaims));
-        bytes memory execution = abi.encodePacked(module, uint256(0), settleCall);
-        bytes memory expected = abi.encodeCall(IERC7579Execution.execute, (bytes32(0), execution));
-        if (keccak256(expected) != keccak256(callData)) return (false, terms, claims);
-        return (true, foundTerms, foundClaims);
+        uint256 executionSize = EXECUTION_SIZE + _toWords(claimsLength);
+        bytes calldata padding = callData[CLAIMS + claimsLength:];
+        canonical = callData.length == 100 + _toWords(executionSize)
+            && keccak256(callData[:TERMS]) == _hashHead(module, account, executionSize)
+            && bytes3(callData[TERMS + GrantTerms.SIZE:CLAIMS_LENGTH]) == 0 && bytes32(padding) == 0
+            && (padding.length <= 32 || bytes32(padding[32:]) == 0);
+        if (canonical) {
+            terms = callData[TERMS:TERMS + GrantTerms.SIZE];
+            claims = callData[CLAIMS:CLAIMS + claimsLength];
+        }
+    }
+
+    /// Of what stands before the terms.
+    function _hashHead(address module, address account, uint256 executionSize) private pure returns (bytes32) {
+        return keccak256(
+            abi.encodePacked(
+                abi.encodeWithSelector(IERC7579Execution.execute.selector, bytes32(0), uint256(0x40), executionSize),
+                module,
+                uint256(0),
+                abi.encodeWithSelector(
+                    ISessionKeyValidator.settle.selector, account, uint256(0x60), uint256(0x120), GrantTerms.SIZE
+                )
+            )
+        );
+    }
+
+    /// Rounded up to whole words, as the ABI pads.
+    function _toWords(uint256 length) private pure returns (uint256) {
+        return (length + 31) & ~uint256(31);
     }
 }

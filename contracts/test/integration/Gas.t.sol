@@ -2,111 +2,173 @@
 pragma solidity 0.8.30;
 
 import {PackedUserOperation} from "@openzeppelin/contracts/interfaces/IERC4337.sol";
-import {ISessionKeyValidator, Terms} from "../../src/interfaces/ISessionKeyValidator.sol";
+import {ISessionKeyValidator, Settlement, Terms} from "../../src/interfaces/ISessionKeyValidator.sol";
+import {FiatToken, FiatTokenProxy} from "../mocks/FiatToken.sol";
+import {TestUSDC} from "../mocks/TestUSDC.sol";
 import {EntryPointTest} from "../utils/EntryPointTest.sol";
 
-/// What whole transactions cost, each in a transaction of its own. The bounds are a little above the figures, so that a
-/// change that makes settling dearer is noticed; `forge test -vv --mc GasTest` prints them.
-/// forge-config: default.isolate = true
-contract GasTest is EntryPointTest {
-    bytes32 internal grantId;
-    bytes internal terms;
-
-    function setUp() public override {
-        super.setUp();
-        Terms memory granted = singleTerms();
-        terms = pack(granted);
-        grantId = keccak256(abi.encode(block.chainid, module, account, uint64(0), keccak256(terms)));
+/// What whole transactions cost, each in a transaction of its own: 21,000, call data and refunds are in it. Later
+/// settlements: nonce keys, grants' slots and payees' balances are in use, as they are all but once.
+abstract contract GasTest is EntryPointTest {
+    struct Live {
+        address account;
+        bytes32 grantId;
+        bytes terms;
     }
+
+    uint256 internal constant PAYEES = 16;
 
     function test_gas_deployInstallApproveGrant() public {
         handle(setUpOperation(singleTerms(), 50e6));
-        check("deploy, install, approve, grant", 390_000);
+        record("deploy, install, approve, grant");
     }
 
     function test_gas_settlementAlone() public {
-        live();
-        handle(settlement(terms, pack(claimOf(grantId, 2e6)), 0, settler));
-        check("settlement alone, later one", 155_000);
+        Live memory one = live(0);
+        handle(settlement(one.terms, claims(one, 2e6), 0, settler));
+        record("user operation: 1 account");
+    }
+
+    function test_gas_firstSettlement() public {
+        handle(setUpOperation(singleTerms(), 50e6));
+        Live memory one = liveOf(singleTerms());
+        handle(settlement(one.terms, claims(one, 1e6), 0, settler));
+        record("user operation: 1 account, first settlement");
     }
 
     function test_gas_settlementsInABundleOf10() public {
-        // Ten lanes of one account stand for ten accounts: cheaper by what the accounts' cold slots would cost.
-        live();
+        Live[] memory all = lives(10);
         PackedUserOperation[] memory ops = new PackedUserOperation[](10);
-        for (uint32 lane = 0; lane < ops.length; lane++) {
-            ops[lane] = settlement(terms, pack(claimOf(grantId, 2e6)), lane, settler);
+        for (uint256 i = 0; i < ops.length; i++) {
+            useAccount(bytes32(i));
+            ops[i] = settlement(all[i].terms, claims(all[i], 2e6), 0, settler);
         }
         handle(ops);
-        for (uint32 lane = 0; lane < ops.length; lane++) {
-            ops[lane] = settlement(terms, pack(claimOf(grantId, 3e6 + lane)), lane, settler);
-        }
-        handle(ops);
-        check("10 settlements in a bundle", 840_000);
+        record("user operations: 10 accounts in a bundle");
     }
 
     function test_gas_settleDirectly() public {
-        live();
-        bytes memory claims = pack(claimOf(grantId, 2e6));
+        Live memory one = live(0);
+        bytes memory packed = claims(one, 2e6);
         vm.prank(stranger);
-        module.settle(account, terms, claims);
-        check("settle, called directly", 74_000);
+        module.settle(account, one.terms, packed);
+        record("settle: 1 payee");
+    }
+
+    function test_gas_firstSettleDirectly() public {
+        handle(setUpOperation(singleTerms(), 50e6));
+        Live memory one = liveOf(singleTerms());
+        bytes memory packed = claims(one, 1e6);
+        vm.prank(stranger);
+        module.settle(account, one.terms, packed);
+        record("settle: 1 payee, first settlement");
+    }
+
+    function test_gas_settle5Payees() public {
+        settlePayees(5);
     }
 
     function test_gas_settle10Payees() public {
-        live();
-        (bytes32 id, bytes memory packed, bytes32[] memory layer) = grantTo16();
-        handle(settlement(packed, claimsOf16(id, layer, 1e6), 0, settler));
-        handle(settlement(packed, claimsOf16(id, layer, 2e6), 0, settler));
-        check("settlement of 10 payees, later one", 480_000);
+        settlePayees(10);
+    }
+
+    function test_gas_settleMany1() public {
+        settleMany(1);
+    }
+
+    function test_gas_settleMany10() public {
+        settleMany(10);
+    }
+
+    function test_gas_settleMany50() public {
+        settleMany(50);
     }
 
     function test_gas_freeze() public {
-        live();
+        Live memory one = live(0);
         vm.prank(guardian);
-        module.freeze(account, grantId);
-        check("freeze", 35_000);
+        module.freeze(account, one.grantId);
+        record("freeze");
     }
 
-    /// Sets up and settles once, so that the nonce key, the grant's slot and the payee's balance are in use.
-    function live() internal {
+    function record(string memory name) internal {
+        emit log_named_uint(name, vm.lastCallGas().gasTotalUsed);
+    }
+
+    // ---------------------------------------------------------------------------------------------------- transactions
+
+    function settleMany(uint256 count) private {
+        Live[] memory all = lives(count);
+        Settlement[] memory settlements = new Settlement[](count);
+        for (uint256 i = 0; i < count; i++) {
+            settlements[i] = Settlement(all[i].account, all[i].terms, claims(all[i], 2e6));
+        }
+        vm.prank(stranger);
+        module.settleMany(settlements);
+        record(string.concat("settleMany: accounts: ", vm.toString(count)));
+    }
+
+    function settlePayees(uint256 count) private {
         handle(setUpOperation(singleTerms(), 50e6));
-        handle(settlement(terms, pack(claimOf(grantId, 1e6)), 0, settler));
-    }
-
-    function check(string memory name, uint256 bound) internal {
-        uint256 gas = vm.lastCallGas().gasTotalUsed;
-        emit log_named_uint(name, gas);
-        assertLt(gas, bound);
-    }
-
-    /// A grant to 16 payees, and the leaves of its tree.
-    function grantTo16() internal returns (bytes32 id, bytes memory packed, bytes32[] memory leaves) {
-        leaves = new bytes32[](16);
-        for (uint160 i = 0; i < 16; i++) {
+        bytes32[] memory leaves = new bytes32[](PAYEES);
+        for (uint160 i = 0; i < PAYEES; i++) {
             leaves[i] = leaf(address(i + 1000));
         }
         Terms memory many = singleTerms();
         (many.payeeRoot,) = climb(leaves, 0);
-        packed = pack(many);
-        id = module.grantIdOf(account, packed);
+        Live memory grantToMany = liveOf(many);
         handle(ownerOperation(address(module), abi.encodeCall(ISessionKeyValidator.grant, (many))));
+        handle(settlement(grantToMany.terms, firstClaims(grantToMany.grantId, leaves, count), 0, settler));
+        handle(settlement(grantToMany.terms, laterClaims(grantToMany.grantId, count), 0, settler));
+        record(string.concat("user operation: payees: ", vm.toString(count)));
     }
 
-    /// Claims of the first 10 of them.
-    function claimsOf16(bytes32 id, bytes32[] memory leaves, uint96 amount)
-        internal
-        view
-        returns (bytes memory claims)
-    {
-        for (uint160 i = 0; i < 10; i++) {
-            (, bytes32[] memory proof) = climb(leaves, i);
-            claims = bytes.concat(claims, pack(claimOf(id, address(i + 1000), amount, amount, proof)));
+    // ---------------------------------------------------------------------------------------------------- preparations
+
+    function lives(uint256 count) private returns (Live[] memory all) {
+        all = new Live[](count);
+        for (uint256 i = 0; i < count; i++) {
+            all[i] = live(bytes32(i));
         }
     }
 
-    /// The root of 16 leaves, and the proof of one of them.
-    function climb(bytes32[] memory leaves, uint256 index) internal pure returns (bytes32, bytes32[] memory proof) {
+    /// An account that has settled once. `account` is it from now on.
+    function live(bytes32 salt) private returns (Live memory one) {
+        useAccount(salt);
+        if (salt != 0) usdc.mint(account, FUNDS);
+        handle(setUpOperation(singleTerms(), 50e6));
+        one = liveOf(singleTerms());
+        handle(settlement(one.terms, claims(one, 1e6), 0, settler));
+    }
+
+    function liveOf(Terms memory terms) private view returns (Live memory) {
+        bytes memory packed = pack(terms);
+        return Live(account, module.grantIdOf(account, packed), packed);
+    }
+
+    function claims(Live memory one, uint96 amount) private view returns (bytes memory) {
+        return pack(claimOf(one.grantId, amount));
+    }
+
+    /// With proofs.
+    function firstClaims(bytes32 id, bytes32[] memory leaves, uint256 count) private view returns (bytes memory all) {
+        for (uint160 i = 0; i < count; i++) {
+            (, bytes32[] memory proof) = climb(leaves, i);
+            all = bytes.concat(all, pack(claimOf(id, address(i + 1000), 1e6, 1e6, proof)));
+        }
+    }
+
+    /// Of payees that were paid before.
+    function laterClaims(bytes32 id, uint256 count) private view returns (bytes memory all) {
+        for (uint160 i = 0; i < count; i++) {
+            bytes memory claim = pack(claimOf(id, address(i + 1000), 2e6, 2e6, new bytes32[](0)));
+            claim[112] = 0xff;
+            all = bytes.concat(all, claim);
+        }
+    }
+
+    /// The root of the leaves, and the proof of one of them.
+    function climb(bytes32[] memory leaves, uint256 index) private pure returns (bytes32, bytes32[] memory proof) {
         bytes32[] memory layer = leaves;
         proof = new bytes32[](4);
         for (uint256 level = 0; level < 4; level++) {
@@ -118,5 +180,16 @@ contract GasTest is EntryPointTest {
             (layer, index) = (next, index / 2);
         }
         return (layer[0], proof);
+    }
+}
+
+/// forge-config: default.isolate = true
+contract GasOfTestUsdcTest is GasTest {}
+
+/// forge-config: default.isolate = true
+contract GasOfFiatTokenTest is GasTest {
+    function setUp() public override {
+        usdc = TestUSDC(payable(address(new FiatTokenProxy(address(new FiatToken()), makeAddr("token admin")))));
+        super.setUp();
     }
 }

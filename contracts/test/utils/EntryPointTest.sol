@@ -41,6 +41,8 @@ abstract contract EntryPointTest is StreamTest {
     address internal bundler = makeAddr("bundler");
     address internal paymaster;
     IFactory internal factory;
+    /// Of `account`, see `useAccount`.
+    bytes32 internal accountSalt;
 
     function setUp() public virtual override {
         vm.warp(START);
@@ -54,9 +56,15 @@ abstract contract EntryPointTest is StreamTest {
         entryPoint.depositTo{value: 10 ether}(paymaster);
         address implementation = vm.deployCode("StreamAccount.sol", abi.encode(entryPoint));
         factory = IFactory(vm.deployCode("StreamAccountFactory.sol", abi.encode(implementation)));
-        account = factory.getAddress(owner.addr, 0);
+        useAccount(0);
         usdc.mint(account, FUNDS);
         vm.deal(bundler, 1 ether);
+    }
+
+    /// From now on `account` is the owner's account of this salt, deployed or not.
+    function useAccount(bytes32 salt) internal {
+        accountSalt = salt;
+        account = factory.getAddress(owner.addr, salt);
     }
 
     // ---------------------------------------------------------------------------------------------------- operations
@@ -76,7 +84,7 @@ abstract contract EntryPointTest is StreamTest {
         op = operation(
             abi.encodeCall(IERC7579Execution.execute, (bytes32(hex"01"), abi.encode(calls))), nonceOf(address(0), 0)
         );
-        op.initCode = abi.encodePacked(factory, abi.encodeCall(IFactory.createAccount, (owner.addr, 0)));
+        op.initCode = abi.encodePacked(factory, abi.encodeCall(IFactory.createAccount, (owner.addr, accountSalt)));
         return signed(op, owner);
     }
 
