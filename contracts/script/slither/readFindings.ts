@@ -36,7 +36,7 @@ export function readFindings(json: string, log: string, directory: string): Find
   for (const [message, source = ''] of log.matchAll(/Impossible to generate IR for [^\n]*?\(([^()\n]*)\)[^\n]*/g)) {
     if (source.startsWith(directory)) findings.push(`${message} So it was not analysed.`)
   }
-  return findings
+  return [...new Set(findings)]
 }
 
 function parseOutput(json: string, log: string): SlitherOutput {

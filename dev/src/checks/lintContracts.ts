@@ -2,10 +2,16 @@ import { repositoryRoot, runProgram } from './runProgram.ts'
 import type { StepResult } from './runSteps.ts'
 
 /**
- * Casts and clocks matter where money is kept: in the sources each is explained where it stands. A test that casts
- * wrongly fails by itself, and which files tests may read is in foundry.toml.
+ * These matter where money is kept: in the sources each is explained where it stands. A test that casts, shifts or
+ * transfers wrongly fails by itself, and which files tests may read is in foundry.toml.
  */
-const habitsOfTests = ['unsafe-typecast', 'block-timestamp', 'unsafe-cheatcode']
+const habitsOfTests = [
+  'block-timestamp',
+  'erc20-unchecked-transfer',
+  'incorrect-shift',
+  'unsafe-cheatcode',
+  'unsafe-typecast',
+]
 const testPath = /^contracts\/test\//
 
 type Diagnostic = {
