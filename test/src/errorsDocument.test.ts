@@ -7,7 +7,7 @@ import { listFiles } from './testing/listFiles.ts'
 // docs/errors.md and the sources list the same codes.
 
 const root = fileURLToPath(new URL('../../', import.meta.url))
-const packages = ['protocol', 'db', 'sdk', 'bundler-client', 'paymaster', 'settlement', 'gateway']
+const packages = ['protocol', 'contracts', 'db', 'sdk', 'bundler-client', 'paymaster', 'settlement', 'gateway']
 
 /** Quoted like a code, but no error that leaves a package: outcomes that its caller turns into something else. */
 const outcomes = new Set([
