@@ -4,11 +4,10 @@ import {
   type Call,
   createAdapterResolver,
   createBundler,
-  ExecutionRevertedError,
+  createSponsor,
   encodeSettle,
   freezeCall,
   grantSetupCalls,
-  type PaymasterFields,
   type PreparedUserOperation,
   packUserOperation,
   prepareUserOperation,
@@ -16,25 +15,11 @@ import {
   type SettlementOutcome,
   SignatureRefusedError,
   type Sponsor,
-  type UserOperation,
   unfreezeCall,
   waitForTransaction,
 } from '@protocolbanks/stream-bundler-client'
-import { bytecode, deployContracts } from '@protocolbanks/stream-contracts'
-import {
-  type Anvil,
-  type Bundler as BundlerProcess,
-  type ChainClients,
-  createChainClients,
-  type DevContracts,
-  deployEntryPoint,
-  deploySafe7579,
-  devAccounts,
-  mintTestUsdc,
-  setUpContracts,
-  startAnvil,
-  startBundler,
-} from '@protocolbanks/stream-dev'
+import { bytecode } from '@protocolbanks/stream-contracts'
+import { createChainClients, devAccounts, mintTestUsdc, type Stack, startStack } from '@protocolbanks/stream-dev'
 import {
   type Claim,
   createVoucherHasher,
@@ -44,65 +29,66 @@ import {
   packClaims,
   packTerms,
   payeeRootOf,
+  reserveOf,
   signVoucher,
-  toCompactSignature,
 } from '@protocolbanks/stream-protocol'
 import { entryPointAbi } from '@protocolbanks/stream-protocol/abi/entryPointAbi'
+import { prepaidReserveAbi } from '@protocolbanks/stream-protocol/abi/prepaidReserveAbi'
 import { sessionKeyValidatorAbi } from '@protocolbanks/stream-protocol/abi/sessionKeyValidatorAbi'
-import { sponsorPaymasterAbi } from '@protocolbanks/stream-protocol/abi/sponsorPaymasterAbi'
 import { testUsdcAbi } from '@protocolbanks/stream-protocol/abi/testUsdcAbi'
-import { type Address, concatHex, createWalletClient, http, numberToHex, parseAbi, parseEther } from 'viem'
-import { type BundlerClient, createBundlerClient, type SmartAccount } from 'viem/account-abstraction'
+import { createPayingFetch, parseGrant } from '@protocolbanks/stream-sdk'
+import { type Address, http, parseAbi, parseEther } from 'viem'
+import {
+  type BundlerClient,
+  createBundlerClient,
+  createPaymasterClient,
+  type SmartAccount,
+} from 'viem/account-abstraction'
 import { generatePrivateKey, privateKeyToAccount } from 'viem/accounts'
 import { foundry } from 'viem/chains'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { type AccountChain, type AccountKind, accountKinds } from './testing/accountKinds.ts'
+import { type AccountKind, accountKinds } from './testing/accountKinds.ts'
+import { manage } from './testing/manage.ts'
+import { openShop, priceAtomic, type Shop } from './testing/openShop.ts'
+import { settleAll } from './testing/settleAll.ts'
 
-// The whole life of a budget, on every kind of account there is an adapter for, through the bundler and on its EntryPoint.
+// The whole life of a budget on every kind of account there is an adapter for: through all services, the bundler and the
+// EntryPoint of each. The tests of a kind are one story: each goes on where the one before ended.
 
-const allowance = 100_000_000n
+const timeout = 120_000
+const soon = { timeout: 30_000, interval: 50 }
+const fundsAtomic = 100_000_000n
+const depositAtomic = 20_000_000n
 const { guardian, settler } = devAccounts
-const chainId = foundry.id
 
-let anvil: Anvil
-let bundlerProcess: BundlerProcess
-let clients: ChainClients
-let contracts: DevContracts
-/** By the version of the EntryPoint. */
-let paymasters: Record<'0.7' | '0.8', Address>
-let chain: Omit<AccountChain, 'bundler'>
-
+let stack: Stack
 beforeAll(async () => {
-  anvil = await startAnvil()
-  clients = createChainClients(anvil.url, devAccounts.operator.account)
-  const entryPoint = await deployEntryPoint(clients)
-  const otherEntryPoint = await deployEntryPoint(clients, '0.7')
-  contracts = await setUpContracts(clients, entryPoint)
-  paymasters = { '0.8': contracts.sponsorPaymaster, '0.7': await setUpPaymaster(otherEntryPoint) }
-  const safe7579 = await deploySafe7579(clients)
-  chain = { client: clients.publicClient, streamAccountFactory: contracts.streamAccountFactory, safe7579 }
-  bundlerProcess = await startBundler({ rpcUrl: anvil.url, entryPoint, otherEntryPoints: [otherEntryPoint] })
-}, 120_000)
+  stack = await startStack({ withSafes: true })
+}, 240_000)
+afterAll(() => stack?.stop(), 60_000)
 
-afterAll(async () => {
-  await bundlerProcess?.stop()
-  await anvil?.stop()
-})
-
-describe.each(accountKinds)('$title', (kind) => {
-  const payee = privateKeyToAccount(generatePrivateKey()).address
-  const sessionPrivateKey = generatePrivateKey()
+describe.each(accountKinds)('$title', { timeout }, (kind) => {
   const { adapter } = kind
+  const sessionPrivateKey = generatePrivateKey()
+  let shop: Shop
   let bundler: Bundler
-  let owner: { account: SmartAccount; client: BundlerClient }
+  let sponsor: Sponsor
+  let account: SmartAccount
+  let module: Address
   let terms: GrantTerms
   let grantId: Hex
+  /** What the payee has got under the grant. */
+  let paid = 0n
 
   beforeAll(async () => {
-    bundler = createBundler({ ...contextOf(kind), url: bundlerProcess.url, chain: clients.publicClient })
-    const account = await kind.create({ ...chain, bundler })
-    await mintTestUsdc(clients, { token: contracts.testUsdc, to: account.address, amountAtomic: allowance })
-    owner = { account, client: bundlerClientOf(kind, account) }
+    const { clients, contracts, operatorApiKey } = stack
+    const context = { chainId: stack.chain.chainId, entryPoint: adapter.entryPoint }
+    shop = await openShop(stack, `shop-${accountKinds.indexOf(kind)}`)
+    bundler = createBundler({ ...context, url: stack.bundler.url, chain: clients.publicClient })
+    sponsor = createSponsor({ ...context, url: `${stack.paymaster.url}/rpc`, apiKey: operatorApiKey })
+    account = await createAccount(kind, bundler)
+    module = contracts.sessionKeyValidator
+    await mintTestUsdc(clients, { token: contracts.testUsdc, to: account.address, amountAtomic: fundsAtomic })
     const { timestamp } = await clients.publicClient.getBlock()
     terms = {
       sessionKey: privateKeyToAccount(sessionPrivateKey).address,
@@ -113,138 +99,188 @@ describe.each(accountKinds)('$title', (kind) => {
       period: 0,
       validAfter: Number(timestamp) - 60,
       validUntil: Number(timestamp) + 86_400,
-      payeeRoot: payeeRootOf([payee]),
+      payeeRoot: payeeRootOf([shop.payee]),
       source: 'allowance',
       salt: `0x${'01'.repeat(24)}`,
     }
-    grantId = grantIdOf({ chainId, module: contracts.sessionKeyValidator, account: account.address, epoch: 0n }, terms)
-  }, 60_000)
+    grantId = idOf(terms, 0n)
+  }, timeout)
+  afterAll(() => shop?.stop())
 
-  test('one signature of the owner deploys it, installs the module, approves and grants', async () => {
-    const { account } = owner
-    expect(await clients.publicClient.getCode({ address: account.address })).toBeUndefined()
-    await byOwner(
-      grantSetupCalls({
-        account: account.address,
-        module: contracts.sessionKeyValidator,
-        guardian: guardian.address,
-        token: contracts.testUsdc,
-        allowance,
-        terms,
-      }),
-    )
+  test('one signature of the owner, and no ether, deploys it, installs the module, approves and grants', async () => {
+    const { publicClient } = stack.clients
+    expect(await publicClient.getCode({ address: account.address })).toBeUndefined()
+    await byOwner(setupCalls())
     expect(await statusOf(grantId)).toBe('active')
-    const token = { abi: testUsdcAbi, address: contracts.testUsdc } as const
-    const args = [account.address, contracts.sessionKeyValidator] as const
-    expect(await clients.publicClient.readContract({ ...token, functionName: 'allowance', args })).toBe(allowance)
-    expect(await clients.publicClient.getBalance({ address: account.address })).toBe(0n)
+    const token = { abi: testUsdcAbi, address: stack.contracts.testUsdc } as const
+    const args = [account.address, module] as const
+    expect(await publicClient.readContract({ ...token, functionName: 'allowance', args })).toBe(fundsAtomic)
+    expect(await publicClient.getBalance({ address: account.address })).toBe(0n)
   })
 
   test('its adapter is found by what it says of itself on the chain', async () => {
-    const resolve = createAdapterResolver({ chain: clients.publicClient })
-    const found = await resolve(owner.account.address)
+    const resolve = createAdapterResolver({ chain: stack.clients.publicClient })
+    const found = await resolve(account.address)
     expect([found.name, found.entryPoint]).toEqual([adapter.name, adapter.entryPoint])
   })
 
   test('what its owners sign off-chain is its signature (ERC-1271)', async () => {
-    const { account } = owner
+    const { publicClient } = stack.clients
     const message = `I own ${account.address}`
-    const signature = await account.signMessage({ message })
-    const check = { address: account.address, message, signature }
-    expect(await clients.publicClient.verifyMessage(check)).toBe(true)
-    expect(await clients.publicClient.verifyMessage({ ...check, message: 'Something else' })).toBe(false)
+    const check = { address: account.address, message, signature: await account.signMessage({ message }) }
+    expect(await publicClient.verifyMessage(check)).toBe(true)
+    expect(await publicClient.verifyMessage({ ...check, message: 'Something else' })).toBe(false)
   })
 
-  test('a voucher is settled by a sponsored UserOperation that the settler signs', async () => {
-    const outcome = await settle(1_000_000n)
-    expect(outcome).toMatchObject({ success: true, claims: [{ payee, paid: 1_000_000n, settled: 1_000_000n }] })
-    expect(await received()).toBe(1_000_000n)
+  test('the gateway serves its agent, and settlement pays the merchant on its EntryPoint', async () => {
+    await isMirrored(grantId)
+    const agent = createPayingFetch({ grant: agentGrant(), sessionKey: sessionPrivateKey })
+    for (let call = 0; call < 3; call++) expect((await agent(`${shop.url}/${call}`)).status).toBe(200)
+    paid = 3n * priceAtomic
+    const books = await settleAll(stack, shop, { terms, grantId }, paid)
+    expect(books).toMatchObject({ live: paid, charged: paid, settled: paid, received: paid })
+    const operations = await stack.clients.publicClient.getContractEvents({
+      abi: entryPointAbi,
+      address: adapter.entryPoint.address,
+      eventName: 'UserOperationEvent',
+      args: { sender: account.address },
+      fromBlock: 0n,
+      strict: true,
+    })
+    // The owner's setup and the settlement.
+    expect(operations.map(({ args }) => [adapter.fromNonce(args.nonce).validator === module, args.success])).toEqual([
+      [false, true],
+      [true, true],
+    ])
   })
 
   test('while its guardian has frozen the grant nothing can be settled; once the owner unfreezes it, the rest is', async () => {
-    const prepared = await prepare(3_000_000n)
-    await asGuardian(freezeCall({ module: contracts.sessionKeyValidator, account: owner.account.address, grantId }))
+    const prepared = await prepare(paid + 2_000_000n)
+    await asGuardian(freezeCall({ module, account: account.address, grantId }))
     await expect(send(prepared)).rejects.toThrow(SignatureRefusedError)
-    await expect(prepare(3_000_000n)).rejects.toThrow(ExecutionRevertedError)
-    await expect(settleDirectly(3_000_000n)).rejects.toThrow('GrantNotLive')
-    expect(await received()).toBe(1_000_000n)
+    await expect(settleDirectly(paid + 2_000_000n)).rejects.toThrow('GrantNotLive')
+    expect(await received()).toBe(paid)
 
-    await byOwner([unfreezeCall({ module: contracts.sessionKeyValidator, grantId })])
+    await byOwner([unfreezeCall({ module, grantId })])
     expect(await send(prepared)).toMatchObject({ success: true, claims: [{ paid: 2_000_000n }] })
-    expect(await received()).toBe(3_000_000n)
+    paid += 2_000_000n
+    expect(await received()).toBe(paid)
   })
 
   test('only the settler and the session key can send a settlement', async () => {
     const stranger = privateKeyToAccount(generatePrivateKey())
-    await expect(settle(4_000_000n, stranger)).rejects.toThrow(SignatureRefusedError)
+    await isMirrored(grantId)
+    await expect(send(await prepare(paid + 1_000_000n, stranger))).rejects.toThrow(SignatureRefusedError)
     const sessionKey = privateKeyToAccount(sessionPrivateKey)
-    expect(await settle(4_000_000n, sessionKey)).toMatchObject({ success: true, claims: [{ paid: 1_000_000n }] })
+    const prepared = await prepare(paid + 1_000_000n, sessionKey)
+    expect(await send(prepared)).toMatchObject({ success: true, claims: [{ paid: 1_000_000n }] })
+    paid += 1_000_000n
   })
 
-  test('after an uninstall its vouchers are dead, also when the module comes back with the same terms', async () => {
-    const { account } = owner
-    const module = contracts.sessionKeyValidator
+  test('a grant from its prepaid reserve is settled out of the reserve', async () => {
+    const prepaid: GrantTerms = { ...terms, source: 'reserve' }
+    const reserve = reserveOf(module)
+    const token = terms.token
+    const shared = { account: account.address, module, guardian: undefined, token, adapter }
+    await byOwner(grantSetupCalls({ ...shared, terms: prepaid, reserve, deposit: depositAtomic }))
+    const id = idOf(prepaid, 0n)
+    await isMirrored(id)
+    const before = await received()
+    expect(await send(await prepare(5_000_000n, settler.account, prepaid, id), id)).toMatchObject({
+      success: true,
+      claims: [{ paid: 5_000_000n }],
+    })
+    expect(await received()).toBe(before + 5_000_000n)
+    const [balance] = await stack.clients.publicClient.readContract({
+      abi: prepaidReserveAbi,
+      address: reserve,
+      functionName: 'poolOf',
+      args: [account.address, token],
+    })
+    expect(balance).toBe(depositAtomic - 5_000_000n)
+  })
+
+  test('its owner can leave without us, for ether: after the uninstall its vouchers are dead, also when the module is back', async () => {
+    const prepared = await prepare(paid + 1_000_000n)
     const others = [await deployOtherModule(), await deployOtherModule()]
-    const initData = '0x' as const
-    await byOwner(others.map((other) => adapter.encodeInstall({ account: account.address, module: other, initData })))
-    const prepared = await prepare(5_000_000n)
-    await byOwner([
-      await adapter.encodeUninstall(clients.publicClient, { account: account.address, module, deInitData: '0x' }),
-    ])
+    await giveEther()
+    const target = { account: account.address, initData: '0x', deInitData: '0x' } as const
+    await byOwner(
+      others.map((other) => adapter.encodeInstall({ ...target, module: other })),
+      'itself',
+    )
+    await byOwner([await adapter.encodeUninstall(stack.clients.publicClient, { ...target, module })], 'itself')
     expect(await isInstalled(module)).toBe(false)
     for (const other of others) expect(await isInstalled(other)).toBe(true)
     await expect(send(prepared)).rejects.toThrow(BundlerError)
-    await expect(prepare(5_000_000n)).rejects.toThrow(BundlerError)
-    await expect(settleDirectly(5_000_000n)).rejects.toThrow('GrantNotLive')
+    await expect(settleDirectly(paid + 1_000_000n)).rejects.toThrow('GrantNotLive')
 
-    await byOwner(
-      grantSetupCalls({
-        account: account.address,
-        module,
-        guardian: guardian.address,
-        token: contracts.testUsdc,
-        allowance,
-        terms,
-      }),
-    )
+    const before = await received()
+    await byOwner(setupCalls())
     // The grant has another id now, which the old voucher does not name.
-    const id = grantIdOf({ chainId, module, account: account.address, epoch: 1n }, terms)
-    expect(await send(await prepare(5_000_000n), id)).toMatchObject({
-      success: true,
-      claims: [{ paid: 0n, skippedReason: 'InvalidSignature' }],
-    })
-    expect(await received()).toBe(4_000_000n)
+    expect(await statusOf(idOf(terms, 1n))).toBe('active')
+    expect(await settleDirectly(paid + 1_000_000n)).toBe(0n)
+    expect(await received()).toBe(before)
   })
 
-  async function byOwner(calls: readonly Call[]): Promise<void> {
-    const { account, client } = owner
+  function setupCalls(): Call[] {
+    const { testUsdc: token } = stack.contracts
+    const target = { account: account.address, module, guardian: guardian.address, token, terms, adapter }
+    return grantSetupCalls({ ...target, allowance: fundsAtomic })
+  }
+
+  /** `payer`: whose ether pays for the gas. */
+  async function byOwner(calls: readonly Call[], payer: 'paymaster' | 'itself' = 'paymaster'): Promise<void> {
+    const client = payer === 'paymaster' ? sponsoredClient(account) : plainClient(account)
     const hash = await client.sendUserOperation({ account, calls: [...calls] })
-    const { success, reason } = await client.waitForUserOperationReceipt({ hash, timeout: 20_000 })
+    const { success, reason } = await client.waitForUserOperationReceipt({ hash, timeout: 30_000 })
     expect([success, reason]).toEqual([true, undefined])
   }
 
-  function claimOf(cumulativeAmount: bigint): Claim {
-    const hash = createVoucherHasher({ chainId, module: contracts.sessionKeyValidator })
-    const { signature } = signVoucher(hash, sessionPrivateKey, { grantId, payee, cumulativeAmount })
-    return { payee, amount: cumulativeAmount, cumulativeAmount, signature, proof: [] }
+  function idOf(of: GrantTerms, epoch: bigint): Hex {
+    return grantIdOf({ chainId: stack.chain.chainId, module, account: account.address, epoch }, of)
+  }
+
+  function agentGrant() {
+    return parseGrant({
+      ...{ grantId, account: account.address, chainId: stack.chain.chainId, module, token: terms.token },
+      ...{ payees: [shop.payee], totalLimit: terms.totalLimit.toString() },
+    })
+  }
+
+  /** Until gateway and paymaster know the grant as live. */
+  async function isMirrored(id: Hex): Promise<void> {
+    const path = `GET /session-keys/${terms.sessionKey}` as const
+    const status = async () => {
+      const { body } = await manage<{ grants?: { grantId: Hex; status: string }[] }>(stack, stack.operatorApiKey, path)
+      return body.grants?.find((grant) => grant.grantId === id)?.status
+    }
+    await expect.poll(status, soon).toBe('active')
+  }
+
+  function claimOf(cumulativeAmount: bigint, id = grantId): Claim {
+    const hash = createVoucherHasher({ chainId: stack.chain.chainId, module })
+    const voucher = { grantId: id, payee: shop.payee, cumulativeAmount }
+    const { signature } = signVoucher(hash, sessionPrivateKey, voucher)
+    return { ...voucher, amount: cumulativeAmount, signature, proof: [] }
   }
 
   function prepare(
     cumulativeAmount: bigint,
     signer: { sign(p: { hash: Hex }): Promise<Hex> } = settler.account,
+    of = terms,
+    id = grantId,
   ): Promise<PreparedUserOperation> {
-    const account = owner.account.address
-    const module = contracts.sessionKeyValidator
-    const claims = [claimOf(cumulativeAmount)]
+    const claims = [claimOf(cumulativeAmount, id)]
     return prepareUserOperation(
-      { chain: clients.publicClient, bundler, sponsor: sponsorOf(kind) },
+      { chain: stack.clients.publicClient, bundler, sponsor },
       {
-        chainId,
+        chainId: stack.chain.chainId,
         adapter,
-        account,
+        account: account.address,
         validator: module,
         lane: 0,
-        callData: encodeSettle({ module, account, terms, claims }),
+        callData: encodeSettle({ module, account: account.address, terms: of, claims }),
         sign: (hash) => signer.sign({ hash }),
       },
     )
@@ -255,129 +291,93 @@ describe.each(accountKinds)('$title', (kind) => {
     id = grantId,
   ): Promise<SettlementOutcome | undefined> {
     const entryPoint = adapter.entryPoint.address
-    const hashed = await clients.publicClient.readContract({
+    const hashed = await stack.clients.publicClient.readContract({
       abi: entryPointAbi,
       address: entryPoint,
       functionName: 'getUserOpHash',
       args: [packUserOperation(userOperation)],
     })
     expect([hashed, await bundler.send(userOperation)]).toEqual([userOpHash, userOpHash])
-    const receipt = await waitForTransaction(bundler, userOpHash, { timeoutMs: 20_000, pollMs: 50 })
-    const { sender: account } = userOperation
-    const module = contracts.sessionKeyValidator
-    return readSettlementOutcome(receipt, { entryPoint, module, userOpHash, account, grantId: id })
+    const receipt = await waitForTransaction(bundler, userOpHash, { timeoutMs: 30_000, pollMs: 50 })
+    return readSettlementOutcome(receipt, { entryPoint, module, userOpHash, account: account.address, grantId: id })
   }
 
-  async function settle(...parameters: Parameters<typeof prepare>): Promise<SettlementOutcome | undefined> {
-    return send(await prepare(...parameters))
-  }
-
-  /** As a payee does who does not need us. */
-  async function settleDirectly(cumulativeAmount: bigint): Promise<void> {
-    await clients.publicClient.simulateContract({
+  /** What a payee would get who settles without us. */
+  async function settleDirectly(cumulativeAmount: bigint): Promise<bigint> {
+    const { result } = await stack.clients.publicClient.simulateContract({
       abi: sessionKeyValidatorAbi,
-      address: contracts.sessionKeyValidator,
+      address: module,
       functionName: 'settle',
-      args: [owner.account.address, packTerms(terms), packClaims([claimOf(cumulativeAmount)])],
+      args: [account.address, packTerms(terms), packClaims([claimOf(cumulativeAmount)])],
     })
+    return result
   }
 
   function received(): Promise<bigint> {
-    const token = { abi: testUsdcAbi, address: contracts.testUsdc } as const
-    return clients.publicClient.readContract({ ...token, functionName: 'balanceOf', args: [payee] })
+    const token = { abi: testUsdcAbi, address: stack.contracts.testUsdc } as const
+    return stack.clients.publicClient.readContract({ ...token, functionName: 'balanceOf', args: [shop.payee] })
   }
 
   async function statusOf(id: Hex): Promise<string | undefined> {
-    const [status] = await clients.publicClient.readContract({
+    const [status] = await stack.clients.publicClient.readContract({
       abi: sessionKeyValidatorAbi,
-      address: contracts.sessionKeyValidator,
+      address: module,
       functionName: 'grantState',
-      args: [owner.account.address, id],
+      args: [account.address, id],
     })
     return ['none', 'active', 'frozen', 'revoked'][status]
   }
 
-  function isInstalled(module: Address): Promise<boolean> {
-    return clients.publicClient.readContract({
+  function isInstalled(other: Address): Promise<boolean> {
+    return stack.clients.publicClient.readContract({
       abi: parseAbi(['function isModuleInstalled(uint256, address, bytes) view returns (bool)']),
-      address: owner.account.address,
+      address: account.address,
       functionName: 'isModuleInstalled',
-      args: [1n, module, '0x'],
+      args: [1n, other, '0x'],
     })
+  }
+
+  async function giveEther(): Promise<void> {
+    const { walletClient, publicClient } = stack.clients
+    const hash = await walletClient.sendTransaction({ to: account.address, value: parseEther('1') })
+    expect((await publicClient.waitForTransactionReceipt({ hash })).status).toBe('success')
   }
 })
 
-function contextOf({ adapter }: AccountKind) {
-  return { chainId, entryPoint: adapter.entryPoint }
+function createAccount(kind: AccountKind, bundler: Bundler): Promise<SmartAccount> {
+  const { clients, contracts, safes } = stack
+  if (!safes) throw new Error('The stack has no Safes.')
+  const { streamAccountFactory } = contracts
+  return kind.create({ client: clients.publicClient, bundler, streamAccountFactory, safe7579: safes.contracts })
 }
 
-/** A SponsorPaymaster of our own on this EntryPoint, with a deposit and a stake. */
-async function setUpPaymaster(entryPoint: Address): Promise<Address> {
-  const { sponsorPaymaster: address } = await deployContracts(clients, {
-    owner: devAccounts.operator.address,
-    signer: devAccounts.paymasterSigner.address,
-    entryPoint,
-  })
-  const contract = { abi: sponsorPaymasterAbi, address } as const
-  for (const hash of [
-    await clients.walletClient.writeContract({ ...contract, functionName: 'deposit', value: parseEther('10') }),
-    await clients.walletClient.writeContract({
-      ...contract,
-      functionName: 'addStake',
-      args: [86_400],
-      value: parseEther('1'),
-    }),
-  ]) {
-    await clients.publicClient.waitForTransactionReceipt({ hash })
-  }
-  return address
+function sponsoredClient(account: SmartAccount): BundlerClient {
+  const url = `${stack.paymaster.url}/rpc?apikey=${stack.operatorApiKey}`
+  const paymaster = createPaymasterClient({ transport: http(url, { retryCount: 0 }) })
+  return createBundlerClient({ ...clientOptions(account), paymaster }) as BundlerClient
 }
 
-/** The owner's operations go through viem, the settler's through prepareUserOperation: the same paymaster for both. */
-function bundlerClientOf(kind: AccountKind, account: SmartAccount): BundlerClient {
-  const sponsor = sponsorOf(kind)
-  return createBundlerClient({
-    account,
-    chain: foundry,
-    client: clients.publicClient,
-    transport: http(bundlerProcess.url),
-    paymaster: {
-      getPaymasterStubData: (op) => sponsor.stub(op as unknown as UserOperation),
-      getPaymasterData: (op) => sponsor.sponsor(op as unknown as UserOperation),
-    },
-    pollingInterval: 50,
-  }) as BundlerClient
+function plainClient(account: SmartAccount): BundlerClient {
+  return createBundlerClient(clientOptions(account)) as BundlerClient
 }
 
-function sponsorOf({ adapter }: AccountKind): Sponsor {
-  const paymaster = paymasters[adapter.entryPoint.version]
-  const gas = { paymasterVerificationGasLimit: 60_000n, paymasterPostOpGasLimit: 0n }
-  const window = concatHex([numberToHex(2 ** 47, { size: 6 }), numberToHex(0, { size: 6 })])
-  async function sponsor(op: UserOperation): Promise<PaymasterFields> {
-    const packed = packUserOperation({ ...op, ...gas, paymaster, paymasterData: '0x', signature: '0x' })
-    const hash = await clients.publicClient.readContract({
-      abi: sponsorPaymasterAbi,
-      address: paymaster,
-      functionName: 'hashSponsoredUserOperation',
-      args: [packed, 2 ** 47, 0],
-    })
-    const signature = toCompactSignature(await devAccounts.paymasterSigner.account.sign({ hash }))
-    return { ...gas, paymaster, paymasterData: concatHex([window, signature]) }
-  }
-  return { stub: sponsor, sponsor }
+function clientOptions(account: SmartAccount) {
+  const { clients, bundler } = stack
+  const transport = http(bundler.url)
+  return { account, chain: foundry, client: clients.publicClient, transport, pollingInterval: 50 }
 }
 
 async function asGuardian(call: Call): Promise<void> {
-  const wallet = createWalletClient({ account: guardian.account, chain: foundry, transport: http(anvil.url) })
-  const hash = await wallet.sendTransaction(call)
-  const { status } = await clients.publicClient.waitForTransactionReceipt({ hash })
-  expect(status).toBe('success')
+  const { walletClient, publicClient } = createChainClients(stack.chain.url, guardian.account)
+  const hash = await walletClient.sendTransaction(call)
+  expect((await publicClient.waitForTransactionReceipt({ hash })).status).toBe('success')
 }
 
 /** A second deployment of the module: another validator for the account's list. */
 async function deployOtherModule(): Promise<Address> {
-  const hash = await clients.walletClient.deployContract({ abi: [], bytecode: bytecode.sessionKeyValidator })
-  const { contractAddress } = await clients.publicClient.waitForTransactionReceipt({ hash })
+  const { walletClient, publicClient } = stack.clients
+  const hash = await walletClient.deployContract({ abi: [], bytecode: bytecode.sessionKeyValidator })
+  const { contractAddress } = await publicClient.waitForTransactionReceipt({ hash })
   if (!contractAddress) throw new Error(`The transaction ${hash} deployed nothing.`)
   return contractAddress
 }

@@ -30,7 +30,10 @@ export type ToSafe7579SmartAccountParams = {
   id: Safe7579Id
   /** Keys of at least `threshold` of the owners, that sign raw hashes. More are not asked. */
   signers: readonly LocalAccount[]
-  /** Estimates the gas of operations, with a margin for their calls; without it viem takes its bundler's bare estimate. */
+  /**
+   * Estimates the gas of operations, with a margin for their calls and signatures. Without it viem takes its bundler's
+   * bare estimate, which is enough for one signature only.
+   */
   bundler?: Pick<Bundler, 'estimate'> | undefined
 }
 
@@ -82,8 +85,11 @@ export async function toSafe7579SmartAccount(params: ToSafe7579SmartAccountParam
     getStubSignature: async () => packSafeSignature(always, concatHex(signers.map(() => dummySignature))),
     ...(bundler && {
       userOperation: {
-        estimateGas: async (request) =>
-          withCallGasMargin(await bundler.estimate({ ...noGas, ...request } as UserOperation)),
+        async estimateGas(request) {
+          const gas = withCallGasMargin(await bundler.estimate({ ...noGas, ...request } as UserOperation))
+          const verificationGasLimit = gas.verificationGasLimit + signatureGas * BigInt(signers.length)
+          return { ...gas, verificationGasLimit }
+        },
       },
     }),
     signMessage: ({ message }) => signSafeMessage(hashMessage(message)),
@@ -102,6 +108,9 @@ export async function toSafe7579SmartAccount(params: ToSafe7579SmartAccountParam
 
 /** The paymaster's signature bounds the operation in time already. */
 const always = { validAfter: 0, validUntil: 0 }
+
+/** To check one owner's signature. Estimation sees none but the first, because that one is not an owner's. */
+const signatureGas = 10_000n
 
 const noGas = { callGasLimit: 0n, verificationGasLimit: 0n, preVerificationGas: 0n }
 

@@ -1,6 +1,7 @@
 import { type Address, type GrantTerms, InvalidTermsError, toContractTerms } from '@protocolbanks/stream-protocol'
 import { sessionKeyValidatorAbi } from '@protocolbanks/stream-protocol/abi/sessionKeyValidatorAbi'
 import { encodeAbiParameters, encodeFunctionData, erc20Abi, zeroAddress } from 'viem'
+import type { AccountAdapter } from '../accounts/accountAdapter.ts'
 import type { Call } from './call.ts'
 import { installModuleCall } from './installModuleCall.ts'
 import { approveReserveCall, depositCall } from './reserveCalls.ts'
@@ -13,6 +14,8 @@ export type GrantSetupParams = {
   guardian: Address | undefined
   token: Address
   terms: GrantTerms
+  /** The account's, where it installs modules in a way of its own; ERC-7579's common way by default. */
+  adapter?: Pick<AccountAdapter, 'encodeInstall'> | undefined
 } & (AllowanceSetup | ReserveSetup)
 
 /** For terms whose source is the allowance. */
@@ -36,13 +39,9 @@ type ReserveSetup = {
  * @throws InvalidTermsError, InvalidAmountError
  */
 export function grantSetupCalls(params: GrantSetupParams): Call[] {
-  const { account, module, guardian, terms } = params
-  const install =
-    guardian === undefined
-      ? []
-      : [installModuleCall({ account, module, initData: encodeAbiParameters([{ type: 'address' }], [guardian]) })]
+  const { module, guardian, terms } = params
   return [
-    ...install,
+    ...(guardian === undefined ? [] : [installCall({ ...params, guardian })]),
     ...fundingCalls(params),
     {
       to: module,
@@ -50,6 +49,11 @@ export function grantSetupCalls(params: GrantSetupParams): Call[] {
       data: encodeFunctionData({ abi: sessionKeyValidatorAbi, functionName: 'grant', args: [toContractTerms(terms)] }),
     },
   ]
+}
+
+function installCall({ account, module, guardian, adapter }: GrantSetupParams & { guardian: Address }): Call {
+  const initData = encodeAbiParameters([{ type: 'address' }], [guardian])
+  return (adapter?.encodeInstall ?? installModuleCall)({ account, module, initData })
 }
 
 function fundingCalls(params: GrantSetupParams): Call[] {

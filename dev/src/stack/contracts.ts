@@ -28,13 +28,14 @@ export async function setUpContracts(clients: ChainClients, entryPoint: Address)
   return { ...contracts, testUsdc }
 }
 
-/** A second paymaster, for the accounts of another EntryPoint, with the same deposit and stake there. */
-export async function setUpPaymaster(clients: ChainClients, entryPoint: Address): Promise<Address> {
+/** A second paymaster, for the accounts of EntryPoint v0.7, with the same deposit and stake there. */
+export async function setUpPaymaster07(clients: ChainClients, entryPoint07: Address): Promise<Address> {
   const { operator, paymasterSigner } = devAccounts
-  const params = { owner: operator.address, signer: paymasterSigner.address, entryPoint }
-  const { sponsorPaymaster } = await deployContracts(clients, params)
-  await fundPaymaster(clients, sponsorPaymaster)
-  return sponsorPaymaster
+  const params = { owner: operator.address, signer: paymasterSigner.address, entryPoint07 }
+  const { sponsorPaymaster07 } = await deployContracts(clients, params)
+  if (!sponsorPaymaster07) throw new Error(`No paymaster was planned for EntryPoint v0.7 at ${entryPoint07}.`)
+  await fundPaymaster(clients, sponsorPaymaster07)
+  return sponsorPaymaster07
 }
 
 async function fundPaymaster(clients: ChainClients, address: Address): Promise<void> {

@@ -1,7 +1,7 @@
 import type { Safe7579Contracts } from '@protocolbanks/stream-bundler-client'
 import type { Address } from 'viem'
 import type { ChainClients } from './chainClients.ts'
-import { setUpPaymaster } from './contracts.ts'
+import { setUpPaymaster07 } from './contracts.ts'
 import { deployEntryPoint } from './entryPoint.ts'
 import { deploySafe7579 } from './safe7579.ts'
 
@@ -18,7 +18,7 @@ export type DevSafes = {
 export async function setUpSafes(clients: ChainClients): Promise<DevSafes> {
   // One after the other: the operator's transactions have consecutive nonces.
   const entryPoint = await deployEntryPoint(clients, '0.7')
-  const sponsorPaymaster = await setUpPaymaster(clients, entryPoint)
+  const sponsorPaymaster = await setUpPaymaster07(clients, entryPoint)
   const contracts = await deploySafe7579(clients)
   return { entryPoint, sponsorPaymaster, contracts }
 }
