@@ -1,28 +1,26 @@
 import { readFile } from 'node:fs/promises'
 import { readOperationLogs, unfreezeCall } from '@protocolbanks/stream-bundler-client'
 import {
-  appendCharges,
-  createMerchant,
-  createService,
-  ensureChannel,
   getSettlement,
   listSettlements,
-  type Merchant,
-  type Service as PricedService,
   requestSettlement,
   type Settlement,
   type SettlementState,
-  upsertAccountsFromChain,
-  upsertGrantsFromChain,
 } from '@protocolbanks/stream-db'
 import { devAccounts, type Service, startBundler, startService } from '@protocolbanks/stream-dev'
-import { type Address, createVoucherHasher, type Hex, payeeProofOf, signVoucher } from '@protocolbanks/stream-protocol'
-import { sessionKeyValidatorAbi } from '@protocolbanks/stream-protocol/abi/sessionKeyValidatorAbi'
-import { testUsdcAbi } from '@protocolbanks/stream-protocol/abi/testUsdcAbi'
-import { createWalletClient, http } from 'viem'
-import { generatePrivateKey, privateKeyToAccount } from 'viem/accounts'
+import type { Address, Hex } from '@protocolbanks/stream-protocol'
 import { afterAll, afterEach, beforeAll, expect, inject, test } from 'vitest'
 import { createCuttable } from './testing/cuttable.ts'
+import {
+  arrangeGrant,
+  asGuardian,
+  balanceOf,
+  charge,
+  createSeller,
+  mirrorGrant,
+  mirrorSettled,
+  settlementsOf,
+} from './testing/owedMoney.ts'
 import {
   createOwner,
   grantBudget,
@@ -45,16 +43,16 @@ afterEach(async () => {
 })
 
 test('what is owed is paid to every payee with one operation, and the records show what the chain did', async () => {
-  const merchants = await Promise.all([createSeller(), createSeller(), createSeller()])
-  const { grant, account } = await arrangeGrant(merchants)
-  await charge(grant, account, [
+  const merchants = await Promise.all([createSeller(sponsored), createSeller(sponsored), createSeller(sponsored)])
+  const { grant, account } = await arrangeGrant(sponsored, merchants)
+  await charge(sponsored, { grant, account }, [
     [merchants[0], 4_000_000n],
     [merchants[1], 5_000_000n],
     [merchants[2], 3_000_000n],
   ])
   await startWorker()
   const settlement = await settled(grant, 'confirmed')
-  expect(await Promise.all(merchants.map(({ merchant }) => balanceOf(merchant.payee)))).toEqual([
+  expect(await Promise.all(merchants.map(({ merchant }) => balanceOf(sponsored, merchant.payee)))).toEqual([
     4_000_000n,
     5_000_000n,
     3_000_000n,
@@ -78,32 +76,22 @@ test('what is owed is paid to every payee with one operation, and the records sh
 })
 
 test('a voucher whose v was flipped is paid, and one that the key never signed is left out without stopping the others', async () => {
-  const merchants = await Promise.all([createSeller(), createSeller()])
-  const { grant, account } = await arrangeGrant(merchants)
-  await charge(grant, account, [[merchants[0], 6_000_000n]], (signature) => flipV(signature))
-  await charge(
-    grant,
-    account,
-    [[merchants[1], 6_000_000n]],
-    (signature) => `${signature.slice(0, 10)}ff${signature.slice(12)}` as Hex,
-  )
+  const merchants = await Promise.all([createSeller(sponsored), createSeller(sponsored)])
+  const { grant, account } = await arrangeGrant(sponsored, merchants)
+  await charge(sponsored, { grant, account }, [[merchants[0], 6_000_000n]], { change: flipV })
+  await charge(sponsored, { grant, account }, [[merchants[1], 6_000_000n]], { change: spoil })
   await startWorker()
   const settlement = await settled(grant, 'confirmed')
-  expect(await balanceOf(merchants[0].merchant.payee)).toBe(6_000_000n)
-  expect(await balanceOf(merchants[1].merchant.payee)).toBe(0n)
+  expect(await balanceOf(sponsored, merchants[0].merchant.payee)).toBe(6_000_000n)
+  expect(await balanceOf(sponsored, merchants[1].merchant.payee)).toBe(0n)
   const { items = [] } = (await getSettlement(sponsored.database.db, settlement.id)) ?? {}
   expect(items.map(({ skippedReason }) => skippedReason).sort()).toEqual([null, 'voucher.signature'].sort())
 })
 
 test('a grant none of whose vouchers can be paid ends as a dead letter that says why', async () => {
-  const seller = await createSeller()
-  const { grant, account } = await arrangeGrant([seller])
-  await charge(
-    grant,
-    account,
-    [[seller, 11_000_000n]],
-    (signature) => `${signature.slice(0, 10)}ff${signature.slice(12)}` as Hex,
-  )
+  const seller = await createSeller(sponsored)
+  const { grant, account } = await arrangeGrant(sponsored, [seller])
+  await charge(sponsored, { grant, account }, [[seller, 11_000_000n]], { change: spoil })
   await startWorker()
   const settlement = await settled(grant, 'dead')
   expect(settlement).toMatchObject({ errorCode: 'voucher.signature', userOpHash: null })
@@ -111,11 +99,11 @@ test('a grant none of whose vouchers can be paid ends as a dead letter that says
 })
 
 test('killed at any moment and started again, it pays once', async () => {
-  const sellers = await Promise.all(Array.from({ length: 6 }, () => createSeller()))
-  const grants = await Promise.all(sellers.map((seller) => arrangeGrant([seller])))
+  const sellers = await Promise.all(Array.from({ length: 6 }, () => createSeller(sponsored)))
+  const grants = await Promise.all(sellers.map((seller) => arrangeGrant(sponsored, [seller])))
   for (const [index, { grant, account }] of grants.entries()) {
     const seller = sellers[index]
-    if (seller) await charge(grant, account, [[seller, 10_000_000n]])
+    if (seller) await charge(sponsored, { grant, account }, [[seller, 10_000_000n]])
   }
   // Each run dies a little later than the one before: before the claim, after it, after the send, while waiting.
   for (const livedMs of [50, 150, 250, 350, 500]) {
@@ -128,7 +116,7 @@ test('killed at any moment and started again, it pays once', async () => {
   }
   await startWorker()
   for (const { grant } of grants) await settled(grant, 'confirmed')
-  for (const { merchant } of sellers) expect(await balanceOf(merchant.payee)).toBe(10_000_000n)
+  for (const { merchant } of sellers) expect(await balanceOf(sponsored, merchant.payee)).toBe(10_000_000n)
   for (const { grant } of grants) {
     const { items } = await listSettlements(sponsored.database.db, { grantId: grant.grantId })
     expect(items).toHaveLength(1)
@@ -138,44 +126,43 @@ test('killed at any moment and started again, it pays once', async () => {
 }, 60_000)
 
 test('a grant frozen on-chain after it was claimed waits, and is settled when its owner unfreezes it', async () => {
-  const seller = await createSeller()
-  const { grant, account } = await arrangeGrant([seller])
-  await charge(grant, account, [[seller, 10_000_000n]])
+  const seller = await createSeller(sponsored)
+  const { grant, account, person } = await arrangeGrant(sponsored, [seller])
+  await charge(sponsored, { grant, account }, [[seller, 10_000_000n]])
   // The mirror does not know of it yet.
-  await asGuardian('freeze', account, grant.grantId)
+  await asGuardian(sponsored, 'freeze', account, grant.grantId)
   const worker = await startWorker()
   await expect.poll(() => logOf(worker, 'grant.frozen'), { timeout: 10_000 }).toBe(true)
   const [open] = (await listSettlements(sponsored.database.db, { grantId: grant.grantId })).items
   expect(open).toMatchObject({ state: 'intended', attempts: 0 })
-  const owner = await ownerOf(account)
   const module = sponsored.contracts.sessionKeyValidator
-  const hash = await owner.bundlerClient.sendUserOperation({
-    account: owner.account,
+  const hash = await person.bundlerClient.sendUserOperation({
+    account: person.account,
     calls: [unfreezeCall({ module, grantId: grant.grantId })],
   })
-  await owner.bundlerClient.waitForUserOperationReceipt({ hash, timeout: 20_000 })
+  await person.bundlerClient.waitForUserOperationReceipt({ hash, timeout: 20_000 })
   await sponsored.database.query('update settlement set next_attempt_at = now() where id = $1', [open?.id])
   await settled(grant, 'confirmed')
-  expect(await balanceOf(seller.merchant.payee)).toBe(10_000_000n)
+  expect(await balanceOf(sponsored, seller.merchant.payee)).toBe(10_000_000n)
 })
 
 test('a revoked grant is given up at once', async () => {
-  const seller = await createSeller()
-  const { grant, account } = await arrangeGrant([seller])
-  await charge(grant, account, [[seller, 10_000_000n]])
-  await asGuardian('revoke', account, grant.grantId)
+  const seller = await createSeller(sponsored)
+  const { grant, account } = await arrangeGrant(sponsored, [seller])
+  await charge(sponsored, { grant, account }, [[seller, 10_000_000n]])
+  await asGuardian(sponsored, 'revoke', account, grant.grantId)
   await startWorker()
   expect(await settled(grant, 'dead')).toMatchObject({ errorCode: 'grant.revoked' })
 })
 
 test('without a bundler it is not ready, loses nothing, and goes on by itself when the bundler is back', async () => {
-  const seller = await createSeller()
-  const { grant, account } = await arrangeGrant([seller])
+  const seller = await createSeller(sponsored)
+  const { grant, account } = await arrangeGrant(sponsored, [seller])
   const worker = await startWorker()
   const stopped = sponsored.bundler
   const port = Number(new URL(stopped.url).port)
   await stopped.stop()
-  await charge(grant, account, [[seller, 10_000_000n]])
+  await charge(sponsored, { grant, account }, [[seller, 10_000_000n]])
   await expect
     .poll(() => readiness(worker), { timeout: 10_000 })
     .toMatchObject({ status: 503, bundler: expect.not.stringMatching(/^ok$/) })
@@ -183,20 +170,20 @@ test('without a bundler it is not ready, loses nothing, and goes on by itself wh
   sponsored.bundler = await startBundler({ rpcUrl: sponsored.anvil.url, entryPoint: sponsored.entryPoint, port })
   const settlement = await settled(grant, 'confirmed')
   expect(settlement.attempts).toBe(0)
-  expect(await balanceOf(seller.merchant.payee)).toBe(10_000_000n)
+  expect(await balanceOf(sponsored, seller.merchant.payee)).toBe(10_000_000n)
   await expect.poll(() => readiness(worker), { timeout: 10_000 }).toMatchObject({ status: 200 })
 }, 60_000)
 
 test.each(['DATABASE_URL', 'RPC_URL', 'PAYMASTER_URL'])(
   'while %s leads nowhere it loses nothing, and goes on by itself afterwards',
   async (name) => {
-    const seller = await createSeller()
-    const { grant, account } = await arrangeGrant([seller])
+    const seller = await createSeller(sponsored)
+    const { grant, account } = await arrangeGrant(sponsored, [seller])
     const way = await createCuttable({ ...sponsored.env, PAYMASTER_URL: sponsored.paymaster.url }[name] ?? '')
     try {
       const worker = await startWorker({ [name]: way.url })
       await way.cut()
-      await charge(grant, account, [[seller, 10_000_000n]])
+      await charge(sponsored, { grant, account }, [[seller, 10_000_000n]])
       // The paymaster is asked only when there is something to sponsor.
       const status = name === 'PAYMASTER_URL' ? 200 : 503
       await expect.poll(() => readiness(worker), { timeout: 10_000 }).toMatchObject({ status })
@@ -204,7 +191,7 @@ test.each(['DATABASE_URL', 'RPC_URL', 'PAYMASTER_URL'])(
         await expect.poll(() => logOf(worker, 'sponsor.unavailable'), { timeout: 10_000 }).toBe(true)
       await way.mend()
       expect((await settled(grant, 'confirmed')).attempts).toBe(0)
-      expect(await balanceOf(seller.merchant.payee)).toBe(10_000_000n)
+      expect(await balanceOf(sponsored, seller.merchant.payee)).toBe(10_000_000n)
       await expect.poll(() => readiness(worker), { timeout: 10_000 }).toMatchObject({ status: 200 })
       worker.process.signal('SIGTERM')
       expect(await worker.process.exited).toEqual({ code: 0, signal: null })
@@ -216,160 +203,52 @@ test.each(['DATABASE_URL', 'RPC_URL', 'PAYMASTER_URL'])(
 )
 
 test('two workers share the work: each grant is settled once, accounts side by side, one after the other within one', async () => {
-  const seller = await createSeller()
+  const seller = await createSeller(sponsored)
   const people = await Promise.all(Array.from({ length: 3 }, () => createOwner(sponsored)))
   const grants: { grant: TestGrant; account: Address }[] = []
   for (const person of people) {
     for (let count = 0; count < 2; count++) {
       const grant = await grantBudget(sponsored, person, { payees: [seller.merchant.payee] })
-      await mirror(grant, person.account.address, [seller])
+      await mirrorGrant(sponsored, grant, person.account.address, [seller])
       grants.push({ grant, account: person.account.address })
     }
   }
-  for (const { grant, account } of grants) await charge(grant, account, [[seller, 10_000_000n]])
+  for (const { grant, account } of grants) await charge(sponsored, { grant, account }, [[seller, 10_000_000n]])
   await Promise.all([startWorker(), startWorker()])
   for (const { grant } of grants) expect((await settled(grant, 'confirmed')).attempts).toBe(0)
-  expect(await balanceOf(seller.merchant.payee)).toBe(60_000_000n)
+  expect(await balanceOf(sponsored, seller.merchant.payee)).toBe(60_000_000n)
 }, 60_000)
 
 test('a request settles below the threshold, and a stop drains with exit code 0', async () => {
-  const seller = await createSeller()
-  const { grant, account } = await arrangeGrant([seller])
-  await charge(grant, account, [[seller, 5n]])
+  const seller = await createSeller(sponsored)
+  const { grant, account } = await arrangeGrant(sponsored, [seller])
+  await charge(sponsored, { grant, account }, [[seller, 5n]])
   const worker = await startWorker()
   await requestSettlement(sponsored.database.db, { grantId: grant.grantId, merchantId: null, actor: 'test' })
   expect(await settled(grant, 'confirmed')).toMatchObject({ trigger: 'request' })
-  expect(await balanceOf(seller.merchant.payee)).toBe(5n)
+  expect(await balanceOf(sponsored, seller.merchant.payee)).toBe(5n)
   worker.process.signal('SIGTERM')
   expect(await worker.process.exited).toEqual({ code: 0, signal: null })
 })
 
 test('later settlements of a grant pay the difference only, in the same lane', async () => {
-  const seller = await createSeller()
-  const { grant, account } = await arrangeGrant([seller])
+  const seller = await createSeller(sponsored)
+  const { grant, account } = await arrangeGrant(sponsored, [seller])
   await startWorker()
-  await charge(grant, account, [[seller, 10_000_000n]])
+  await charge(sponsored, { grant, account }, [[seller, 10_000_000n]])
   const first = await settled(grant, 'confirmed')
-  await mirrorSettled(grant, seller)
-  await charge(grant, account, [[seller, 12_000_000n]], undefined, 10_000_000n)
+  await mirrorSettled(sponsored, grant, seller)
+  await charge(sponsored, { grant, account }, [[seller, 12_000_000n]], { before: 10_000_000n })
   await expect
-    .poll(async () => (await settlementsOf(grant)).filter(({ state }) => state === 'confirmed').length, {
+    .poll(async () => (await settlementsOf(sponsored, grant)).filter(({ state }) => state === 'confirmed').length, {
       timeout: 15_000,
     })
     .toBe(2)
-  const second = (await settlementsOf(grant)).find(({ id }) => id !== first.id)
-  expect(await balanceOf(seller.merchant.payee)).toBe(22_000_000n)
+  const second = (await settlementsOf(sponsored, grant)).find(({ id }) => id !== first.id)
+  expect(await balanceOf(sponsored, seller.merchant.payee)).toBe(22_000_000n)
   // The second found its lane, its payee's balance and its grant's slot in use: measured for the architecture's figures.
   expect(second?.gasUsed).toBeLessThan(first.gasUsed ?? 0n)
 })
-
-type Seller = { merchant: Merchant; service: PricedService }
-
-async function createSeller(): Promise<Seller> {
-  const { db } = sponsored.database
-  const payee = privateKeyToAccount(generatePrivateKey()).address
-  const merchant = await createMerchant(db, { name: 'Weather Inc', payee })
-  const name = `weather-${payee}`
-  const service = await createService(db, {
-    merchantId: merchant.id,
-    name,
-    pathPrefix: `/${name}`,
-    price: 10_000n,
-    token: sponsored.contracts.testUsdc,
-  })
-  return { merchant, service }
-}
-
-const owners = new Map<Address, Awaited<ReturnType<typeof createOwner>>>()
-async function ownerOf(account: Address) {
-  const owner = owners.get(account)
-  if (!owner) throw new Error(`No owner of ${account}.`)
-  return owner
-}
-
-async function arrangeGrant(sellers: readonly Seller[]): Promise<{ grant: TestGrant; account: Address }> {
-  const person = await createOwner(sponsored)
-  const account = person.account.address
-  owners.set(account, person)
-  const grant = await grantBudget(sponsored, person, { payees: sellers.map(({ merchant }) => merchant.payee) })
-  await mirror(grant, account, sellers)
-  return { grant, account }
-}
-
-/** What the gateway's indexer and registration write. */
-async function mirror(grant: TestGrant, account: Address, sellers: readonly Seller[]): Promise<void> {
-  const { db } = sponsored.database
-  const { grantId, terms, blockNumber, payees } = grant
-  const state = { status: 'active', settled: 0n, periodIndex: 0, periodSettled: 0n, blockNumber } as const
-  await upsertGrantsFromChain(db, [{ grantId, account, epoch: 0n, terms, ...state }])
-  await upsertAccountsFromChain(db, [
-    {
-      account,
-      token: terms.token,
-      balance: 100_000_000n,
-      allowance: 100_000_000n,
-      accountFrozen: false,
-      guardian: devAccounts.guardian.address,
-      epoch: 0n,
-      blockNumber,
-    },
-  ])
-  for (const { merchant } of sellers) {
-    const payeeProof = payeeProofOf(payees, merchant.payee)
-    await ensureChannel(db, { grantId, payee: merchant.payee, merchantId: merchant.id, payeeProof })
-  }
-}
-
-/** What the indexer writes after a settlement. */
-async function mirrorSettled(grant: TestGrant, { merchant }: Seller): Promise<void> {
-  const { query } = sponsored.database
-  const block = await sponsored.clients.publicClient.getBlock()
-  const values = [block.number.toString(), block.hash]
-  await query(
-    `insert into indexer_cursor (name, block_number, block_hash, checked_at) values ('module', $1, $2, now())
-     on conflict (name) do update set block_number = excluded.block_number`,
-    values,
-  )
-  await query('update channel set settled = charged, settled_block = $1 where grant_id = $2 and payee = $3', [
-    block.number.toString(),
-    grant.grantId,
-    merchant.payee.toLowerCase(),
-  ])
-}
-
-/** Journals one charge for each payee, with a voucher for it; `before`: what was charged earlier. */
-async function charge(
-  grant: TestGrant,
-  account: Address,
-  amounts: readonly (readonly [Seller, bigint])[],
-  change: (signature: Hex) => Hex = (signature) => signature,
-  before = 0n,
-): Promise<void> {
-  const hash = createVoucherHasher({
-    chainId: sponsored.anvil.chainId,
-    module: sponsored.contracts.sessionKeyValidator,
-  })
-  const events = amounts.map(([{ merchant, service }, amount]) => {
-    const voucher = { grantId: grant.grantId, payee: merchant.payee, cumulativeAmount: before + amount }
-    const { signature } = signVoucher(hash, grant.sessionPrivateKey, voucher)
-    const requestId = generatePrivateKey()
-    return {
-      eventId: `p0-${requestId}`,
-      occurredAtMs: Date.now(),
-      account,
-      grantId: grant.grantId,
-      payee: merchant.payee,
-      merchantId: merchant.id,
-      serviceId: service.id,
-      requestId,
-      fingerprint: requestId,
-      amount,
-      cumulativeAmount: before + amount,
-      signature: change(signature),
-    }
-  })
-  await appendCharges(sponsored.database.db, events)
-}
 
 async function startWorker(change: Record<string, string> = {}): Promise<Service> {
   const { env, bundler, paymaster, operatorApiKey, logDirectory } = sponsored
@@ -391,29 +270,16 @@ async function startWorker(change: Record<string, string> = {}): Promise<Service
   return worker
 }
 
-async function settlementsOf({ grantId }: TestGrant): Promise<Settlement[]> {
-  return (await listSettlements(sponsored.database.db, { grantId })).items
-}
-
 async function stateOf(grant: TestGrant): Promise<SettlementState | undefined> {
-  return (await settlementsOf(grant))[0]?.state
+  return (await settlementsOf(sponsored, grant))[0]?.state
 }
 
 /** The grant's newest settlement, once it is in this state. */
 async function settled(grant: TestGrant, state: SettlementState): Promise<Settlement> {
   await expect.poll(() => stateOf(grant), { timeout: 20_000, interval: 50 }).toBe(state)
-  const [settlement] = await settlementsOf(grant)
+  const [settlement] = await settlementsOf(sponsored, grant)
   if (!settlement) throw new Error('There is no settlement.')
   return settlement
-}
-
-function balanceOf(payee: Address): Promise<bigint> {
-  return sponsored.clients.publicClient.readContract({
-    abi: testUsdcAbi,
-    address: sponsored.contracts.testUsdc,
-    functionName: 'balanceOf',
-    args: [payee],
-  })
 }
 
 async function sharesOf(userOpHash: Hex): Promise<(bigint | null)[]> {
@@ -422,18 +288,6 @@ async function sharesOf(userOpHash: Hex): Promise<(bigint | null)[]> {
     [userOpHash],
   )
   return rows.map(({ cost }) => (cost === null ? null : BigInt(cost)))
-}
-
-async function asGuardian(functionName: 'freeze' | 'revoke', account: Address, grantId: Hex): Promise<void> {
-  const { clients, anvil, contracts, chain } = sponsored
-  const wallet = createWalletClient({ account: devAccounts.guardian.account, chain, transport: http(anvil.url) })
-  const hash = await wallet.writeContract({
-    abi: sessionKeyValidatorAbi,
-    address: contracts.sessionKeyValidator,
-    functionName,
-    args: [account, grantId],
-  })
-  await clients.publicClient.waitForTransactionReceipt({ hash })
 }
 
 async function readiness(worker: Service): Promise<Record<string, unknown>> {
@@ -448,4 +302,8 @@ async function logOf(worker: Service, words: string): Promise<boolean> {
 
 function flipV(signature: Hex): Hex {
   return `${signature.slice(0, -2)}${signature.endsWith('1b') ? '1c' : '1b'}` as Hex
+}
+
+function spoil(signature: Hex): Hex {
+  return `${signature.slice(0, 10)}ff${signature.slice(12)}` as Hex
 }
