@@ -37,7 +37,7 @@ import { prepaidReserveAbi } from '@protocolbanks/stream-protocol/abi/prepaidRes
 import { sessionKeyValidatorAbi } from '@protocolbanks/stream-protocol/abi/sessionKeyValidatorAbi'
 import { testUsdcAbi } from '@protocolbanks/stream-protocol/abi/testUsdcAbi'
 import { createPayingFetch, parseGrant } from '@protocolbanks/stream-sdk'
-import { type Address, http, parseAbi, parseEther } from 'viem'
+import { type Account, type Address, encodeFunctionData, http, parseAbi, parseEther } from 'viem'
 import {
   type BundlerClient,
   createBundlerClient,
@@ -344,6 +344,68 @@ describe.each(accountKinds)('$title', { timeout }, (kind) => {
   }
 })
 
+test('an account that no adapter is for is served, and its settlement is given up with what it is and what to do', {
+  timeout,
+}, async () => {
+  const { sessionKeyValidator: module, testUsdc: token } = stack.contracts
+  // An EOA that calls the module by itself: it has no code that a UserOperation could reach.
+  const eoa = devAccounts.owner
+  const sessionKey = generatePrivateKey()
+  const shop = await openShop(stack, 'shop-of-nobody-we-know')
+  try {
+    const { timestamp } = await stack.clients.publicClient.getBlock()
+    const terms: GrantTerms = {
+      sessionKey: privateKeyToAccount(sessionKey).address,
+      settler: settler.address,
+      token,
+      totalLimit: 50_000_000n,
+      periodLimit: 0n,
+      period: 0,
+      validAfter: Number(timestamp) - 60,
+      validUntil: Number(timestamp) + 86_400,
+      payeeRoot: payeeRootOf([shop.payee]),
+      source: 'allowance',
+      salt: `0x${'02'.repeat(24)}`,
+    }
+    await mintTestUsdc(stack.clients, { token, to: eoa.address, amountAtomic: fundsAtomic })
+    const install = encodeFunctionData({ abi: sessionKeyValidatorAbi, functionName: 'onInstall', args: ['0x'] })
+    const target = { account: eoa.address, module, guardian: undefined, token, terms }
+    await byEoa(eoa.account, [
+      { to: module, value: 0n, data: install },
+      ...grantSetupCalls({ ...target, allowance: fundsAtomic }),
+    ])
+    const chainId = stack.chain.chainId
+    const grantId = grantIdOf({ chainId, module, account: eoa.address, epoch: 0n }, terms)
+    const keys = `GET /session-keys/${terms.sessionKey}` as const
+    await expect.poll(async () => (await manage(stack, stack.operatorApiKey, keys)).status, soon).toBe(200)
+    const agent = createPayingFetch({
+      grant: parseGrant({
+        ...{ grantId, account: eoa.address, chainId, module, token },
+        ...{ payees: [shop.payee], totalLimit: terms.totalLimit.toString() },
+      }),
+      sessionKey,
+    })
+    expect((await agent(shop.url)).status).toBe(200)
+    const ask = async () => (await manage(stack, shop.apiKey, 'POST /settlements', { grantId })).status
+    await expect.poll(ask, soon).toBe(202)
+    const list = `GET /settlements?grantId=${grantId}` as const
+    const given = async () => {
+      const { body } = await manage<{ settlements: { state: string; errorCode: string; errorMessage: string }[] }>(
+        stack,
+        stack.operatorApiKey,
+        list,
+      )
+      return body.settlements[0]
+    }
+    await expect.poll(given, soon).toMatchObject({ state: 'dead', errorCode: 'account.unknown' })
+    const { errorMessage } = (await given()) ?? {}
+    expect(errorMessage).toContain(eoa.address)
+    expect(errorMessage).toContain('docs/accounts.md')
+  } finally {
+    await shop.stop()
+  }
+})
+
 function createAccount(kind: AccountKind, bundler: Bundler): Promise<SmartAccount> {
   const { clients, contracts, safes } = stack
   if (!safes) throw new Error('The stack has no Safes.')
@@ -365,6 +427,14 @@ function clientOptions(account: SmartAccount) {
   const { clients, bundler } = stack
   const transport = http(bundler.url)
   return { account, chain: foundry, client: clients.publicClient, transport, pollingInterval: 50 }
+}
+
+async function byEoa(account: Account, calls: readonly Call[]): Promise<void> {
+  const { walletClient, publicClient } = createChainClients(stack.chain.url, account)
+  for (const { to, data } of calls) {
+    const hash = await walletClient.sendTransaction({ to, data })
+    expect((await publicClient.waitForTransactionReceipt({ hash })).status).toBe('success')
+  }
 }
 
 async function asGuardian(call: Call): Promise<void> {
