@@ -9,12 +9,12 @@ contract CallbackToken is ERC20("Callback", "CALL") {
     bytes private _data;
     bool private _refuses;
 
-    /// The next transferFrom calls `target` with `data`.
+    /// The next transfer or transferFrom calls `target` with `data`.
     function callNext(address target, bytes calldata data) external {
         (_target, _data) = (target, data);
     }
 
-    /// The next transferFrom that has a call to make returns false after it.
+    /// The next transfer that has a call to make returns false after it.
     function refuseNext() external {
         _refuses = true;
     }
@@ -23,14 +23,22 @@ contract CallbackToken is ERC20("Callback", "CALL") {
         _mint(to, amount);
     }
 
+    function transfer(address to, uint256 value) public override returns (bool) {
+        return !_callBack() && super.transfer(to, value);
+    }
+
     function transferFrom(address from, address to, uint256 value) public override returns (bool) {
-        if (_target != address(0)) {
-            (address target, bytes memory data, bool refuses) = (_target, _data, _refuses);
-            (_target, _refuses) = (address(0), false);
-            (bool success,) = target.call(data);
-            require(success, "callback failed");
-            if (refuses) return false;
-        }
-        return super.transferFrom(from, to, value);
+        return !_callBack() && super.transferFrom(from, to, value);
+    }
+
+    /// Whether the transfer is refused.
+    function _callBack() private returns (bool refuses) {
+        if (_target == address(0)) return false;
+        address target = _target;
+        bytes memory data = _data;
+        refuses = _refuses;
+        (_target, _refuses) = (address(0), false);
+        (bool success,) = target.call(data);
+        require(success, "callback failed");
     }
 }

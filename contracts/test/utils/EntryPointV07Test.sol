@@ -23,7 +23,7 @@ abstract contract EntryPointV07Test is EntryPointTest {
         entryPoint.depositTo{value: 10 ether}(paymaster);
         address implementation = vm.deployCode("StreamAccount.sol", abi.encode(entryPoint));
         factory = IFactory(vm.deployCode("StreamAccountFactory.sol", abi.encode(implementation)));
-        account = factory.getAddress(owner.addr, 0);
+        useAccount(0);
         usdc.mint(account, FUNDS);
     }
 }

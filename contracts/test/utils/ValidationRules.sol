@@ -159,10 +159,11 @@ abstract contract ValidationRules is EntryPointTest {
             return;
         }
         bool isCore = target > address(0) && target <= address(9);
-        if (!isCore && target.code.length == 0 && target <= address(0x1ff)) _violation("OP-062", step);
-        else if (!isCore && target.code.length == 0 && !(_phase.deploys && target == account)) _violation(
-            "OP-041", step
-        );
+        if (!isCore && target.code.length == 0 && target <= address(0x1ff)) {
+            _violation("OP-062", step);
+        } else if (!isCore && target.code.length == 0 && !(_phase.deploys && target == account)) {
+            _violation("OP-041", step);
+        }
         if ((step.opcode == CALL || step.opcode == CALLCODE) && step.stack[2] != 0) _violation("OP-061", step);
     }
 
