@@ -40,7 +40,8 @@ const timeoutMs = 10 * 60_000
 export async function standardInput(source: ContractSource, compilerVersion: string): Promise<StandardInput> {
   // Of a verification that is only printed, forge reads neither address nor chain.
   const nowhere = ['--chain', '1', '0x0000000000000000000000000000000000000000']
-  return JSON.parse(await forgeVerify(source, compilerVersion, ['--show-standard-json-input', ...nowhere]))
+  const { stdout } = await forgeVerify(source, compilerVersion, ['--show-standard-json-input', ...nowhere])
+  return JSON.parse(stdout)
 }
 
 /**
@@ -49,7 +50,7 @@ export async function standardInput(source: ContractSource, compilerVersion: str
  * Forge looks for the compiler among those it has installed and downloads it otherwise, so it gets a home directory of
  * its own in which npm's compiler is installed.
  *
- * @returns what forge printed
+ * @returns what forge printed. It says so only there when a verifier refuses: that is no failure of forge
  * @throws what execFile throws; forge's words are in the error's `stderr`
  */
 export async function forgeVerify(
@@ -57,7 +58,7 @@ export async function forgeVerify(
   compilerVersion: string,
   args: string[],
   env: NodeJS.ProcessEnv = {},
-): Promise<string> {
+): Promise<{ stdout: string; stderr: string }> {
   const home = await mkdtemp(join(tmpdir(), 'stream-verify-'))
   try {
     const [release = ''] = compilerVersion.split('+')
@@ -65,7 +66,7 @@ export async function forgeVerify(
     await mkdir(installed, { recursive: true })
     await symlink(join(repositoryRoot, 'contracts/script/solc.cjs'), join(installed, `solc-${release}`))
     const compiler = ['--compiler-version', compilerVersion, '--compilation-profile', profile]
-    const { stdout } = await run(
+    return await run(
       join(repositoryRoot, 'node_modules/.bin/forge'),
       ['verify-contract', ...compiler, ...args, `${source}:${contract}`],
       {
@@ -75,7 +76,6 @@ export async function forgeVerify(
         timeout: timeoutMs,
       },
     )
-    return stdout
   } finally {
     await rm(home, { recursive: true, force: true })
   }

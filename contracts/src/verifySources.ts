@@ -14,6 +14,8 @@ export type VerifySourcesOptions = {
   verifierUrl?: string
   /** For forge: ETHERSCAN_API_KEY, proxies, PATH. It must not hold the deployer's key. */
   env: NodeJS.ProcessEnv
+  /** How often a verifier is asked that refuses, because it may not have seen the contract yet. 5 unless given. */
+  attempts?: number
   print: (line: string) => void
 }
 
@@ -26,6 +28,9 @@ export type VerifySourcesOptions = {
 export async function verifySources(deployment: Deployment, options: VerifySourcesOptions): Promise<void> {
   const { initialRoles, entryPoint, entryPoint07 } = deployment
   const plan = planDeployment({ ...initialRoles, entryPoint, ...(entryPoint07 && { entryPoint07 }) })
+  // With a key for Etherscan forge turns to Etherscan, whichever verifier is named.
+  const { ETHERSCAN_API_KEY: _, ...others } = options.env
+  const env = options.verifier === 'etherscan' ? options.env : others
   const problems: string[] = []
   for (const contract of plan.contracts) {
     if (deployment.contracts[contract.name]?.address !== contract.address) {
@@ -34,12 +39,10 @@ export async function verifySources(deployment: Deployment, options: VerifySourc
       continue
     }
     try {
-      await forgeVerify(
-        artifacts[contract.artifact],
-        compiler.version,
-        argsOf(deployment, contract, options),
-        options.env,
-      )
+      const args = argsOf(deployment, contract, options)
+      const { stdout, stderr } = await forgeVerify(artifacts[contract.artifact], compiler.version, args, env)
+      // Forge also ends well where it has done nothing, as on a chain that the verifier does not know.
+      if (!/successfully verified|already verified/i.test(stdout)) throw new Error(`${stdout}\n${stderr}`)
       options.print(`${contract.name} ${contract.address}: its sources are at ${options.verifier}`)
     } catch (error) {
       problems.push(`${contract.name} ${contract.address}: ${wordsOf(error)}`)
@@ -48,7 +51,11 @@ export async function verifySources(deployment: Deployment, options: VerifySourc
   if (problems.length > 0) throw new SourceVerificationError(options.verifier, problems)
 }
 
-function argsOf(deployment: Deployment, contract: PlannedContract, { verifier, verifierUrl }: VerifySourcesOptions) {
+function argsOf(
+  deployment: Deployment,
+  contract: PlannedContract,
+  { verifier, verifierUrl, attempts = 5 }: VerifySourcesOptions,
+) {
   const preset: ChainPreset | undefined = Object.values(chainPresets).find(({ name }) => name === deployment.chain)
   const url = verifierUrl ?? (verifier === 'blockscout' ? preset?.blockscoutUrl : undefined)
   const transaction = deployment.contracts[contract.name]?.transaction
@@ -60,7 +67,7 @@ function argsOf(deployment: Deployment, contract: PlannedContract, { verifier, v
     ...['--chain', String(deployment.chainId)],
     ...(contract.constructorArguments === '0x' ? [] : ['--constructor-args', contract.constructorArguments]),
     ...(own && verifier === 'sourcify' ? ['--creation-transaction-hash', own.hash] : []),
-    '--watch',
+    ...['--retries', String(attempts), '--watch'],
     contract.address,
   ]
 }
