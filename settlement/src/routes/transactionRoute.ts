@@ -11,9 +11,10 @@ import {
   OtherTokenError,
   TransactionLostError,
 } from '../worker/errors.ts'
-import { attemptsOf, type FoundOutcome, findOutcomes, mergeOutcomes } from '../worker/findOutcomes.ts'
+import { attemptsOf, type FoundOutcome, findOutcomes } from '../worker/findOutcomes.ts'
 import { firstLine, isLost, type JudgeDeps, judgeFailure } from '../worker/judgeFailure.ts'
 import { isPayeeNotKnown, judgeOutcome } from '../worker/judgeOutcome.ts'
+import { mergeOutcomes } from '../worker/mergeOutcomes.ts'
 import { readKnownPayees } from '../worker/readKnownPayees.ts'
 import type { Batch, Route } from '../worker/route.ts'
 import type { SettlementStore } from '../worker/settlementStore.ts'

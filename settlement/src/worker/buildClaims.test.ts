@@ -106,3 +106,13 @@ test('the claim of a single payee needs no proof', () => {
   expect(claims).toMatchObject([{ payee, proof: [] }])
   expect(packClaims(claims)).toHaveLength(2 + 2 * 113)
 })
+
+test('a payee that the chain has paid before needs no proof, unless the grant has no other', () => {
+  const [a, b] = payees.map((payee) => itemOf(payee)) as [SettlementItem, SettlementItem]
+  const known = new Set([a.payee])
+  const { claims } = buildClaims(hash, { grantId, terms, items: [a, b], known })
+  expect(claims.map(({ proof }) => proof)).toEqual(['known', b.payeeProof])
+  const single = { ...terms, payeeRoot: payeeRootOf([a.payee]) }
+  const alone = buildClaims(hash, { grantId, terms: single, items: [{ ...a, payeeProof: [] }], known })
+  expect(alone.claims.map(({ proof }) => proof)).toEqual([[]])
+})

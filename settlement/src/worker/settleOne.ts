@@ -12,16 +12,10 @@ import type { PublicClient } from 'viem'
 import type { InclusionWatcher } from '../inclusion/inclusionWatcher.ts'
 import { buildClaims, type LeftOut } from './buildClaims.ts'
 import { NoClaimError, OperationDroppedError, OtherSettlerError } from './errors.ts'
-import {
-  type Attempts,
-  attemptsOf,
-  type FoundOutcome,
-  findOutcomes,
-  mergeOutcomes,
-  readOutcome,
-} from './findOutcomes.ts'
+import { type Attempts, attemptsOf, type FoundOutcome, findOutcomes, readOutcome } from './findOutcomes.ts'
 import { firstLine, isLost, type JudgeDeps, judgeFailure } from './judgeFailure.ts'
 import { isPayeeNotKnown, judgeOutcome } from './judgeOutcome.ts'
+import { mergeOutcomes } from './mergeOutcomes.ts'
 import { readKnownPayees } from './readKnownPayees.ts'
 import type { SettlementStore } from './settlementStore.ts'
 import { applyVerdict, type SettleResult, type Verdict } from './verdict.ts'

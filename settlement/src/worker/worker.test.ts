@@ -166,3 +166,63 @@ test('stopping waits for what is in flight, and begins nothing new', async () =>
   expect(results).toEqual([{ outcome: 'waiting', code: 'stopped' }])
   expect(started).toEqual(['stl_1 9'])
 })
+
+const together: Partial<Route> = { name: 'transaction', maxBatches: 1, batchSize: 3 }
+
+test('a route that takes many at once gets full batches, one after the other, each account once in each', async () => {
+  const owed = [...Array(6).keys()].map((index) => ({ grant: index + 1, account: index + 1 }))
+  const { worker, running, batches, started } = arrange([...owed, { grant: 7, account: 1 }], { shape: together })
+  await during(worker, async () => {
+    for (const expected of [3, 3, 1]) {
+      await expect.poll(() => running.size).toBe(expected)
+      for (const finish of [...running.values()]) finish({ outcome: 'confirmed', paid: 1n })
+    }
+    await expect.poll(() => started.length).toBe(7)
+  })
+  expect(batches).toEqual([3, 3, 1])
+})
+
+test('while another worker has what only one can have, nothing is begun', async () => {
+  let isBusy = true
+  const { worker, started } = arrange([{ grant: 1, account: 9 }], {
+    shape: { ...together, takeUp: async () => (isBusy ? undefined : []) },
+  })
+  await during(worker, async () => {
+    await new Promise((resolve) => setTimeout(resolve, 60))
+    expect(started).toEqual([])
+    isBusy = false
+    await expect.poll(() => started).toEqual(['stl_1 9'])
+  })
+})
+
+test('what was taken up comes before anything new', async () => {
+  let left = true
+  const { worker, started, running, workOf } = arrange([{ grant: 1, account: 9 }], {
+    shape: {
+      ...together,
+      async takeUp() {
+        const works = left ? [workOf(5, addressOf(8))] : []
+        left = false
+        return works.length > 0 ? [{ works }] : []
+      },
+    },
+  })
+  await during(worker, async () => {
+    await expect.poll(() => started).toEqual(['stl_5 8'])
+    running.get('stl_5')?.({ outcome: 'confirmed', paid: 1n })
+    await expect.poll(() => started).toEqual(['stl_5 8', 'stl_1 9'])
+  })
+})
+
+test('what is leased is begun also when the next question to the database fails', async () => {
+  const { worker, started, workOf } = arrange([], {
+    leaseDue: async () => [workOf(1, addressOf(9))],
+    listClaimable: async () => {
+      throw new Error('connect ECONNREFUSED')
+    },
+    shape: together,
+  })
+  await during(worker, async () => {
+    await expect.poll(() => started).toEqual(['stl_1 9'])
+  })
+})
