@@ -3,7 +3,7 @@ import { execFile } from 'node:child_process'
 import { parseArgs, promisify } from 'node:util'
 import { addressSchema, BaseError, type Hex } from '@protocolbanks/stream-protocol'
 import { createPublicClient, createWalletClient, http, type PrivateKeyAccount } from 'viem'
-import { privateKeyToAccount } from 'viem/accounts'
+import { nonceManager, privateKeyToAccount } from 'viem/accounts'
 import { type ChainName, type ChainPreset, chainPresets } from '../src/chainPresets.ts'
 import type { Deployment } from '../src/deployment.ts'
 import { deploymentsDirectory, loadDeployment, writeDeployment } from '../src/deploymentFile.ts'
@@ -162,7 +162,8 @@ function readCommand(args: string[]): Command {
 function deployerOf({ DEPLOYER_PRIVATE_KEY: key }: NodeJS.ProcessEnv): PrivateKeyAccount | undefined {
   if (!key) return undefined
   try {
-    return privateKeyToAccount(key as Hex)
+    // Counts its own transactions: an RPC of many nodes may not have seen the last one yet.
+    return privateKeyToAccount(key as Hex, { nonceManager })
   } catch {
     // Whatever it is, it may be close to a key.
     throw new UsageError('DEPLOYER_PRIVATE_KEY is not a private key: 32 bytes of hex, with 0x.')
