@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process'
-import { createHash } from 'node:crypto'
+import { createHash, randomUUID } from 'node:crypto'
 import { mkdir, readFile, rename, writeFile } from 'node:fs/promises'
 import { homedir } from 'node:os'
 import { basename, join } from 'node:path'
@@ -56,7 +56,7 @@ async function fetchArchive(archive: NpmArchive): Promise<Buffer> {
     }
     // Others may do the same now: whoever comes last replaces it with the same bytes.
     await mkdir(folder, { recursive: true })
-    const own = `${path}.${process.pid}`
+    const own = `${path}.${randomUUID()}`
     await writeFile(own, bytes)
     await rename(own, path)
     return bytes
