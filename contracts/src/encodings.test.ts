@@ -83,52 +83,48 @@ test('packed terms, grant ids and voucher digests are the same in TypeScript and
   )
 })
 
-test.each([1, 2, 7])('claims packed and signed in TypeScript are paid on the chain, with %d payees', async (count) => {
-  const payees = Array.from({ length: count }, () => privateKeyToAccount(generatePrivateKey()).address)
-  const { timestamp } = await chain.clients.publicClient.getBlock()
-  const terms: GrantTerms = {
-    sessionKey: privateKeyToAccount(sessionKey).address,
-    settler: account,
-    token,
-    totalLimit: funds,
-    periodLimit: 0n,
-    period: 0,
-    validAfter: Number(timestamp),
-    validUntil: Number(timestamp) + 3600,
-    payeeRoot: payeeRootOf(payees),
-    source: 'allowance',
-    salt: `0x${'00'.repeat(24)}`,
-  }
-  const grantId = grantIdOf({ chainId, module, account, epoch: 0n }, terms)
-  const hash = createVoucherHasher({ chainId, module })
-  const claims = payees.map((payee, index) => {
-    const amount = BigInt(index + 1) * 1000n
-    const { signature } = signVoucher(hash, sessionKey, { grantId, payee, cumulativeAmount: amount })
-    return { payee, amount, cumulativeAmount: amount, signature, proof: payeeProofOf(payees, payee) }
-  })
-  await send(
-    module,
-    encodeFunctionData({ abi: sessionKeyValidatorAbi, functionName: 'grant', args: [toContractTerms(terms)] }),
-  )
-  await send(
-    module,
-    encodeFunctionData({
-      abi: sessionKeyValidatorAbi,
-      functionName: 'settle',
-      args: [account, packTerms(terms), packClaims(claims)],
-    }),
-  )
-  for (const { payee, amount } of claims) {
-    expect(
-      await chain.clients.publicClient.readContract({
-        address: token,
-        abi: testUsdcAbi,
-        functionName: 'balanceOf',
-        args: [payee],
-      }),
-    ).toBe(amount)
-  }
-})
+test.each([1, 2, 7])(
+  'claims packed and signed in TypeScript are paid on the chain, with %d payees, and later without proofs',
+  async (count) => {
+    const payees = Array.from({ length: count }, () => privateKeyToAccount(generatePrivateKey()).address)
+    const { timestamp } = await chain.clients.publicClient.getBlock()
+    const terms: GrantTerms = {
+      sessionKey: privateKeyToAccount(sessionKey).address,
+      settler: account,
+      token,
+      totalLimit: funds,
+      periodLimit: 0n,
+      period: 0,
+      validAfter: Number(timestamp),
+      validUntil: Number(timestamp) + 3600,
+      payeeRoot: payeeRootOf(payees),
+      source: 'allowance',
+      salt: `0x${'00'.repeat(24)}`,
+    }
+    const grantId = grantIdOf({ chainId, module, account, epoch: 0n }, terms)
+    const hash = createVoucherHasher({ chainId, module })
+    await send(
+      module,
+      encodeFunctionData({ abi: sessionKeyValidatorAbi, functionName: 'grant', args: [toContractTerms(terms)] }),
+    )
+    for (const round of [1n, 2n]) {
+      const claims = payees.map((payee, index) => {
+        const amount = round * BigInt(index + 1) * 1000n
+        const { signature } = signVoucher(hash, sessionKey, { grantId, payee, cumulativeAmount: amount })
+        const proof = round > 1n && count > 1 ? 'known' : payeeProofOf(payees, payee)
+        return { payee, amount, cumulativeAmount: amount, signature, proof } as const
+      })
+      const args = [account, packTerms(terms), packClaims(claims)] as const
+      await send(module, encodeFunctionData({ abi: sessionKeyValidatorAbi, functionName: 'settle', args }))
+      for (const { payee, amount } of claims) expect(await balanceOf(payee)).toBe(amount)
+    }
+  },
+)
+
+function balanceOf(owner: Address): Promise<bigint> {
+  const { publicClient } = chain.clients
+  return publicClient.readContract({ address: token, abi: testUsdcAbi, functionName: 'balanceOf', args: [owner] })
+}
 
 async function send(to: Address, data: Hex): Promise<void> {
   const { publicClient, walletClient } = chain.clients
