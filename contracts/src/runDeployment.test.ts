@@ -282,6 +282,7 @@ test('a paymaster for EntryPoint v0.7 is deployed beside the other, and stays wh
   const address = deployment.contracts.sponsorPaymaster07?.address
   expect(address).toBe(planDeployment({ ...roles, entryPoint07 }).addresses.sponsorPaymaster07)
   expect(deployment.entryPoint07).toBe(entryPoint07)
+  expect(serviceEnv(deployment)).toMatchObject({ ENTRY_POINT_07: entryPoint07, SPONSOR_PAYMASTER_07: address })
   expect(deployment.superseded).toEqual([])
   expect(await deploy({})).toEqual(deployment)
   expect(await describePaymaster(clients.publicClient, deployment)).toEqual([
@@ -330,6 +331,7 @@ test('the services read a deployment from their environment', async () => {
     TOKEN: deployment.usdc,
     SPONSOR_PAYMASTER: contracts.sponsorPaymaster.address,
     ACCOUNT_FACTORY: contracts.streamAccountFactory.address,
+    ACCOUNT_DELEGATE: contracts.streamAccount7702Implementation.address,
     START_BLOCK: String(contracts.sessionKeyValidator.transaction?.block),
   })
 })

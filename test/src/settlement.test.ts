@@ -123,7 +123,7 @@ test('killed at any moment and started again, it pays once', async () => {
     const { items: claims = [] } = (await getSettlement(sponsored.database.db, items[0]?.id ?? '')) ?? {}
     expect(claims.map(({ paid }) => paid)).toEqual([10_000_000n])
   }
-}, 60_000)
+}, 120_000)
 
 test('a grant frozen on-chain after it was claimed waits, and is settled when its owner unfreezes it', async () => {
   const seller = await createSeller(sponsored)
@@ -172,7 +172,7 @@ test('without a bundler it is not ready, loses nothing, and goes on by itself wh
   expect(settlement.attempts).toBe(0)
   expect(await balanceOf(sponsored, seller.merchant.payee)).toBe(10_000_000n)
   await expect.poll(() => readiness(worker), { timeout: 10_000 }).toMatchObject({ status: 200 })
-}, 60_000)
+}, 120_000)
 
 test.each(['DATABASE_URL', 'RPC_URL', 'PAYMASTER_URL'])(
   'while %s leads nowhere it loses nothing, and goes on by itself afterwards',
@@ -217,7 +217,7 @@ test('two workers share the work: each grant is settled once, accounts side by s
   await Promise.all([startWorker(), startWorker()])
   for (const { grant } of grants) expect((await settled(grant, 'confirmed')).attempts).toBe(0)
   expect(await balanceOf(sponsored, seller.merchant.payee)).toBe(60_000_000n)
-}, 60_000)
+}, 120_000)
 
 test('a request settles below the threshold, and a stop drains with exit code 0', async () => {
   const seller = await createSeller(sponsored)
