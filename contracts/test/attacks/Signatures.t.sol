@@ -2,6 +2,7 @@
 pragma solidity 0.8.30;
 
 import {ERC4337Utils, IEntryPointExtra} from "@openzeppelin/contracts/account/utils/ERC4337Utils.sol";
+import {IERC1271} from "@openzeppelin/contracts/interfaces/IERC1271.sol";
 import {PackedUserOperation} from "@openzeppelin/contracts/interfaces/IERC4337.sol";
 import {IERC7579ModuleConfig} from "@openzeppelin/contracts/interfaces/draft-IERC7579.sol";
 import {ISessionKeyValidator, Terms} from "../../src/interfaces/ISessionKeyValidator.sol";
@@ -181,10 +182,8 @@ contract SignatureAttacksTest is EntryPointV07Test {
             vm.prank(asks);
             assertEq(module.isValidSignatureWithSender(account, hash, signature), bytes4(0xffffffff));
             vm.prank(asks);
-            (, bytes memory answer) = account.staticcall(
-                abi.encodeWithSignature("isValidSignature(bytes32,bytes)", hash, abi.encodePacked(module, signature))
-            );
-            assertEq(abi.decode(answer, (bytes4)), bytes4(0xffffffff));
+            bytes4 answer = IERC1271(account).isValidSignature(hash, abi.encodePacked(module, signature));
+            assertEq(answer, bytes4(0xffffffff));
         }
     }
 
