@@ -1,15 +1,22 @@
 import { getTableColumns, getTableName } from 'drizzle-orm'
 import { afterAll, beforeAll, expect, inject, test } from 'vitest'
 import { apiKeyTable } from './apiKeys/table.ts'
+import { auditEntryTable } from './audit/table.ts'
 import { grantControlTable } from './controls/table.ts'
 import { accountTable, channelTable, grantTable } from './grants/table.ts'
 import { chainEventTable, indexedBlockTable, indexerCursorTable } from './indexer/table.ts'
 import { chargeTable } from './journal/table.ts'
 import { merchantTable } from './merchants/table.ts'
 import { outboxTable } from './outbox/table.ts'
+import { reconciliationDifferenceTable, reconciliationTable } from './reconciliations/table.ts'
 import { sentinelEventTable } from './sentinel/table.ts'
 import { serviceTable } from './services/table.ts'
-import { settlementItemTable, settlementRequestTable, settlementTable } from './settlements/table.ts'
+import {
+  settlementItemTable,
+  settlementRequestTable,
+  settlementTable,
+  settlementWriteOffTable,
+} from './settlements/table.ts'
 import { sponsorshipShareTable, sponsorshipTable } from './sponsorships/table.ts'
 import { createTestDatabase, type TestDatabase } from './testing/createTestDatabase.ts'
 import { settlementTransactionMemberTable, settlementTransactionTable } from './transactions/table.ts'
@@ -23,6 +30,7 @@ afterAll(() => database.drop())
 const tables = [
   accountTable,
   apiKeyTable,
+  auditEntryTable,
   chainEventTable,
   channelTable,
   chargeTable,
@@ -32,6 +40,8 @@ const tables = [
   indexerCursorTable,
   merchantTable,
   outboxTable,
+  reconciliationDifferenceTable,
+  reconciliationTable,
   sentinelEventTable,
   serviceTable,
   settlementItemTable,
@@ -39,6 +49,7 @@ const tables = [
   settlementTable,
   settlementTransactionMemberTable,
   settlementTransactionTable,
+  settlementWriteOffTable,
   sponsorshipShareTable,
   sponsorshipTable,
 ]

@@ -2,7 +2,7 @@ import { type Hex, maxClaims } from '@protocolbanks/stream-protocol'
 import { sql } from 'drizzle-orm'
 import type { Queryable, Tx } from '../createDb.ts'
 import { newId } from '../newId.ts'
-import { collectible, isFree, skippedSince } from './collectible.ts'
+import { collectible, isFree, skippedSince, writtenOff } from './collectible.ts'
 import { loadSettlementWork, type SettlementWork } from './loadSettlementWork.ts'
 import type { SettlementTrigger } from './settlement.ts'
 
@@ -35,7 +35,7 @@ async function claim(tx: Tx, options: ClaimOptions): Promise<SettlementWork | un
   const leaseUntil = new Date(now.getTime() + leaseMs)
   const backoffSince = new Date(now.getTime() - skippedBackoffSeconds * 1_000)
   const owing = sql`c.grant_id = ${grantId.toLowerCase()} and c.signature is not null and ${collectible} > c.settled
-    ${trigger === 'request' ? sql`` : sql`and not ${skippedSince(backoffSince)}`}`
+    ${trigger === 'request' ? sql`` : sql`and not (${skippedSince(backoffSince)} or ${writtenOff})`}`
   const { rowCount } = await tx.execute(sql`
     insert into settlement (
       id, grant_id, account, state, trigger, nonce_key, lease_owner, lease_until, created_at, updated_at

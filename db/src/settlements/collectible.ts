@@ -15,6 +15,16 @@ export function skippedSince(since: Date): SQL {
 }
 
 /**
+ * For rows `c` of channel: whether an operator gave up all that it could collect. More charges make it collectible again,
+ * with what was given up: vouchers are cumulative.
+ */
+export const writtenOff: SQL = sql`exists (
+  select from settlement_write_off w
+  join settlement s on s.id = w.settlement_id
+  join settlement_item i on i.settlement_id = s.id
+  where s.grant_id = c.grant_id and i.payee = c.payee and i.amount >= ${collectible})`
+
+/**
  * For rows `g` of grant: whether a settlement may begin. No other is open or dead without an operator's word, and the
  * mirror has seen the last one's block: before that it would show money as owed that has been paid.
  */

@@ -2,7 +2,7 @@ import type { Address, Hex } from '@protocolbanks/stream-protocol'
 import { sql } from 'drizzle-orm'
 import { getAddress } from 'viem'
 import type { Queryable } from '../createDb.ts'
-import { collectible, isFree, skippedSince } from './collectible.ts'
+import { collectible, isFree, skippedSince, writtenOff } from './collectible.ts'
 import type { SettlementTrigger } from './settlement.ts'
 
 export type Claimable = {
@@ -77,7 +77,7 @@ export async function listClaimable(db: Queryable, options: ClaimableOptions): P
       where c.charged > c.settled and ${collectible} > c.settled and c.signature is not null
         and g.status = 'active' and g.valid_after <= ${nowSeconds} and g.valid_until >= ${nowSeconds}
         and not coalesce(a.account_frozen or a.epoch > g.epoch, false)
-        and (r.grant_id is not null or not ${skippedSince(backoffSince)})
+        and (r.grant_id is not null or not (${skippedSince(backoffSince)} or ${writtenOff}))
         and ${isFree}
       group by g.grant_id, r.grant_id, w.account
     ),

@@ -1,5 +1,5 @@
 import type { Hex } from '@protocolbanks/stream-protocol'
-import { and, asc, desc, eq, lt } from 'drizzle-orm'
+import { and, asc, desc, eq, isNotNull, isNull, lt, type SQL } from 'drizzle-orm'
 import type { Queryable } from '../createDb.ts'
 import { limitOf, type Page, type PageRequest, toPage } from '../page.ts'
 import type { Settlement, SettlementItem, SettlementState } from './settlement.ts'
@@ -23,7 +23,12 @@ export async function getSettlement(
 /** Newest first. As a tenant: those with an item of theirs. */
 export async function listSettlements(
   db: Queryable,
-  filter: PageRequest & { grantId?: Hex | undefined; state?: SettlementState | undefined } = {},
+  filter: PageRequest & {
+    grantId?: Hex | undefined
+    state?: SettlementState | undefined
+    /** Only those that were written off, or only those that were not. */
+    writtenOff?: boolean | undefined
+  } = {},
 ): Promise<Page<Settlement>> {
   const limit = limitOf(filter)
   const rows = await db
@@ -33,10 +38,15 @@ export async function listSettlements(
       and(
         filter.grantId === undefined ? undefined : eq(settlementTable.grantId, filter.grantId),
         filter.state === undefined ? undefined : eq(settlementTable.state, filter.state),
+        filter.writtenOff === undefined ? undefined : writtenOffIs(filter.writtenOff),
         filter.cursor === undefined ? undefined : lt(settlementTable.id, filter.cursor),
       ),
     )
     .orderBy(desc(settlementTable.id))
     .limit(limit + 1)
   return toPage(rows, limit, (last) => last.id)
+}
+
+function writtenOffIs(wanted: boolean): SQL {
+  return wanted ? isNotNull(settlementTable.writtenOffAt) : isNull(settlementTable.writtenOffAt)
 }

@@ -46,3 +46,14 @@ export const settlementRequestTable = pgTable('settlement_request', {
   settlementId: text('settlement_id'),
   createdAt: moment('created_at').notNull().defaultNow(),
 })
+
+export const settlementWriteOffTable = pgTable('settlement_write_off', {
+  settlementId: text('settlement_id').primaryKey(),
+  reason: text('reason', {
+    enum: ['grant_ended', 'voucher_invalid', 'funds_gone', 'payee_blocked', 'agreed', 'other'],
+  }).notNull(),
+  note: text('note').notNull(),
+  actor: text('actor').notNull(),
+  amount: uint128('amount').notNull(),
+  createdAt: moment('created_at').notNull().defaultNow(),
+})
