@@ -1,5 +1,6 @@
 import pg from 'pg'
 import { afterAll, afterEach, expect, inject, test } from 'vitest'
+import { freezeGrant } from './controls/freezeGrant.ts'
 import { createDb } from './createDb.ts'
 import { ensureChannel } from './grants/channels.ts'
 import { getGrant } from './grants/grants.ts'
@@ -26,7 +27,13 @@ async function database(options: { upTo?: string } = {}): Promise<TestDatabase> 
 }
 
 /** The migrations after the first. */
-const newer = ['0002_outbox_sentinel', '0003_reserve', '0004_settlement_transaction']
+const newer = [
+  '0002_outbox_sentinel',
+  '0003_reserve',
+  '0004_settlement_transaction',
+  '0005_webhooks',
+  '0006_operations',
+]
 
 test('from empty: every migration runs once, in order', async () => {
   const { url, query } = await database()
@@ -122,6 +129,10 @@ test('a login that is no superuser can migrate, serve, and keep tenants apart', 
     const other = await arrangeMerchant(db)
     const seen = (merchantId: string) => withTenant(db, merchantId, async (tx) => (await listCharges(tx)).items.length)
     expect([await seen(seller.merchant.id), await seen(other.merchant.id)]).toEqual([1, 0])
+    const freeze = { grantId: grant.grantId, merchantId: seller.merchant.id, reason: 'abuse', actor: 'test' }
+    await withTenant(db, seller.merchant.id, (tx) => freezeGrant(tx, freeze))
+    const told = await claimOutbox(db, { limit: 10, leaseMs: 1_000, now: new Date(Date.now() + 1_000) })
+    expect(told.map(({ merchantId }) => merchantId)).toEqual([seller.merchant.id])
   } finally {
     await db.close()
     await onServer((client) => client.query(`drop database ${login} with (force)`))

@@ -20,6 +20,7 @@ import {
 import { sponsorshipShareTable, sponsorshipTable } from './sponsorships/table.ts'
 import { createTestDatabase, type TestDatabase } from './testing/createTestDatabase.ts'
 import { settlementTransactionMemberTable, settlementTransactionTable } from './transactions/table.ts'
+import { webhookAttemptTable, webhookDeliveryTable, webhookEndpointTable, webhookEventTable } from './webhooks/table.ts'
 
 let database: TestDatabase
 beforeAll(async () => {
@@ -52,6 +53,10 @@ const tables = [
   settlementWriteOffTable,
   sponsorshipShareTable,
   sponsorshipTable,
+  webhookAttemptTable,
+  webhookDeliveryTable,
+  webhookEndpointTable,
+  webhookEventTable,
 ]
 
 test('the tables in TypeScript are those that the migrations make, column by column', async () => {

@@ -17,6 +17,10 @@ import { getSettlement, listSettlements } from './settlements/settlements.ts'
 import { reserveSponsorship } from './sponsorships/sponsorships.ts'
 import { createTestDatabase, type TestDatabase } from './testing/createTestDatabase.ts'
 import { arrangeGrant, arrangeMerchant, chargeEvent, randomAddress, randomHex, usdc } from './testing/fixtures.ts'
+import { createTestDelivery } from './webhooks/deliveries.ts'
+import { createWebhookEndpoint } from './webhooks/endpoints.ts'
+import { leaseWebhookDeliveries } from './webhooks/leaseWebhookDeliveries.ts'
+import { recordWebhookAttempt } from './webhooks/recordWebhookAttempt.ts'
 import { withTenant } from './withTenant.ts'
 
 let database: TestDatabase
@@ -63,7 +67,27 @@ async function arrangeSeller() {
   })
   await appendOutbox(db, { topic: 'test', merchantId, payload: {} })
   await appendSentinelEvent(db, { kind: 'alert', merchantId, detail: {} })
+  await arrangeWebhook(merchantId, now)
   return { ...seller, grant, apiKey, settlementId: work.settlement.id }
+}
+
+async function arrangeWebhook(merchantId: string, now: Date) {
+  const { db } = database
+  const endpoint = await createWebhookEndpoint(db, { merchantId, url: 'https://example.com', sealSecret: (id) => id })
+  if (!endpoint) throw new Error('no endpoint')
+  await createTestDelivery(db, { endpointId: endpoint.id, merchantId, type: 'test', now })
+  const [leased] = await leaseWebhookDeliveries(db, {
+    owner: merchantId,
+    now,
+    leaseMs: 1_000,
+    limit: 1,
+    perEndpoint: 1,
+  })
+  if (!leased) throw new Error('nothing to deliver')
+  const attempt = { startedAt: now, durationMs: 1, statusCode: 204, responseBody: '', error: null }
+  const verdict = { state: 'delivered' } as const
+  const record = { delivery: leased.delivery, owner: merchantId, attempt, verdict, now, disabledTopic: 'test' }
+  expect(await recordWebhookAttempt(db, record)).toEqual({ recorded: true, disabled: false })
 }
 
 /** Tables and partitions with rows of merchants, from the catalogue: a new table cannot be forgotten here. */

@@ -1,0 +1,33 @@
+import { and, inArray, lt } from 'drizzle-orm'
+import type { Queryable } from '../createDb.ts'
+import { outboxTable } from '../outbox/table.ts'
+import { webhookEventTable } from './table.ts'
+
+/**
+ * Forgets events from before `before` with their deliveries, delivered or not, and the messages they came from; at most
+ * `limit` of each. Says how many rows that were; call again while it is not 0.
+ */
+export async function pruneWebhooks(
+  db: Queryable,
+  { types, before, limit }: { types: readonly string[]; before: Date; limit: number },
+): Promise<number> {
+  const oldEvents = db
+    .select({ id: webhookEventTable.id })
+    .from(webhookEventTable)
+    .where(lt(webhookEventTable.createdAt, before))
+    .limit(limit)
+  const events = await db
+    .delete(webhookEventTable)
+    .where(inArray(webhookEventTable.id, oldEvents))
+    .returning({ id: webhookEventTable.id })
+  const oldMessages = db
+    .select({ id: outboxTable.id })
+    .from(outboxTable)
+    .where(and(inArray(outboxTable.topic, [...types]), lt(outboxTable.publishedAt, before)))
+    .limit(limit)
+  const messages = await db
+    .delete(outboxTable)
+    .where(inArray(outboxTable.id, oldMessages))
+    .returning({ id: outboxTable.id })
+  return events.length + messages.length
+}

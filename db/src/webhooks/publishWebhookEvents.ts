@@ -1,0 +1,84 @@
+import { and, asc, eq, inArray, isNull, or, sql } from 'drizzle-orm'
+import type { Queryable } from '../createDb.ts'
+import { newId } from '../newId.ts'
+import { outboxTable } from '../outbox/table.ts'
+import { webhookDeliveryTable, webhookEndpointTable, webhookEventTable } from './table.ts'
+
+export type PublishOptions = {
+  /** Topics that are events of webhooks; others stay in the outbox. */
+  types: readonly string[]
+  /** Messages at once. */
+  limit: number
+  /** When the deliveries are due. */
+  now: Date
+  /** Of each delivery. */
+  maxAttempts: number
+}
+
+/**
+ * Turns messages of the outbox into events, and a delivery for each enabled endpoint of the merchant that wants them,
+ * in one transaction: each message once, however many ask. An event that nobody wants is not kept.
+ *
+ * @returns how many messages were taken; as many as `limit`: there may be more
+ */
+export function publishWebhookEvents(
+  db: Queryable,
+  { types, limit, now, maxAttempts }: PublishOptions,
+): Promise<number> {
+  return db.transaction(async (tx) => {
+    const messages = await tx
+      .select()
+      .from(outboxTable)
+      .where(
+        and(
+          isNull(outboxTable.publishedAt),
+          sql`${outboxTable.availableAt} <= now()`,
+          inArray(outboxTable.topic, [...types]),
+        ),
+      )
+      .orderBy(asc(outboxTable.id))
+      .limit(limit)
+      .for('update', { skipLocked: true })
+    for (const { topic, merchantId, payload, createdAt } of messages) {
+      if (merchantId === null) continue
+      const endpoints = await tx
+        .select({ id: webhookEndpointTable.id })
+        .from(webhookEndpointTable)
+        .where(
+          and(
+            eq(webhookEndpointTable.merchantId, merchantId),
+            eq(webhookEndpointTable.state, 'enabled'),
+            or(isNull(webhookEndpointTable.eventTypes), sql`${topic} = any(${webhookEndpointTable.eventTypes})`),
+          ),
+        )
+        // One that is deleted meanwhile takes its deliveries along, and does not fail this.
+        .for('key share')
+      if (endpoints.length === 0) continue
+      const id = newId('whev')
+      await tx.insert(webhookEventTable).values({ id, merchantId, type: topic, data: payload, occurredAt: createdAt })
+      await tx.insert(webhookDeliveryTable).values(
+        endpoints.map((endpoint) => ({
+          id: newId('whdl'),
+          eventId: id,
+          endpointId: endpoint.id,
+          merchantId,
+          state: 'pending' as const,
+          maxAttempts,
+          nextAttemptAt: now,
+        })),
+      )
+    }
+    if (messages.length > 0) {
+      await tx
+        .update(outboxTable)
+        .set({ publishedAt: now, attempts: sql`${outboxTable.attempts} + 1` })
+        .where(
+          inArray(
+            outboxTable.id,
+            messages.map(({ id }) => id),
+          ),
+        )
+    }
+    return messages.length
+  })
+}
