@@ -5,13 +5,12 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { judgeCoverage } from './lcov/judgeCoverage.ts'
+import { listAssemblyLines } from './lcov/listAssemblyLines.ts'
 import { parseLcov } from './lcov/parseLcov.ts'
+import { programsPath } from './programs.ts'
 
 const root = fileURLToPath(new URL('../../', import.meta.url))
 const bounds = { lines: 98, branches: 95 }
-/** Gas means nothing in instrumented code; random histories and proofs show other things than what was tried. */
-const leftOut = 'contracts/test/{invariant,symbolic}/**'
-const gasTests = 'Gas'
 
 /**
  * Compiles into a directory of its own: instrumented code must not reach the others. `--ir-minimum`, because without the
@@ -22,19 +21,22 @@ function runForgeCoverage(): string {
   const report = join(directory, 'lcov.info')
   try {
     execFileSync(
-      join(root, 'node_modules/.bin/forge'),
+      'forge',
       [
         ...['coverage', '--ir-minimum', '--exclude-tests', '--report', 'lcov', '--report-file', report],
-        ...['--no-match-path', leftOut, '--no-match-contract', gasTests],
         ...['--out', join(directory, 'out'), '--cache-path', join(directory, 'cache')],
       ],
-      { cwd: root, env: { ...process.env, FOUNDRY_PROFILE: 'coverage' }, stdio: ['ignore', 'pipe', 'inherit'] },
+      {
+        cwd: root,
+        env: { ...process.env, PATH: programsPath, FOUNDRY_PROFILE: 'coverage' },
+        stdio: ['ignore', 'pipe', 'inherit'],
+      },
     )
     return readFileSync(report, 'utf8')
   } catch (error) {
-    // The tests' own failures are on standard output.
-    if (error instanceof Error && 'stdout' in error) console.error(String(error.stdout))
-    throw new Error('forge coverage did not run to its end.', { cause: error })
+    // Of tests that failed, forge tells on its standard output.
+    const output = error instanceof Error && 'stdout' in error ? String(error.stdout) : ''
+    throw new Error(`forge coverage did not run to its end.\n${output}`)
   } finally {
     rmSync(directory, { recursive: true, force: true })
   }
@@ -48,7 +50,8 @@ function listSources(): string[] {
     .sort()
 }
 
-const { table, missed, failures } = judgeCoverage(parseLcov(runForgeCoverage()), listSources(), bounds)
+const files = parseLcov(runForgeCoverage(), (source) => listAssemblyLines(readFileSync(join(root, source), 'utf8')))
+const { table, missed, failures } = judgeCoverage(files, listSources(), bounds)
 for (const line of [...table, ...missed, ...failures]) console.log(line)
 if (failures.length > 0) {
   console.log('Write tests for what is named above, in contracts/test/unit.')

@@ -321,7 +321,7 @@ contract SessionKeyValidator is ISessionKeyValidator, EIP712 {
         (reason, due) = _applyClaim(slot, account, epoch, grantId, terms, claim);
         if (reason == 0) {
             // Undone is what this claim booked, from what is stored after the call. Events come in the order of payments.
-            // slither-disable-next-line reentrancy-no-eth,reentrancy-events
+            // slither-disable-next-line reentrancy-events
             if (_pay(account, terms, payee, due)) {
                 emit Settled(account, grantId, payee, due, claim.amount());
                 return due;
@@ -444,9 +444,8 @@ contract SessionKeyValidator is ISessionKeyValidator, EIP712 {
         if (terms.token == address(0)) revert InvalidToken(terms.token);
         if (terms.totalLimit == 0) revert InvalidTotalLimit(terms.totalLimit);
         if ((terms.period == 0) != (terms.periodLimit == 0)) revert InvalidPeriod(terms.periodLimit, terms.period);
-        // A window is over when the chain's clock says so, here and in _checkLive.
+        // As said above.
         // forge-lint: disable-next-item(block-timestamp)
-        // slither-disable-next-line timestamp
         if (
             terms.validAfter > terms.validUntil || terms.validUntil <= block.timestamp
                 || terms.validUntil > ERC4337Utils.BLOCK_RANGE_MASK
@@ -459,7 +458,7 @@ contract SessionKeyValidator is ISessionKeyValidator, EIP712 {
         Status status = _grants[grantId][account].status;
         if (status != Status.Active) revert GrantNotLive(grantId, status);
         if (_accounts[account].frozen) revert AccountIsFrozen(account);
-        // As in _checkNewTerms.
+        // A window is over when the chain's clock says so.
         // forge-lint: disable-next-item(block-timestamp)
         // slither-disable-next-line timestamp
         if (block.timestamp < terms.validAfter() || block.timestamp > terms.validUntil()) {

@@ -4,6 +4,8 @@ import { join } from 'node:path'
 import { countForgeTests, countVitestTests } from './checks/counts.ts'
 import { ensureChromium } from './checks/ensureChromium.ts'
 import { ensureRedis } from './checks/ensureRedis.ts'
+import { compareGas, loadGasSnapshot, readGas } from './checks/gasSnapshot.ts'
+import { lintContracts } from './checks/lintContracts.ts'
 import { runProgram } from './checks/runProgram.ts'
 import { runSteps, type Step, type StepResult } from './checks/runSteps.ts'
 import { createTempDir } from './processes/createTempDir.ts'
@@ -18,7 +20,8 @@ const steps: Step[] = [
   { title: 'Format of Solidity (forge fmt)', run: () => runProgram('forge', ['fmt', '--check']) },
   { title: 'ABIs and bytecode match the contracts', run: () => runProgram('npm', ['run', '--silent', 'abi:check']) },
   { title: 'Types (tsc)', run: () => runProgram('tsc', ['-b']) },
-  { title: 'Contracts (forge test)', run: runForgeTests },
+  { title: 'Lint of Solidity (forge lint)', run: () => lintContracts(print) },
+  { title: 'Contracts and their gas (forge test)', run: runForgeTests },
   { title: 'Packages (vitest)', run: runVitest },
 ]
 
@@ -29,7 +32,12 @@ async function runForgeTests(): Promise<StepResult> {
   const { failures, ...counts } = countForgeTests(stdout)
   for (const failure of failures) print(`✗ ${failure}`)
   print(`${counts.passed} passed, ${counts.failed} failed in Solidity`)
-  return { exitCode: exitCode || (failures.length > 0 ? 1 : 0), counts }
+  if (exitCode !== 0 || failures.length > 0) return { exitCode: exitCode || 1, counts }
+
+  const changes = compareGas(await loadGasSnapshot(), readGas(stdout))
+  for (const change of changes) print(`✗ ${change}`)
+  if (changes.length > 0) print('If this gas is wanted, run `npm run gas` and commit contracts/gas-snapshot.json.')
+  return { exitCode: changes.length > 0 ? 1 : 0, counts }
 }
 
 async function runVitest(): Promise<StepResult> {

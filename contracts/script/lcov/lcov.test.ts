@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest'
 import { judgeCoverage } from './judgeCoverage.ts'
+import { listAssemblyLines } from './listAssemblyLines.ts'
 import { parseLcov } from './parseLcov.ts'
 
 const report = `TN:
@@ -23,6 +24,31 @@ test('lines and branches that never ran are known by their line', () => {
     { source: 'contracts/src/A.sol', lines: { total: 3, missed: [4] }, branches: { total: 3, missed: [3, 9] } },
     { source: 'contracts/test/B.sol', lines: { total: 1, missed: [1] }, branches: { total: 0, missed: [] } },
   ])
+})
+
+test('lines that are left out do not count', () => {
+  const [file] = parseLcov(report, (source) => new Set(source === 'contracts/src/A.sol' ? [4, 9] : []))
+  expect(file).toEqual({
+    source: 'contracts/src/A.sol',
+    lines: { total: 2, missed: [] },
+    branches: { total: 2, missed: [3] },
+  })
+})
+
+test('lines of inline assembly are those between its braces', () => {
+  const source = [
+    'function f() {', // 1
+    '    x = 1; // no assembly {',
+    '    assembly ("memory-safe") {',
+    '        if lt(x, 2) { // } is not the end',
+    '            x := 3',
+    '        }',
+    '    }',
+    '    y = 2;', // 8
+    '    assembly { x := 4 }',
+    '}',
+  ].join('\n')
+  expect([...listAssemblyLines(source)]).toEqual([4, 5, 6, 7])
 })
 
 test('what is no report does not pass for full coverage', () => {

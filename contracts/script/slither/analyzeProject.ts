@@ -1,11 +1,10 @@
 import { spawnSync } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { delimiter, join } from 'node:path'
-import { fileURLToPath } from 'node:url'
+import { join } from 'node:path'
+import { programsPath } from '../programs.ts'
 import { type Findings, readFindings } from './readFindings.ts'
 
-const programs = fileURLToPath(new URL('../../../node_modules/.bin', import.meta.url))
 const maxOutputBytes = 256 * 1024 * 1024
 
 /**
@@ -32,7 +31,7 @@ function run(program: string, args: string[], directory: string): { stdout: stri
   const { status, error, stdout, stderr } = spawnSync(program, args, {
     cwd: directory,
     encoding: 'utf8',
-    env: { ...process.env, FOUNDRY_PROFILE: 'coverage', PATH: `${programs}${delimiter}${process.env.PATH ?? ''}` },
+    env: { ...process.env, FOUNDRY_PROFILE: 'coverage', PATH: programsPath },
     maxBuffer: maxOutputBytes,
   })
   if (error) throw error

@@ -37,7 +37,10 @@ library GrantTerms {
         );
     }
 
+    // Assembly, here and below, because the plain form costs more gas. PackedEncodings.t.sol holds the two equal.
+
     /// keccak256(packed).
+    // slither-disable-next-line assembly
     function hashOf(bytes calldata packed) internal pure returns (bytes32 packedHash) {
         assembly ("memory-safe") {
             let free := mload(0x40)
@@ -48,6 +51,7 @@ library GrantTerms {
 
     /// keccak256(abi.encode(chainid, module, account, epoch, packedHash)). `epoch` is the account's: what an earlier epoch
     /// granted has another id, so nothing has to be deleted.
+    // slither-disable-next-line assembly
     function idOf(bytes32 packedHash, address module, address account, uint64 epoch)
         internal
         view
@@ -66,6 +70,7 @@ library GrantTerms {
 
     /// Leaf of OpenZeppelin's StandardMerkleTree over [address]: keccak256(keccak256(abi.encode(payee))). Hashed twice, so
     /// that no inner node is a leaf.
+    // slither-disable-next-line assembly
     function leafOf(address payee) internal pure returns (bytes32 leaf) {
         assembly ("memory-safe") {
             mstore(0x00, shr(96, shl(96, payee)))
@@ -115,6 +120,7 @@ library GrantTerms {
     }
 
     /// The 32 bytes from `offset` on, unchecked: SIZE covers what the readers above take of them.
+    // slither-disable-next-line assembly
     function _wordAt(bytes calldata packed, uint256 offset) private pure returns (bytes32 word) {
         assembly ("memory-safe") {
             word := calldataload(add(packed.offset, offset))

@@ -45,6 +45,8 @@ library SettleCall {
 
         uint256 executionSize = EXECUTION_SIZE + _toWords(claimsLength);
         bytes calldata padding = callData[CLAIMS + claimsLength:];
+        // Of at most 59 bytes of padding, `bytes32` takes the first 32, or all and zeros: both together see every one.
+        // forge-lint: disable-next-item(unsafe-typecast)
         canonical = callData.length == 100 + _toWords(executionSize)
             && keccak256(callData[:TERMS]) == _hashHead(module, account, executionSize)
             && bytes3(callData[TERMS + GrantTerms.SIZE:CLAIMS_LENGTH]) == 0 && bytes32(padding) == 0

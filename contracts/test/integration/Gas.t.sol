@@ -9,6 +9,7 @@ import {EntryPointTest} from "../utils/EntryPointTest.sol";
 
 /// What whole transactions cost, each in a transaction of its own: 21,000, call data and refunds are in it. Later
 /// settlements: nonce keys, grants' slots and payees' balances are in use, as they are all but once.
+/// Figures that differ from those in contracts/gas fail; `npm run gas` writes them anew.
 abstract contract GasTest is EntryPointTest {
     struct Live {
         address account;
@@ -92,8 +93,11 @@ abstract contract GasTest is EntryPointTest {
     }
 
     function record(string memory name) internal {
-        emit log_named_uint(name, vm.lastCallGas().gasTotalUsed);
+        vm.snapshotValue(tokenName(), name, vm.lastCallGas().gasTotalUsed);
     }
+
+    /// Names the file that the figures are in.
+    function tokenName() internal pure virtual returns (string memory);
 
     // ---------------------------------------------------------------------------------------------------- transactions
 
@@ -184,12 +188,20 @@ abstract contract GasTest is EntryPointTest {
 }
 
 /// forge-config: default.isolate = true
-contract GasOfTestUsdcTest is GasTest {}
+contract GasOfTestUsdcTest is GasTest {
+    function tokenName() internal pure override returns (string memory) {
+        return "TestUSDC";
+    }
+}
 
 /// forge-config: default.isolate = true
 contract GasOfFiatTokenTest is GasTest {
     function setUp() public override {
         usdc = TestUSDC(payable(address(new FiatTokenProxy(address(new FiatToken()), makeAddr("token admin")))));
         super.setUp();
+    }
+
+    function tokenName() internal pure override returns (string memory) {
+        return "FiatToken";
     }
 }

@@ -1,3 +1,5 @@
+import { parseObject } from './parseObject.ts'
+
 /** How many tests of a run passed and did not. A skipped test counts as failed: nothing here may be skipped. */
 export type Counts = { passed: number; failed: number }
 
@@ -24,14 +26,4 @@ export function countVitestTests(report: string): Counts {
     throw new Error('The report of vitest has no numTotalTests and numPassedTests.')
   }
   return { passed: numPassedTests, failed: numTotalTests - numPassedTests }
-}
-
-function parseObject(text: string, source: string): object {
-  try {
-    const parsed: unknown = JSON.parse(text)
-    if (typeof parsed === 'object' && parsed !== null) return parsed
-  } catch {
-    // Falls through to the error below, which shows the text.
-  }
-  throw new Error(`Expected the JSON of ${source}, got: ${text.slice(0, 500) || 'nothing'}`)
 }

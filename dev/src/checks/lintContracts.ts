@@ -9,6 +9,7 @@ const habitsOfTests = [
   'block-timestamp',
   'erc20-unchecked-transfer',
   'incorrect-shift',
+  'mixed-case-function',
   'unsafe-cheatcode',
   'unsafe-typecast',
 ]

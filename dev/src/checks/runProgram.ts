@@ -11,6 +11,11 @@ export type RunProgramOptions = {
   timeoutMs?: number
 }
 
+/**
+ * Of forge itself. Its npm package starts it through a script that ends with 0 whatever forge ends with.
+ */
+const forgeDirectory = `@foundry-rs/forge-${process.platform}-${process.arch === 'x64' ? 'amd64' : process.arch}/bin`
+
 export const repositoryRoot = fileURLToPath(new URL('../../../', import.meta.url))
 
 /**
@@ -22,7 +27,8 @@ export function runProgram(
   args: string[],
   { output = 'inherit', directory = repositoryRoot, timeoutMs = 30 * 60_000 }: RunProgramOptions = {},
 ): Promise<{ exitCode: number; stdout: string }> {
-  const path = [join(repositoryRoot, 'node_modules', '.bin'), process.env.PATH].filter(Boolean).join(delimiter)
+  const modules = join(repositoryRoot, 'node_modules')
+  const path = [join(modules, forgeDirectory), join(modules, '.bin'), process.env.PATH].filter(Boolean).join(delimiter)
   return new Promise((resolve, reject) => {
     const child = spawn(command, args, {
       cwd: directory,
