@@ -24,6 +24,10 @@ const configSchema = z.object({
   INDEXER_POLL_MS: z.coerce.number().int().positive().default(1000),
   /** A grant is no longer served this long before it ends, so that what it owes can be settled. */
   SETTLEMENT_MARGIN_SECONDS: z.coerce.number().int().nonnegative().default(600),
+  /** Between two scheduled reconciliations, over all gateways. */
+  RECONCILE_INTERVAL_SECONDS: z.coerce.number().int().positive().default(3_600),
+  /** How long the meter may be ahead of the journal before it is a difference: longer than any request is open. */
+  RECONCILE_PATIENCE_SECONDS: z.coerce.number().int().positive().default(60),
   MAX_GRANTS_IN_MEMORY: z.coerce.number().int().positive().default(100_000),
   MAX_ANSWER_BYTES: z.coerce
     .number()

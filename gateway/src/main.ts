@@ -28,6 +28,7 @@ import { createChargesApi } from './payment/chargesApi.ts'
 import { createPaymentGate } from './payment/paymentGate.ts'
 import { paymentMiddleware } from './payment/paymentMiddleware.ts'
 import { createProxy } from './proxy/proxy.ts'
+import { createReconciler } from './reconciliation/reconciler.ts'
 import { createServiceTable } from './services/serviceTable.ts'
 
 // Wires the gateway: the only place that knows all of its parts.
@@ -37,6 +38,8 @@ const drainMs = 10_000
 const refreshMs = 1_000
 const retryWaitMs = 10_000
 const readinessTimeoutMs = 2_000
+/** How long the mirror of the chain may differ before reconciliation says so. */
+const mirrorPatienceMs = 5_000
 
 const config = loadConfig()
 const logger = pino({ name: 'gateway', level: config.LOG_LEVEL })
@@ -56,9 +59,10 @@ const onError = (err: Error) => logger.warn({ err }, 'a database connection was 
 const db = createDb({ url: config.DATABASE_URL, onError })
 const meter = createMeter({ redisUrl: config.REDIS_URL, instance, clock })
 const mirror = createAccountMirror({ db, meter, token: chain.token, clock, logger })
+const client = createPublicClient({ transport: http(config.RPC_URL, { batch: true, timeout: 5_000 }), cacheTime: 0 })
 const indexer = createIndexer({
   db,
-  client: createPublicClient({ transport: http(config.RPC_URL, { batch: true, timeout: 5_000 }), cacheTime: 0 }),
+  client,
   meter,
   mirror,
   module: chain.module,
@@ -72,6 +76,37 @@ const indexer = createIndexer({
   metrics: metrics.registry,
 })
 const journal = createJournalWriter({ db, meter, clock, logger, metrics: metrics.registry })
+// Connections of its own: sums over the journal take long, and paid calls must not wait for them.
+const reconcilerDb = createDb({ url: config.DATABASE_URL, maxConnections: 2, statementTimeoutMs: 30_000, onError })
+const reconciler = createReconciler({
+  db: reconcilerDb,
+  client,
+  meter,
+  module: chain.module,
+  token: chain.token,
+  chainId: chain.chainId,
+  clock,
+  meterPatienceMs: config.RECONCILE_PATIENCE_SECONDS * 1_000,
+  mirrorPatienceMs: Math.min(mirrorPatienceMs, config.RECONCILE_PATIENCE_SECONDS * 1_000),
+  owner: instance,
+  intervalMs: config.RECONCILE_INTERVAL_SECONDS * 1_000,
+  logger,
+  metrics: metrics.registry,
+})
+const secrets = config.WEBHOOK_ENCRYPTION_KEYS && createSecretBox(config.WEBHOOK_ENCRYPTION_KEYS)
+const urlPolicy = { allowPrivateNetworks: config.WEBHOOK_ALLOW_PRIVATE_NETWORKS, lookup }
+const webhookDb = createDb({ url: config.DATABASE_URL, maxConnections: 4, onError })
+const webhooks = createWebhookWorker({
+  db: webhookDb,
+  secrets,
+  send: createWebhookSender({ ...urlPolicy, timeoutMs: config.WEBHOOK_TIMEOUT_MS }),
+  leaseMs: config.WEBHOOK_TIMEOUT_MS + webhookRecordMs,
+  clock,
+  random: Math.random,
+  createLeaseId: randomUUID,
+  logger,
+  metrics: metrics.registry,
+})
 const services = createServiceTable(() => listAllServices(db))
 const serviceOf = (path: string) => services.match(path)
 const onOutcome = (outcome: string) => metrics.calls.inc({ outcome })
@@ -122,7 +157,7 @@ const app = createApp({
 })
 
 const stopping = new AbortController()
-const workers = [indexer.run(stopping.signal), refreshServices(stopping.signal)]
+const workers = [indexer.run(stopping.signal), reconciler.run(stopping.signal), refreshServices(stopping.signal)]
 const stopJournal = new AbortController()
 const writing = journal.run(stopJournal.signal)
 const server = serve({ fetch: app.fetch, hostname: config.HOST, port: config.PORT }, ({ port }) =>
@@ -193,6 +228,7 @@ async function stop(): Promise<void> {
   stopJournal.abort()
   await writing
   await meter.close()
+  await reconcilerDb.close()
   await db.close()
   process.exit(0)
 }

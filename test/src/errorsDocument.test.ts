@@ -16,6 +16,8 @@ const outcomes = new Set([
   'budget.merchant',
   'budget.kind',
   'budget.sender',
+  // A topic of the outbox.
+  'reconciliation.difference',
   // Settings of a Postgres session.
   'stream.merchant_id',
   'stream.migrate',

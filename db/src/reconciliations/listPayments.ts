@@ -1,4 +1,4 @@
-import type { Address, GrantSource, Hex } from '@protocolbanks/stream-protocol'
+import type { Address, Hex } from '@protocolbanks/stream-protocol'
 import { sql } from 'drizzle-orm'
 import { getAddress } from 'viem'
 import type { Queryable } from '../createDb.ts'
@@ -14,8 +14,6 @@ export type Payment = PaymentCursor & {
   account: Address
   payee: Address
   paid: bigint
-  /** Undefined: the grant's row is missing. */
-  source: GrantSource | undefined
 }
 
 export type PaymentsQuery = {
@@ -39,11 +37,10 @@ export async function listPayments(db: Queryable, query: PaymentsQuery): Promise
     account: string
     payee: string
     paid: string
-    source: GrantSource | null
   }>(sql`
     select e.block_number, e.block_hash, e.log_index, e.tx_hash, e.grant_id, e.account, e.payee,
-      e.data ->> 'paid' as paid, g.source
-    from chain_event e left join "grant" g on g.grant_id = e.grant_id
+      e.data ->> 'paid' as paid
+    from chain_event e
     where e.name = 'Settled' and e.block_number > ${above.toString()} and e.block_number <= ${upTo.toString()}
       ${grantId === undefined ? sql`` : sql`and e.grant_id = ${grantId.toLowerCase()}`}
       ${after === undefined ? sql`` : sql`and (e.block_number, e.log_index) > (${after.blockNumber.toString()}, ${after.logIndex})`}
@@ -58,7 +55,6 @@ export async function listPayments(db: Queryable, query: PaymentsQuery): Promise
     account: getAddress(row.account),
     payee: getAddress(row.payee),
     paid: BigInt(row.paid),
-    source: row.source ?? undefined,
   }))
 }
 

@@ -18,6 +18,10 @@ import {
 let database: TestDatabase
 beforeAll(async () => {
   database = await createTestDatabase(inject('postgresUrl'))
+  await database.query(
+    `insert into indexer_cursor (name, block_number, block_hash, checked_at) values ('chain', 7, $1, now())`,
+    [randomHex(32)],
+  )
 })
 afterAll(() => database.drop())
 beforeEach(() => database.query('truncate reconciliation, reconciliation_difference'))
@@ -79,6 +83,8 @@ test('whose process died is taken up by another, and the dead one writes nothing
     errorCode: 'chain.unavailable',
     leaseOwner: null,
   })
+  expect(await claim('one', later(59))).toBeUndefined()
+  expect(await claim('one', later(60))).toMatchObject({ trigger: 'schedule' })
 })
 
 test('differences are kept in their order and told to the operator with the end, at most 1,000 of them', async () => {

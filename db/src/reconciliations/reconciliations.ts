@@ -75,21 +75,25 @@ export async function claimReconciliation(
   }
 }
 
-/** The scheduled one, if it is time for it. */
+/** The scheduled one, if it is time for it and there is a mirror to compare. One that failed is due again after a minute. */
 async function schedule(
   tx: Queryable,
   { now, intervalMs }: { now: Date; intervalMs: number },
 ): Promise<string | undefined> {
   const id = newId('rec')
-  const since = new Date(now.getTime() - intervalMs).toISOString()
+  const since = (ms: number) => sql`${new Date(now.getTime() - ms).toISOString()}::timestamptz`
   const { rowCount } = await tx.execute(sql`
     insert into reconciliation (id, state, trigger, actor, created_at)
     select ${id}, 'requested', 'schedule', 'schedule', ${now.toISOString()}::timestamptz
-    where not exists (select from reconciliation where state = 'running')
+    where exists (select from indexer_cursor)
+      and not exists (select from reconciliation where state = 'running')
       and not exists (
-        select from reconciliation where trigger = 'schedule' and created_at > ${since}::timestamptz)`)
+        select from reconciliation where trigger = 'schedule' and created_at > ${since(intervalMs)}
+          and (state <> 'failed' or created_at > ${since(Math.min(intervalMs, retryFailedMs))}))`)
   return rowCount === 1 ? id : undefined
 }
+
+const retryFailedMs = 60_000
 
 type Held = { id: string; owner: string }
 
@@ -168,12 +172,21 @@ export async function listReconciliations(db: Queryable, page: PageRequest = {})
   return toPage(rows, limit, (last) => last.id)
 }
 
-/** The newest of all grants that was done: what metrics show. */
-export async function newestReconciliation(db: Queryable): Promise<Reconciliation | undefined> {
+/** The newest of all grants that was done, or that was done and found nothing. */
+export async function newestReconciliation(
+  db: Queryable,
+  { clean = false }: { clean?: boolean } = {},
+): Promise<Reconciliation | undefined> {
   const [row] = await db
     .select()
     .from(reconciliationTable)
-    .where(and(eq(reconciliationTable.state, 'done'), isNull(reconciliationTable.grantId)))
+    .where(
+      and(
+        eq(reconciliationTable.state, 'done'),
+        isNull(reconciliationTable.grantId),
+        clean ? eq(reconciliationTable.differences, 0) : undefined,
+      ),
+    )
     .orderBy(desc(reconciliationTable.id))
     .limit(1)
   return row

@@ -8,8 +8,11 @@ import type { Chain } from '../payment/chain.ts'
 import { problem } from '../problem.ts'
 import { createApiKeyRoutes } from './apiKeyRoutes.ts'
 import { apiProblem } from './apiProblem.ts'
+import { auditRefusals } from './auditRefusals.ts'
+import { createAuditRoutes } from './auditRoutes.ts'
 import { type ApiEnv, authenticate } from './caller.ts'
 import { createMerchantRoutes } from './merchantRoutes.ts'
+import { createReconciliationRoutes } from './reconciliationRoutes.ts'
 import { createServiceRoutes } from './serviceRoutes.ts'
 import { createSessionKeyRoutes } from './sessionKeyRoutes.ts'
 import { createSettlementRoutes } from './settlementRoutes.ts'
@@ -44,6 +47,7 @@ export type ApiDeps = {
 export function createApi(deps: ApiDeps): Hono {
   const { db, logger, chain, freshness, tokenDecimals = 6 } = deps
   const routes = new Hono<ApiEnv>()
+  routes.use(auditRefusals({ db, logger }))
   routes.use(authenticate(db, deps.operatorApiKey))
   routes.use(async (c, next) => {
     await next()
@@ -62,7 +66,9 @@ export function createApi(deps: ApiDeps): Hono {
   routes.route('/api-keys', createApiKeyRoutes({ db }))
   routes.route('/services', createServiceRoutes({ ...deps, tokenDecimals }))
   routes.route('/session-keys', createSessionKeyRoutes({ ...deps, tokenDecimals }))
-  routes.route('/settlements', createSettlementRoutes({ db, tokenDecimals }))
+  routes.route('/settlements', createSettlementRoutes({ db, logger, tokenDecimals }))
+  routes.route('/reconciliations', createReconciliationRoutes({ db }))
+  routes.route('/audit', createAuditRoutes({ db }))
   routes.all('*', () => problem(404, 'route.unknown', 'The management API has no such route.'))
   routes.onError((error, c) => {
     const known = apiProblem(error)

@@ -11,6 +11,14 @@ export const nameSchema = z
   .max(200)
   .refine((text) => !/\p{Cc}|\p{Cs}/u.test(text), 'must not contain control characters')
 
+/** Why an operator does something, for the audit: 1 to 500 characters, lines allowed. */
+export const noteSchema = z
+  .string()
+  .trim()
+  .min(1)
+  .max(500)
+  .refine((text) => !/[^\P{Cc}\n]|\p{Cs}/u.test(text), 'must not contain control characters')
+
 /** Where a list goes on. Opaque to callers: printable ASCII, whatever it decodes to. */
 const cursorSchema = z
   .string()
@@ -49,7 +57,7 @@ export function amountSchema(decimals: number, max: bigint) {
 }
 
 /** The id of a path, or undefined when it cannot be one: such a thing does not exist. */
-export function idOf(prefix: 'mer' | 'key' | 'svc' | 'stl', text: string): string | undefined {
+export function idOf(prefix: 'mer' | 'key' | 'svc' | 'stl' | 'rec', text: string): string | undefined {
   return new RegExp(`^${prefix}_[0-9a-f]{32}$`).test(text) ? text : undefined
 }
 

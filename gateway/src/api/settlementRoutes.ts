@@ -4,23 +4,44 @@ import {
   getSettlement,
   listSettlements,
   requestSettlement,
+  retryDeadLetter,
   type Settlement,
   type SettlementItem,
+  writeOffDeadLetter,
+  writeOffReasons,
 } from '@protocolbanks/stream-db'
 import { formatAmount, hex32Schema } from '@protocolbanks/stream-protocol'
 import { Hono } from 'hono'
+import type { Logger } from 'pino'
 import { z } from 'zod'
 import { problem } from '../problem.ts'
-import { type ApiEnv, asCaller } from './caller.ts'
-import { idOf, pageSchema } from './schemas.ts'
+import { writeRefusal } from './auditRefusals.ts'
+import { type ApiEnv, asCaller, operatorOnly } from './caller.ts'
+import { idOf, noteSchema, pageSchema } from './schemas.ts'
 import { validBody, validQuery } from './validate.ts'
 
 const states = ['intended', 'submitted', 'confirmed', 'failed', 'dead'] as const
-const listSchema = pageSchema.extend({ grantId: hex32Schema.optional(), state: z.enum(states).optional() })
+const listSchema = pageSchema.extend({
+  grantId: hex32Schema.optional(),
+  state: z.enum(states).optional(),
+  /** `false` with `state=dead`: those that wait for an operator. */
+  writtenOff: z
+    .enum(['true', 'false'])
+    .transform((text) => text === 'true')
+    .optional(),
+})
 const requestSchema = z.strictObject({ grantId: hex32Schema })
+/** `note`: why, for the audit. */
+const retrySchema = z.strictObject({ note: noteSchema })
+const writeOffSchema = z.strictObject({ reason: z.enum(writeOffReasons), note: noteSchema })
 
-/** Settlements: to look at, and to ask for. The settlement worker makes them. */
-export function createSettlementRoutes({ db, tokenDecimals }: { db: Db; tokenDecimals: number }): Hono<ApiEnv> {
+export type SettlementRoutesDeps = { db: Db; logger: Logger; tokenDecimals: number }
+
+/**
+ * Settlements: to look at, and to ask for. The settlement worker makes them. Dead ones the operator retries or writes
+ * off, each with an audit entry in the transaction of the change.
+ */
+export function createSettlementRoutes({ db, logger, tokenDecimals }: SettlementRoutesDeps): Hono<ApiEnv> {
   const routes = new Hono<ApiEnv>()
 
   routes.post('/', async (c) => {
@@ -30,7 +51,11 @@ export function createSettlementRoutes({ db, tokenDecimals }: { db: Db; tokenDec
       grant: await getGrant(queryable, grantId),
       request: await requestSettlement(queryable, { grantId, ...caller }),
     }))
-    if (!grant) return problem(404, 'grant.unknown', 'No such grant is known to you.', { detail: `Grant: ${grantId}` })
+    if (!grant) {
+      const refusal = { action: 'settlement_request', subject: grantId, errorCode: 'grant.unknown' }
+      await writeRefusal({ db, logger }, { ...refusal, actor: caller.actor })
+      return problem(404, 'grant.unknown', 'No such grant is known to you.', { detail: `Grant: ${grantId}` })
+    }
     if (!request) {
       return problem(409, 'settlement.nothing_due', 'There is nothing to settle.', {
         detail: `Grant: ${grantId}`,
@@ -50,10 +75,34 @@ export function createSettlementRoutes({ db, tokenDecimals }: { db: Db; tokenDec
     const id = idOf('stl', c.req.param('id'))
     const settlement = id && (await asCaller(db, c.get('caller'), (queryable) => getSettlement(queryable, id)))
     if (settlement) return c.json({ ...toJson(settlement), items: settlement.items.map(itemToJson) })
-    return problem(404, 'settlement.unknown', 'There is no such settlement.', {
-      detail: `Settlement: ${c.req.param('id').slice(0, 80)}`,
-    })
+    return unknownSettlement(c.req.param('id'))
   })
+
+  routes.post('/:id/retry', operatorOnly, async (c) => {
+    const { note } = await validBody(c, retrySchema)
+    const { actor } = c.get('caller')
+    return act(c.req.param('id'), (id) => retryDeadLetter(db, { id, actor, note }))
+  })
+
+  routes.post('/:id/write-off', operatorOnly, async (c) => {
+    const { note, reason } = await validBody(c, writeOffSchema)
+    const { actor } = c.get('caller')
+    return act(c.req.param('id'), (id) => writeOffDeadLetter(db, { id, actor, note, reason }))
+  })
+
+  /** Answers with the settlement after what an operator did to it. */
+  async function act(text: string, run: (id: string) => Promise<boolean>): Promise<Response> {
+    const id = idOf('stl', text)
+    const isDone = id !== undefined && (await run(id))
+    const settlement = id && (await getSettlement(db, id))
+    if (!settlement) return unknownSettlement(text)
+    if (isDone) return Response.json({ ...toJson(settlement), items: settlement.items.map(itemToJson) })
+    const { state, writtenOffAt } = settlement
+    return problem(409, 'settlement.not_dead', 'The settlement does not wait for an operator.', {
+      detail: `Settlement: ${id}, state: ${state}${writtenOffAt ? `, written off at ${writtenOffAt.toISOString()}` : ''}`,
+      hint: 'Only a dead settlement that was not written off can be retried or written off.',
+    })
+  }
 
   function itemToJson({ payee, merchantId, amount, cumulativeAmount, paid, skippedReason }: SettlementItem) {
     return {
@@ -69,6 +118,12 @@ export function createSettlementRoutes({ db, tokenDecimals }: { db: Db; tokenDec
   }
 
   return routes
+}
+
+function unknownSettlement(id: string): Response {
+  return problem(404, 'settlement.unknown', 'There is no such settlement.', {
+    detail: `Settlement: ${id.slice(0, 80)}`,
+  })
 }
 
 /** Without the worker's own bookkeeping. */
@@ -89,6 +144,7 @@ function toJson(settlement: Settlement) {
     errorMessage: settlement.errorMessage,
     gasUsed: settlement.gasUsed?.toString() ?? null,
     gasCostWei: settlement.gasCostWei?.toString() ?? null,
+    writtenOffAt: settlement.writtenOffAt,
     createdAt,
     updatedAt,
   }
