@@ -93,20 +93,6 @@ const reconciler = createReconciler({
   logger,
   metrics: metrics.registry,
 })
-const secrets = config.WEBHOOK_ENCRYPTION_KEYS && createSecretBox(config.WEBHOOK_ENCRYPTION_KEYS)
-const urlPolicy = { allowPrivateNetworks: config.WEBHOOK_ALLOW_PRIVATE_NETWORKS, lookup }
-const webhookDb = createDb({ url: config.DATABASE_URL, maxConnections: 4, onError })
-const webhooks = createWebhookWorker({
-  db: webhookDb,
-  secrets,
-  send: createWebhookSender({ ...urlPolicy, timeoutMs: config.WEBHOOK_TIMEOUT_MS }),
-  leaseMs: config.WEBHOOK_TIMEOUT_MS + webhookRecordMs,
-  clock,
-  random: Math.random,
-  createLeaseId: randomUUID,
-  logger,
-  metrics: metrics.registry,
-})
 const services = createServiceTable(() => listAllServices(db))
 const serviceOf = (path: string) => services.match(path)
 const onOutcome = (outcome: string) => metrics.calls.inc({ outcome })
