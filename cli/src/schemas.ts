@@ -1,0 +1,95 @@
+import { z } from 'zod'
+
+// What the management API answers, as far as the command shows it. Fields that it does not know stay in --json.
+
+const text = z.string().nullable()
+
+export const problemSchema = z.object({
+  title: z.string(),
+  code: z.string(),
+  detail: z.string().optional(),
+  hint: z.string().optional(),
+})
+
+export const settlementSchema = z.looseObject({
+  id: z.string(),
+  grantId: z.string(),
+  account: z.string(),
+  state: z.string(),
+  trigger: z.string(),
+  txHash: text,
+  attempts: z.number(),
+  errorCode: text,
+  errorMessage: text,
+  writtenOffAt: text,
+  createdAt: z.string(),
+  updatedAt: z.string(),
+})
+
+export const settlementWithItemsSchema = settlementSchema.extend({
+  items: z.array(
+    z.looseObject({
+      payee: z.string(),
+      merchantId: text,
+      amountAtomic: z.string(),
+      cumulativeAmountAtomic: z.string(),
+      paidAtomic: text,
+      skippedReason: text,
+    }),
+  ),
+})
+
+export const settlementsSchema = z.looseObject({
+  settlements: z.array(settlementSchema),
+  nextCursor: z.string().optional(),
+})
+
+export const auditSchema = z.looseObject({
+  entries: z.array(
+    z.looseObject({
+      id: z.string(),
+      actor: z.string(),
+      action: z.string(),
+      outcome: z.string(),
+      subject: z.string(),
+      note: text,
+      errorCode: text,
+      createdAt: z.string(),
+    }),
+  ),
+  nextCursor: z.string().optional(),
+})
+
+export const reconciliationSchema = z.looseObject({
+  id: z.string(),
+  state: z.enum(['requested', 'running', 'done', 'failed']),
+  grantId: text,
+  blockNumber: text,
+  differences: z.number().nullable(),
+  errorCode: text,
+  errorMessage: text,
+  totals: z
+    .looseObject({
+      channels: z.number(),
+      allowedAtomic: z.string(),
+      chargedAtomic: z.string(),
+      settledAtomic: z.string(),
+      owedAtomic: z.string(),
+      writtenOffAtomic: z.string(),
+      payments: z.number(),
+    })
+    .nullable(),
+})
+
+export const reconciliationWithDifferencesSchema = reconciliationSchema.extend({
+  found: z.array(
+    z.looseObject({
+      kind: z.string(),
+      grantId: z.string(),
+      payee: z.string(),
+      expectedAtomic: z.string(),
+      actualAtomic: z.string(),
+      detail: z.string(),
+    }),
+  ),
+})
