@@ -23,7 +23,7 @@ interface IStake {
 
 /// What a bundler does before it takes an operation: traces its validation, opcode by opcode, and names every rule of
 /// ERC-7562 that is broken. The trace is that of a `handleOps`; its phases begin with the calls that the EntryPoint makes
-/// to the sender creator, the account and the paymaster. Needs forge's tracer (`verbosity = 3` in foundry.toml).
+/// to the sender creator, the account and the paymaster. Needs forge's tracer: profile `trace` in foundry.toml.
 abstract contract ValidationRules is EntryPointTest {
     /// The part of the validation that one entity (factory, account or paymaster) is answerable for.
     struct Phase {
