@@ -28,6 +28,22 @@ const configSchema = z.object({
   RECONCILE_INTERVAL_SECONDS: z.coerce.number().int().positive().default(3_600),
   /** How long the meter may be ahead of the journal before it is a difference: longer than any request is open. */
   RECONCILE_PATIENCE_SECONDS: z.coerce.number().int().positive().default(60),
+  /**
+   * Keys that seal the secrets of webhook endpoints: 32 bytes each in base64, comma between them. The first seals, all
+   * open. Without any, no webhooks are sent and no endpoint can be made.
+   */
+  WEBHOOK_ENCRYPTION_KEYS: z
+    .string()
+    .transform((text) => text.split(',').map((key) => Buffer.from(key, 'base64')))
+    .refine((keys) => keys.every(({ length }) => length === 32), 'must be keys of 32 bytes in base64, by commas')
+    .optional(),
+  /** For local development only: webhooks may go to private networks, and over http. */
+  WEBHOOK_ALLOW_PRIVATE_NETWORKS: z
+    .enum(['true', 'false'])
+    .default('false')
+    .transform((text) => text === 'true'),
+  /** What a receiver of a webhook has for its answer. */
+  WEBHOOK_TIMEOUT_MS: z.coerce.number().int().min(100).max(60_000).default(10_000),
   MAX_GRANTS_IN_MEMORY: z.coerce.number().int().positive().default(100_000),
   MAX_ANSWER_BYTES: z.coerce
     .number()

@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto'
+import { lookup } from 'node:dns'
 import { Server } from 'node:http'
 import { setTimeout as delay } from 'node:timers/promises'
 import { serve } from '@hono/node-server'
@@ -30,6 +31,10 @@ import { paymentMiddleware } from './payment/paymentMiddleware.ts'
 import { createProxy } from './proxy/proxy.ts'
 import { createReconciler } from './reconciliation/reconciler.ts'
 import { createServiceTable } from './services/serviceTable.ts'
+import { checkEndpointUrl } from './webhooks/endpointUrl.ts'
+import { createSecretBox } from './webhooks/secretBox.ts'
+import { createWebhookSender } from './webhooks/sendWebhook.ts'
+import { createWebhookWorker } from './webhooks/webhookWorker.ts'
 
 // Wires the gateway: the only place that knows all of its parts.
 
@@ -38,6 +43,8 @@ const drainMs = 10_000
 const refreshMs = 1_000
 const retryWaitMs = 10_000
 const readinessTimeoutMs = 2_000
+/** What a worker has to write down what came of a webhook before another sends it again. */
+const webhookRecordMs = 5_000
 /** How long the mirror of the chain may differ before reconciliation says so. */
 const mirrorPatienceMs = 5_000
 
@@ -93,6 +100,20 @@ const reconciler = createReconciler({
   logger,
   metrics: metrics.registry,
 })
+const secrets = config.WEBHOOK_ENCRYPTION_KEYS && createSecretBox(config.WEBHOOK_ENCRYPTION_KEYS)
+const urlPolicy = { allowPrivateNetworks: config.WEBHOOK_ALLOW_PRIVATE_NETWORKS, lookup }
+const webhookDb = createDb({ url: config.DATABASE_URL, maxConnections: 4, onError })
+const webhooks = createWebhookWorker({
+  db: webhookDb,
+  secrets,
+  send: createWebhookSender({ ...urlPolicy, timeoutMs: config.WEBHOOK_TIMEOUT_MS }),
+  leaseMs: config.WEBHOOK_TIMEOUT_MS + webhookRecordMs,
+  clock,
+  random: Math.random,
+  createLeaseId: randomUUID,
+  logger,
+  metrics: metrics.registry,
+})
 const services = createServiceTable(() => listAllServices(db))
 const serviceOf = (path: string) => services.match(path)
 const onOutcome = (outcome: string) => metrics.calls.inc({ outcome })
@@ -126,6 +147,7 @@ const app = createApp({
     freshness: indexer.freshness,
     mirrorAccount: mirror.mirrorAccount,
     services: { invalidate: services.refresh },
+    webhooks: { secrets, checkUrl: (url) => checkEndpointUrl(url, urlPolicy) },
   }),
   charges: createChargesApi({
     gate,
@@ -143,7 +165,12 @@ const app = createApp({
 })
 
 const stopping = new AbortController()
-const workers = [indexer.run(stopping.signal), reconciler.run(stopping.signal), refreshServices(stopping.signal)]
+const workers = [
+  indexer.run(stopping.signal),
+  reconciler.run(stopping.signal),
+  webhooks.run(stopping.signal),
+  refreshServices(stopping.signal),
+]
 const stopJournal = new AbortController()
 const writing = journal.run(stopJournal.signal)
 const server = serve({ fetch: app.fetch, hostname: config.HOST, port: config.PORT }, ({ port }) =>
@@ -215,6 +242,7 @@ async function stop(): Promise<void> {
   await writing
   await meter.close()
   await reconcilerDb.close()
+  await webhookDb.close()
   await db.close()
   process.exit(0)
 }

@@ -1,4 +1,4 @@
-import { eq, sql } from 'drizzle-orm'
+import { eq, inArray, sql } from 'drizzle-orm'
 import type { Queryable } from '../createDb.ts'
 import { webhookDeliveryTable, webhookEndpointTable, webhookEventTable } from './table.ts'
 import type { WebhookDelivery, WebhookEndpoint, WebhookEvent } from './webhook.ts'
@@ -46,12 +46,16 @@ export async function leaseWebhookDeliveries(
     where d.id in (select id from due order by next_attempt_at, id limit ${limit})
     returning d.id`)
   if (rows.length === 0) return []
-  const found = await db
+  return db
     .select({ delivery: webhookDeliveryTable, event: webhookEventTable, endpoint: webhookEndpointTable })
     .from(webhookDeliveryTable)
     .innerJoin(webhookEventTable, eq(webhookEventTable.id, webhookDeliveryTable.eventId))
     .innerJoin(webhookEndpointTable, eq(webhookEndpointTable.id, webhookDeliveryTable.endpointId))
-    .where(eq(webhookDeliveryTable.leaseOwner, owner))
+    .where(
+      inArray(
+        webhookDeliveryTable.id,
+        rows.map(({ id }) => id),
+      ),
+    )
     .orderBy(webhookDeliveryTable.eventId)
-  return found
 }

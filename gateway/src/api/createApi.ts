@@ -16,6 +16,7 @@ import { createReconciliationRoutes } from './reconciliationRoutes.ts'
 import { createServiceRoutes } from './serviceRoutes.ts'
 import { createSessionKeyRoutes } from './sessionKeyRoutes.ts'
 import { createSettlementRoutes } from './settlementRoutes.ts'
+import { createWebhookRoutes, type WebhookRoutesDeps } from './webhookRoutes.ts'
 
 export type ApiDeps = {
   db: Db
@@ -33,6 +34,7 @@ export type ApiDeps = {
   mirrorAccount(account: Address): Promise<boolean>
   /** The gateway's memory of services is out of date. */
   services: { invalidate(): void | Promise<void> }
+  webhooks: Pick<WebhookRoutesDeps, 'secrets' | 'checkUrl'>
   /** 24 bytes, for the terms of a new grant; random by default. */
   createSalt?: (() => Hex) | undefined
 }
@@ -69,6 +71,7 @@ export function createApi(deps: ApiDeps): Hono {
   routes.route('/settlements', createSettlementRoutes({ db, logger, tokenDecimals }))
   routes.route('/reconciliations', createReconciliationRoutes({ db }))
   routes.route('/audit', createAuditRoutes({ db }))
+  routes.route('/webhooks', createWebhookRoutes({ ...deps, ...deps.webhooks }))
   routes.all('*', () => problem(404, 'route.unknown', 'The management API has no such route.'))
   routes.onError((error, c) => {
     const known = apiProblem(error)

@@ -57,11 +57,14 @@ export function amountSchema(decimals: number, max: bigint) {
 }
 
 /** The id of a path, or undefined when it cannot be one: such a thing does not exist. */
-export function idOf(prefix: 'mer' | 'key' | 'svc' | 'stl' | 'rec', text: string): string | undefined {
+export function idOf(
+  prefix: 'mer' | 'key' | 'svc' | 'stl' | 'rec' | 'whep' | 'whdl',
+  text: string,
+): string | undefined {
   return new RegExp(`^${prefix}_[0-9a-f]{32}$`).test(text) ? text : undefined
 }
 
 function decode(cursor: string): string {
   // Ids are cursors as they are, others are base64url.
-  return /^[a-z]{3}_/.test(cursor) ? cursor : Buffer.from(cursor, 'base64url').toString('latin1')
+  return /^[a-z]{3,4}_/.test(cursor) ? cursor : Buffer.from(cursor, 'base64url').toString('latin1')
 }

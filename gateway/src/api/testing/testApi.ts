@@ -8,6 +8,8 @@ import { createAccountMirror } from '../../indexer/accountMirror.ts'
 import { createEmbeddedMeter } from '../../meter/embedded.ts'
 import type { Meter } from '../../meter/meter.ts'
 import type { Chain } from '../../payment/chain.ts'
+import { parseEndpointUrl } from '../../webhooks/endpointUrl.ts'
+import { createSecretBox } from '../../webhooks/secretBox.ts'
 import { createApi } from '../createApi.ts'
 
 const addressOf = (digit: string) => getAddress(`0x${digit.repeat(40)}`)
@@ -46,6 +48,10 @@ export function createTestApi(db: Db, { meter: given }: { meter?: Meter } = {}) 
       freshness: () => ({ block: 7n, checkedAt: 5 }),
       mirrorAccount: mirror.mirrorAccount,
       services: { invalidate: () => void invalidated++ },
+      webhooks: {
+        secrets: createSecretBox([randomBytes(32)]),
+        checkUrl: async (url) => parseEndpointUrl(url, { allowPrivateNetworks: false }),
+      },
     }),
   )
 

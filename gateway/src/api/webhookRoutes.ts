@@ -1,0 +1,285 @@
+import {
+  createTestDelivery,
+  createWebhookEndpoint,
+  type Db,
+  deleteWebhookEndpoint,
+  getMerchant,
+  getWebhookDelivery,
+  getWebhookEndpoint,
+  listWebhookDeliveries,
+  listWebhookEndpoints,
+  maxWebhookEndpoints,
+  replayWebhookDelivery,
+  rotateWebhookSecret,
+  updateWebhookEndpoint,
+  type WebhookDelivery,
+  type WebhookEndpoint,
+  type WebhookEvent,
+} from '@protocolbanks/stream-db'
+import { Hono } from 'hono'
+import type { Logger } from 'pino'
+import { z } from 'zod'
+import { problem } from '../problem.ts'
+import { type EndpointUrl, maxUrlLength } from '../webhooks/endpointUrl.ts'
+import { maxAttempts } from '../webhooks/judgeAttempt.ts'
+import type { SecretBox } from '../webhooks/secretBox.ts'
+import { createWebhookSecret } from '../webhooks/signWebhook.ts'
+import { testEventType, toWebhookPayload, webhookEventTypes } from '../webhooks/webhookEvents.ts'
+import { ApiRefusal } from './apiProblem.ts'
+import { writeRefusal } from './auditRefusals.ts'
+import { type ApiEnv, asCaller, type Caller } from './caller.ts'
+import { unknownMerchant } from './merchantRoutes.ts'
+import { idOf, nameSchema, pageSchema } from './schemas.ts'
+import { validBody, validQuery } from './validate.ts'
+
+export type WebhookRoutesDeps = {
+  db: Db
+  clock(): number
+  logger: Logger
+  /** Undefined: nothing can be signed, and endpoints cannot be made. */
+  secrets: SecretBox | undefined
+  /** Whether an endpoint may have this URL. */
+  checkUrl(url: string): Promise<EndpointUrl>
+}
+
+const maxOverlapSeconds = 7 * 86_400
+
+const fields = z.strictObject({
+  url: z.string().min(1).max(maxUrlLength),
+  description: nameSchema.nullish(),
+  /** Left out or null: every type, those to come as well. */
+  events: z
+    .array(z.enum(webhookEventTypes))
+    .min(1)
+    .transform((types) => [...new Set(types)])
+    .nullish(),
+})
+/** `merchantId` is for the operator; a merchant's endpoints are its own. */
+const newEndpointSchema = fields.extend({ merchantId: z.string().max(80).optional() })
+const changeSchema = fields
+  .extend({ enabled: z.boolean() })
+  .partial()
+  .refine((change) => Object.keys(change).length > 0, 'must change something')
+const rotationSchema = z
+  .strictObject({
+    /** How long the secret of before goes on signing beside the new one; a day by default, a week at most. */
+    overlapSeconds: z.int().min(0).max(maxOverlapSeconds).default(86_400),
+  })
+  .default({ overlapSeconds: 86_400 })
+const listSchema = pageSchema.extend({ state: z.enum(['pending', 'delivered', 'failed']).optional() })
+
+/**
+ * Where a merchant is told what happened, and what was sent there. An endpoint's secret is in the answer that makes it,
+ * and nowhere else. Events and their payloads: docs/webhooks.md.
+ */
+export function createWebhookRoutes({ db, clock, logger, secrets, checkUrl }: WebhookRoutesDeps): Hono<ApiEnv> {
+  const routes = new Hono<ApiEnv>()
+
+  routes.post('/', async (c) => {
+    const caller = c.get('caller')
+    const { url, merchantId: wanted, description, events } = await validBody(c, newEndpointSchema)
+    const merchantId = caller.merchantId ?? wanted
+    if (merchantId === undefined) {
+      return problem(400, 'request.invalid', 'The request is not valid.', {
+        detail: 'merchantId: the operator has to say whose endpoint it is',
+      })
+    }
+    if (wanted !== undefined && wanted !== merchantId) return unknownMerchant(wanted)
+    if (caller.merchantId === null) {
+      const id = idOf('mer', merchantId)
+      if (!id || !(await getMerchant(db, id))) return unknownMerchant(merchantId)
+    }
+    const box = boxOf()
+    const allowed = await allowedUrl(url, caller, merchantId)
+    const secret = createWebhookSecret()
+    const endpoint = await asCaller(db, caller, (queryable) =>
+      createWebhookEndpoint(queryable, {
+        merchantId,
+        url: allowed,
+        description,
+        eventTypes: events,
+        sealSecret: (id) => box.seal(secret, id),
+      }),
+    )
+    if (!endpoint) {
+      return problem(409, 'webhook.too_many', 'The merchant has as many endpoints as it may have.', {
+        detail: `Endpoints: ${maxWebhookEndpoints}`,
+        hint: 'Delete one that is not needed, or change its URL.',
+      })
+    }
+    return c.json({ ...toJson(endpoint), secret }, 201, { location: `/api/webhooks/${endpoint.id}` })
+  })
+
+  routes.get('/', async (c) => {
+    const page = validQuery(c, pageSchema)
+    const { items, nextCursor } = await asCaller(db, c.get('caller'), (queryable) =>
+      listWebhookEndpoints(queryable, page),
+    )
+    return c.json({ webhooks: items.map(toJson), nextCursor })
+  })
+
+  routes.get('/:id', async (c) => {
+    const id = idOf('whep', c.req.param('id'))
+    const endpoint = id && (await asCaller(db, c.get('caller'), (queryable) => getWebhookEndpoint(queryable, id)))
+    return endpoint ? c.json(toJson(endpoint)) : unknownEndpoint(c.req.param('id'))
+  })
+
+  routes.patch('/:id', async (c) => {
+    const id = idOf('whep', c.req.param('id'))
+    const { url, events, ...change } = await validBody(c, changeSchema)
+    const caller = c.get('caller')
+    const allowed = url === undefined ? {} : { url: await allowedUrl(url, caller, id ?? 'none') }
+    const eventTypes = events === undefined ? {} : { eventTypes: events }
+    const endpoint =
+      id &&
+      (await asCaller(db, caller, (queryable) =>
+        updateWebhookEndpoint(queryable, id, { ...change, ...allowed, ...eventTypes }),
+      ))
+    return endpoint ? c.json(toJson(endpoint)) : unknownEndpoint(c.req.param('id'))
+  })
+
+  routes.delete('/:id', async (c) => {
+    const id = idOf('whep', c.req.param('id'))
+    const deleted = id && (await asCaller(db, c.get('caller'), (queryable) => deleteWebhookEndpoint(queryable, id)))
+    return deleted ? c.body(null, 204) : unknownEndpoint(c.req.param('id'))
+  })
+
+  routes.post('/:id/rotate-secret', async (c) => {
+    const id = idOf('whep', c.req.param('id'))
+    const { overlapSeconds } = await validBody(c, rotationSchema)
+    const box = boxOf()
+    const secret = createWebhookSecret()
+    const previousUntil = new Date(clock() + overlapSeconds * 1_000)
+    const endpoint =
+      id &&
+      (await asCaller(db, c.get('caller'), (queryable) =>
+        rotateWebhookSecret(queryable, { id, secret: box.seal(secret, id), previousUntil }),
+      ))
+    return endpoint ? c.json({ ...toJson(endpoint), secret }) : unknownEndpoint(c.req.param('id'))
+  })
+
+  /** Sent once, to this endpoint alone, whatever types it wants. */
+  routes.post('/:id/test', async (c) => {
+    const id = idOf('whep', c.req.param('id'))
+    boxOf()
+    const sent =
+      id &&
+      (await asCaller(db, c.get('caller'), async (queryable) => {
+        const endpoint = await getWebhookEndpoint(queryable, id)
+        if (!endpoint) return undefined
+        assertEnabled(endpoint)
+        const { merchantId } = endpoint
+        const now = new Date(clock())
+        return createTestDelivery(queryable, { endpointId: id, merchantId, type: testEventType, now })
+      }))
+    return sent ? c.json({ ...sent, endpointId: id, state: 'pending' }, 202) : unknownEndpoint(c.req.param('id'))
+  })
+
+  routes.get('/:id/deliveries', async (c) => {
+    const id = idOf('whep', c.req.param('id'))
+    const filter = validQuery(c, listSchema)
+    const page =
+      id &&
+      (await asCaller(db, c.get('caller'), async (queryable) => {
+        if (!(await getWebhookEndpoint(queryable, id))) return undefined
+        return listWebhookDeliveries(queryable, { ...filter, endpointId: id })
+      }))
+    if (!page) return unknownEndpoint(c.req.param('id'))
+    return c.json({ deliveries: page.items.map(deliveryToJson), nextCursor: page.nextCursor })
+  })
+
+  routes.get('/:id/deliveries/:deliveryId', async (c) => {
+    const found = await asCaller(db, c.get('caller'), async (queryable) => {
+      const ids = idsOf(c.req.param())
+      return ids && getWebhookDelivery(queryable, ids)
+    })
+    if (!found) return unknownDelivery(c.req.param('deliveryId'))
+    return c.json({
+      ...deliveryToJson(found),
+      payload: toWebhookPayload(found.event),
+      attemptLog: found.attempts,
+    })
+  })
+
+  /** The same event under the same id, with all its tries ahead. */
+  routes.post('/:id/deliveries/:deliveryId/replay', async (c) => {
+    const ids = idsOf(c.req.param())
+    boxOf()
+    const replayed =
+      ids &&
+      (await asCaller(db, c.get('caller'), async (queryable) => {
+        const found = await getWebhookDelivery(queryable, ids)
+        const endpoint = found && (await getWebhookEndpoint(queryable, ids.endpointId))
+        if (!endpoint) return undefined
+        assertEnabled(endpoint)
+        const tries = found.event.type === testEventType ? 1 : maxAttempts
+        const now = new Date(clock())
+        if (await replayWebhookDelivery(queryable, { id: ids.id, maxAttempts: tries, now })) return found.event.id
+        throw new ApiRefusal(409, 'webhook.delivery_pending', 'The event is waiting to be sent already.', {
+          detail: `Delivery: ${ids.id}. Next try: ${found.delivery.nextAttemptAt?.toISOString() ?? 'now'}.`,
+          hint: 'Look at the delivery again when it has come to an end.',
+        })
+      }))
+    if (!replayed) return unknownDelivery(c.req.param('deliveryId'))
+    return c.json({ deliveryId: ids?.id, eventId: replayed, endpointId: ids?.endpointId, state: 'pending' }, 202)
+  })
+
+  function boxOf(): SecretBox {
+    if (secrets) return secrets
+    throw new ApiRefusal(501, 'webhook.not_configured', 'This gateway sends no webhooks.', {
+      hint: 'The operator has to set WEBHOOK_ENCRYPTION_KEYS.',
+    })
+  }
+
+  /** @throws ApiRefusal 422, audited */
+  async function allowedUrl(text: string, { actor }: Caller, subject: string): Promise<string> {
+    const checked = await checkUrl(text)
+    if (checked.ok) return checked.url.href
+    const errorCode = 'webhook.url_refused'
+    await writeRefusal({ db, logger }, { actor, action: 'webhook_url', subject, errorCode })
+    throw new ApiRefusal(422, errorCode, 'Webhooks cannot be sent to this URL.', {
+      detail: checked.reason,
+      hint: 'Use an https:// URL whose host is on the public internet.',
+    })
+  }
+
+  return routes
+}
+
+function idsOf({ id = '', deliveryId = '' }: Record<string, string>): { id: string; endpointId: string } | undefined {
+  const endpoint = idOf('whep', id)
+  const delivery = idOf('whdl', deliveryId)
+  return endpoint && delivery ? { id: delivery, endpointId: endpoint } : undefined
+}
+
+/** @throws ApiRefusal 409 */
+function assertEnabled({ id, state, disabledReason }: WebhookEndpoint): void {
+  if (state === 'enabled') return
+  throw new ApiRefusal(409, 'webhook.disabled', 'The endpoint is disabled.', {
+    detail: `Endpoint: ${id}. Reason: ${disabledReason}.`,
+    hint: 'Enable it first: PATCH it with {"enabled":true}.',
+  })
+}
+
+function unknownEndpoint(id: string): Response {
+  return problem(404, 'webhook.unknown', 'There is no such endpoint of webhooks.', {
+    detail: `Endpoint: ${id.slice(0, 80)}`,
+  })
+}
+
+function unknownDelivery(id: string): Response {
+  return problem(404, 'webhook.delivery_unknown', 'There is no such delivery at this endpoint.', {
+    detail: `Delivery: ${id.slice(0, 80)}`,
+    hint: 'Deliveries are kept for 30 days.',
+  })
+}
+
+/** Without the secrets, sealed as they are. */
+function toJson({ secret: _, previousSecret: __, eventTypes, ...endpoint }: WebhookEndpoint) {
+  return { ...endpoint, events: eventTypes }
+}
+
+function deliveryToJson({ delivery, event }: { delivery: WebhookDelivery; event: WebhookEvent }) {
+  const { id, eventId, endpointId, state, attempts, maxAttempts, nextAttemptAt, endedAt, createdAt } = delivery
+  return { id, eventId, endpointId, type: event.type, state, attempts, maxAttempts, nextAttemptAt, endedAt, createdAt }
+}
