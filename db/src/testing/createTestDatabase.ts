@@ -29,18 +29,27 @@ export async function createTestDatabase(
   url.pathname = `/${name}`
   await migrate({ url: url.href, upTo: options.upTo })
   const db = createDb({ url: url.href, maxConnections: 8, onError: ignoreBrokenConnection })
-  const login = new pg.Pool({ connectionString: url.href, max: 2, connectionTimeoutMillis: 5_000 })
-  login.on('error', ignoreBrokenConnection)
+  const login = connectAsLogin(url.href)
   return {
     url: url.href,
     db,
+    query: login.query,
+    async drop() {
+      await Promise.all([db.close(), login.close()])
+      await onServer(serverUrl, `DROP DATABASE ${name} WITH (FORCE)`)
+    },
+  }
+}
+
+/** Statements as the login user, past row-level security and privileges, on a database that somebody else made. */
+export function connectAsLogin(url: string): Pick<TestDatabase, 'query'> & { close(): Promise<void> } {
+  const login = new pg.Pool({ connectionString: url, max: 2, connectionTimeoutMillis: 5_000 })
+  login.on('error', ignoreBrokenConnection)
+  return {
     async query<Row extends object>(text: string, values: unknown[] = []) {
       return (await login.query(text, values)).rows as Row[]
     },
-    async drop() {
-      await Promise.all([db.close(), login.end()])
-      await onServer(serverUrl, `DROP DATABASE ${name} WITH (FORCE)`)
-    },
+    close: () => login.end(),
   }
 }
 
