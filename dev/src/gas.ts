@@ -2,12 +2,11 @@
 import { compareGas, loadGasSnapshot, readGas, saveGasSnapshot } from './checks/gasSnapshot.ts'
 import { runProgram } from './checks/runProgram.ts'
 
-// All is compiled before: of what only `vm.deployCode` asks for, a run of some tests compiles no code.
-const build = await runProgram('forge', ['build'])
+const tests = 'contracts/test/integration/Gas.t.sol'
+// First: of what only `vm.deployCode` asks for, a run of some tests compiles no code.
+const build = await runProgram('forge', ['build', 'contracts/src', tests])
 if (build.exitCode !== 0) process.exit(build.exitCode)
-const { exitCode, stdout } = await runProgram('forge', ['test', '--json', '--match-contract', 'GasOf'], {
-  output: 'pipe',
-})
+const { exitCode, stdout } = await runProgram('forge', ['test', '--json', '--match-path', tests], { output: 'pipe' })
 if (exitCode !== 0) {
   console.log(stdout)
   process.exit(exitCode)

@@ -65,6 +65,21 @@ abstract contract GasTest is EntryPointTest {
         record("settle: 1 payee, first settlement");
     }
 
+    function test_gas_settleFromTheReserve() public {
+        Terms memory prepaid = singleTerms();
+        prepaid.source = 1;
+        handle(setUpOperation(prepaid, 50e6));
+        usdc.mint(stranger, 50e6);
+        vm.startPrank(stranger);
+        usdc.approve(address(module.reserve()), 50e6);
+        module.reserve().deposit(account, address(usdc), 50e6);
+        vm.stopPrank();
+        Live memory one = liveOf(prepaid);
+        handle(settlement(one.terms, claims(one, 1e6), 0, settler));
+        handle(settlement(one.terms, claims(one, 2e6), 0, settler));
+        record("user operation: 1 account, from the reserve");
+    }
+
     function test_gas_settle5Payees() public {
         settlePayees(5);
     }
