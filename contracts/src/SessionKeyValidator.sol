@@ -381,6 +381,7 @@ contract SessionKeyValidator is ISessionKeyValidator, EIP712 {
         // forge-lint: disable-next-item(unsafe-typecast)
         slot.settled = uint96(total);
         slot.periodIndex = periodIndex;
+        // As above.
         // forge-lint: disable-next-item(unsafe-typecast)
         slot.periodSettled = uint96(periodSettled);
         if (!single) _channels[grantId][payee][account] = amount;
@@ -397,6 +398,7 @@ contract SessionKeyValidator is ISessionKeyValidator, EIP712 {
         // It is what _applyClaim added, as 96 bits.
         // forge-lint: disable-next-item(unsafe-typecast)
         slot.settled -= uint96(due);
+        // As above.
         // forge-lint: disable-next-item(unsafe-typecast)
         if (terms.period() != 0) slot.periodSettled -= uint96(due);
         if (!claim.isSingle()) _channels[grantId][claim.payee()][account] -= due;
