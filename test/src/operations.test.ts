@@ -229,6 +229,22 @@ describe('reconciliation', () => {
     })
   })
 
+  test('finds money whose channel is gone', { timeout }, async () => {
+    const made = await trade(2)
+    const { grantId, charged, shop } = made
+    const [gone] = await login.query<Record<string, unknown>>('delete from channel where grant_id = $1 returning *', [
+      grantId,
+    ])
+    const lost = [{ kind: 'journal', payee: shop.payee, expectedAtomic: `${charged}`, actualAtomic: '0' }]
+    expect(await reconciled(made)).toMatchObject({ exitCode: 1, differences: 1, found: lost })
+    const columns = Object.keys(gone ?? {})
+    await login.query(
+      `insert into channel (${columns}) values (${columns.map((_, index) => `$${index + 1}`)})`,
+      Object.values(gone ?? {}),
+    )
+    expect(await reconciled(made)).toMatchObject({ exitCode: 0, found: [] })
+  })
+
   test('of all grants alerts the operator, shows in the metrics, and prints what it found', { timeout }, async () => {
     const made = await trade(1)
     await login.query('update channel set settled = settled + 7 where grant_id = $1', [made.grantId])

@@ -17,6 +17,8 @@ export type Payment = PaymentCursor & {
 }
 
 export type PaymentsQuery = {
+  /** Of grants in this token alone: the mirror has those of others too. */
+  token: Address
   grantId?: Hex | undefined
   /** Blocks in (`above`, `upTo`]. */
   above: bigint
@@ -27,7 +29,7 @@ export type PaymentsQuery = {
 
 /** In the chain's order. */
 export async function listPayments(db: Queryable, query: PaymentsQuery): Promise<Payment[]> {
-  const { grantId, above, upTo, after, limit } = query
+  const { token, grantId, above, upTo, after, limit } = query
   const { rows } = await db.execute<{
     block_number: string
     block_hash: Hex
@@ -40,8 +42,8 @@ export async function listPayments(db: Queryable, query: PaymentsQuery): Promise
   }>(sql`
     select e.block_number, e.block_hash, e.log_index, e.tx_hash, e.grant_id, e.account, e.payee,
       e.data ->> 'paid' as paid
-    from chain_event e
-    where e.name = 'Settled' and e.block_number > ${above.toString()} and e.block_number <= ${upTo.toString()}
+    from chain_event e join "grant" g on g.grant_id = e.grant_id
+    where e.name = 'Settled' and g.token = ${token.toLowerCase()} and e.block_number > ${above.toString()} and e.block_number <= ${upTo.toString()}
       ${grantId === undefined ? sql`` : sql`and e.grant_id = ${grantId.toLowerCase()}`}
       ${after === undefined ? sql`` : sql`and (e.block_number, e.log_index) > (${after.blockNumber.toString()}, ${after.logIndex})`}
     order by e.block_number, e.log_index

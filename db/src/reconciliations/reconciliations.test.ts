@@ -122,3 +122,14 @@ test('asking twice for the same waits for one, and pages hold each once, newest 
   const second = await listReconciliations(database.db, { limit: 1, cursor: first.nextCursor })
   expect([...first.items, ...second.items].map(({ id }) => id)).toEqual([one.id, all.id])
 })
+
+test('nothing is scheduled before there is a mirror of the chain to compare', async () => {
+  const empty = await createTestDatabase(inject('postgresUrl'))
+  try {
+    const lease = { owner: 'one', leaseMs: 60_000, intervalMs: 3_600_000, now: start }
+    expect(await claimReconciliation(empty.db, lease)).toBeUndefined()
+    expect((await listReconciliations(empty.db)).items).toEqual([])
+  } finally {
+    await empty.drop()
+  }
+})

@@ -5,8 +5,10 @@ import {
   type Db,
   type Difference,
   type IndexerCursor,
+  listOrphans,
   listPayments,
   listUnprovenPayments,
+  type Orphan,
   type Payment,
   type ReconciliationTotals,
   readBooks,
@@ -80,6 +82,7 @@ export async function reconcile(deps: ReconcileDeps, scope: ReconcileScope): Pro
   const totals = { channels: 0, allowed: 0n, charged: 0n, settled: 0n, owed: 0n, writtenOff: 0n, payments: 0 }
 
   const cursor = await lookAtBooks()
+  await lookAtOrphans()
   await lookAtPayments(cursor.blockNumber)
   await lookAtSettlements(cursor.blockNumber)
   const differences = await lookAgain()
@@ -173,11 +176,29 @@ export async function reconcile(deps: ReconcileDeps, scope: ReconcileScope): Pro
     return now
   }
 
+  async function lookAtOrphans(): Promise<void> {
+    await keepGoing()
+    for (const difference of await orphans()) {
+      suspect(orphanKey(difference), { type: 'orphan' }, difference)
+    }
+  }
+
+  async function orphans(): Promise<Difference[]> {
+    return (await listOrphans(db, { grantId, limit: maxSuspects })).flatMap(orphanDifferences)
+  }
+
   async function lookAtPayments(upTo: bigint): Promise<void> {
     let after: Payment | undefined
     do {
       await keepGoing()
-      const payments = await listPayments(db, { grantId, above: paymentsAbove, upTo, after, limit: paymentsPerPage })
+      const payments = await listPayments(db, {
+        token,
+        grantId,
+        above: paymentsAbove,
+        upTo,
+        after,
+        limit: paymentsPerPage,
+      })
       totals.payments += payments.length
       const transactions = await readTransactions(payments)
       for (const payment of payments) {
@@ -190,9 +211,10 @@ export async function reconcile(deps: ReconcileDeps, scope: ReconcileScope): Pro
   }
 
   async function readTransactions(payments: readonly Payment[]): Promise<Map<Hex, PaymentTransaction>> {
+    const transactions = new Map<Hex, PaymentTransaction>()
+    if (payments.length === 0) return transactions
     const contracts = { module, token, reserve: await chain.reserve() }
     const hashes = [...new Set(payments.map(({ txHash }) => txHash))]
-    const transactions = new Map<Hex, PaymentTransaction>()
     for (let start = 0; start < hashes.length; start += receiptsAtOnce) {
       await Promise.all(
         hashes.slice(start, start + receiptsAtOnce).map(async (txHash) => {
@@ -262,7 +284,7 @@ export async function reconcile(deps: ReconcileDeps, scope: ReconcileScope): Pro
     for (const about of abouts) {
       if (about.type === 'payment') {
         const { grantId: of, blockNumber, logIndex } = about.payment
-        const above = { grantId: of, above: blockNumber - 1n, upTo: blockNumber, limit: paymentsPerPage }
+        const above = { token, grantId: of, above: blockNumber - 1n, upTo: blockNumber, limit: paymentsPerPage }
         const again = await listPayments(db, { ...above, after: { blockNumber, logIndex: logIndex - 1 } })
         const payment = again.find((one) => one.logIndex === logIndex)
         if (!payment) continue
@@ -270,6 +292,9 @@ export async function reconcile(deps: ReconcileDeps, scope: ReconcileScope): Pro
         const difference = comparePayment(payment, transaction)
         if (difference) now.set(`transfer ${payment.txHash} ${payment.logIndex}`, difference)
       }
+    }
+    if (abouts.some(({ type }) => type === 'orphan')) {
+      for (const difference of await orphans()) now.set(orphanKey(difference), difference)
     }
     if (abouts.some(({ type }) => type === 'settlement')) {
       const upTo = cursor.blockNumber
@@ -293,6 +318,7 @@ export async function reconcile(deps: ReconcileDeps, scope: ReconcileScope): Pro
 
 type About =
   | ({ type: 'book' } & ChannelKey)
+  | { type: 'orphan' }
   | { type: 'payment'; payment: Payment }
   | { type: 'settlement'; unproven: UnprovenPayment }
 
@@ -322,6 +348,27 @@ async function readSettled(
 function toDifference({ settlementId, grantId, payee, paid, events, txHash }: UnprovenPayment): Difference {
   const detail = `The settlement ${settlementId} says it paid another amount than transaction ${txHash} did.`
   return { kind: 'payment', grantId, payee, expected: events, actual: paid, detail }
+}
+
+function orphanDifferences({ grantId, payee, journal, events }: Orphan): Difference[] {
+  const of = { grantId, payee, actual: 0n }
+  const found: Difference[] = []
+  if (journal > 0n) {
+    found.push({
+      ...of,
+      kind: 'journal',
+      expected: journal,
+      detail: 'The journal has charges of a channel that is gone.',
+    })
+  }
+  if (events > 0n) {
+    found.push({ ...of, kind: 'settled', expected: events, detail: 'The chain paid for a channel that is gone.' })
+  }
+  return found
+}
+
+function orphanKey({ kind, grantId, payee }: Difference): string {
+  return `orphan ${kind} ${grantId} ${payee}`
 }
 
 function noneIfNotFound(error: unknown): undefined {
