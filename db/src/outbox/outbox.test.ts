@@ -44,6 +44,15 @@ test('each message goes to one of many deliverers', async () => {
   expect(ids.length + rest.length).toBe(30)
 })
 
+test('a deliverer gets the topics that it names', async () => {
+  const topic = 'reconciliation.difference'
+  const id = await appendOutbox(database.db, { topic, merchantId: null, payload: {} })
+  await append(1)
+  const claimed = await claimOutbox(database.db, { limit: 10, leaseMs: 1, now: new Date(soon()), topics: [topic] })
+  expect(claimed.map((message) => message.id)).toEqual([id])
+  expect(await claimOutbox(database.db, { limit: 10, leaseMs: 1, now: new Date(soon()), topics: [] })).toEqual([])
+})
+
 test('a message is lost with the change it tells of', async () => {
   const failing = withService(database.db, async (tx) => {
     await appendOutbox(tx, { topic: 'lost', merchantId: null, payload: {} })

@@ -30,16 +30,23 @@ export async function appendOutbox(
 
 /**
  * Takes messages to deliver, oldest first. One that is not published within `leaseMs` can be claimed again, also when
- * its deliverer died. Several may ask at once; each message goes to one of them.
+ * its deliverer died. Several may ask at once; each message goes to one of them. Name your `topics`: those of webhooks
+ * are taken by `publishWebhookEvents`. All of them without.
  */
 export async function claimOutbox(
   db: Queryable,
-  { limit, leaseMs, now }: { limit: number; leaseMs: number; now: Date },
+  { limit, leaseMs, now, topics }: { limit: number; leaseMs: number; now: Date; topics?: readonly string[] },
 ): Promise<OutboxMessage[]> {
   const due = db
     .select({ id: outboxTable.id })
     .from(outboxTable)
-    .where(and(isNull(outboxTable.publishedAt), sql`${outboxTable.availableAt} <= ${now.toISOString()}::timestamptz`))
+    .where(
+      and(
+        isNull(outboxTable.publishedAt),
+        sql`${outboxTable.availableAt} <= ${now.toISOString()}::timestamptz`,
+        topics && inArray(outboxTable.topic, [...topics]),
+      ),
+    )
     .orderBy(outboxTable.availableAt, outboxTable.id)
     .limit(limit)
     .for('update', { skipLocked: true })

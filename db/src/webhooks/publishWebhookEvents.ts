@@ -36,7 +36,7 @@ export function publishWebhookEvents(
           inArray(outboxTable.topic, [...types]),
         ),
       )
-      .orderBy(asc(outboxTable.id))
+      .orderBy(asc(outboxTable.availableAt), asc(outboxTable.id))
       .limit(limit)
       .for('update', { skipLocked: true })
     for (const { topic, merchantId, payload, createdAt } of messages) {

@@ -56,6 +56,13 @@ test('posts body and headers, and answers with what came back', async () => {
   })
 })
 
+test('speaks TLS where the URL says https', async () => {
+  const { port, requests } = await startReceiver((_, response) => response.end())
+  const answer = await senderOf()({ ...request, url: `https://hooks.test:${port}/` })
+  expect(answer).toMatchObject({ statusCode: null, error: expect.stringMatching(/EPROTO|SSL/) })
+  expect(requests).toEqual([])
+})
+
 test('follows no redirect', async () => {
   const secret = await startReceiver((_, response) => response.end('secret'))
   const { port } = await startReceiver((_, response) => {
@@ -98,6 +105,17 @@ describe('reads a bounded part of an answer, in bounded time', () => {
     const answer = await senderOf({ timeoutMs: 300, lookup: () => {} })({ ...request, url: 'http://hooks.test/' })
     expect(answer.error).toBe('No answer within 300 ms.')
   })
+})
+
+test('takes a switch of protocols, or a connection that ends, for no answer', async () => {
+  const { port } = await startReceiver((incoming, response) => {
+    if (incoming.url === '/upgrade') response.writeHead(101, { connection: 'upgrade', upgrade: 'other' }).end()
+    else response.destroy()
+  })
+  for (const path of ['upgrade', 'end']) {
+    const answer = await senderOf()({ ...request, url: `http://127.0.0.1:${port}/${path}` })
+    expect(answer).toMatchObject({ statusCode: null, error: expect.stringMatching(/closed|hang up/) })
+  }
 })
 
 test('says why there was no connection', async () => {

@@ -53,10 +53,15 @@ export function createWebhookSender(options: WebhookSenderOptions): SendWebhook 
         resolve(answer)
       }
       const onError = (error: Error) => end(failed(reasonOf(error)))
-      request.on('error', onError)
+      // Also of an answer that Node does not pass on, as a switch of protocols.
+      const onClose = () => onError(new Error('The connection was closed without an answer.'))
+      request.on('error', onError).on('close', onClose)
       request.once('response', (response) => {
         // From here on the answer's own end counts.
-        request.off('error', onError).on('error', () => {})
+        request
+          .off('close', onClose)
+          .off('error', onError)
+          .on('error', () => {})
         readAnswer(request, response, end)
       })
       request.end(body)

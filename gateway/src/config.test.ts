@@ -1,0 +1,41 @@
+import { randomBytes } from 'node:crypto'
+import { expect, test } from 'vitest'
+import { loadConfig } from './config.ts'
+
+const address = '0x70997970c51812dc3a010c7d01b50e0d17dc79c8'
+const env = {
+  DATABASE_URL: 'postgres://localhost/stream',
+  RPC_URL: 'http://localhost:8545',
+  CHAIN_ID: '31337',
+  SESSION_MODULE: address,
+  ENTRY_POINT: address,
+  TOKEN: address,
+  SETTLER_ADDRESS: address,
+  OPERATOR_API_KEY: 'x'.repeat(24),
+}
+
+test('without settings of webhooks none are sent, and private networks are closed', () => {
+  const config = loadConfig(env)
+  expect(config.WEBHOOK_ENCRYPTION_KEYS).toBeUndefined()
+  expect(config.WEBHOOK_ALLOW_PRIVATE_NETWORKS).toBe(false)
+})
+
+test('keys that seal are read from base64, in their order', () => {
+  const keys = [randomBytes(32), randomBytes(32)]
+  const text = keys.map((key) => key.toString('base64')).join(',')
+  expect(loadConfig({ ...env, WEBHOOK_ENCRYPTION_KEYS: text }).WEBHOOK_ENCRYPTION_KEYS).toEqual(keys)
+})
+
+test('everything that is wrong is named at once, and no value with it', () => {
+  const secret = randomBytes(31).toString('base64')
+  const wrong = { WEBHOOK_ENCRYPTION_KEYS: secret, WEBHOOK_ALLOW_PRIVATE_NETWORKS: 'yes', WEBHOOK_TIMEOUT_MS: '0' }
+  const message = (() => {
+    try {
+      return String(loadConfig({ ...env, ...wrong }))
+    } catch (error) {
+      return String(error)
+    }
+  })()
+  for (const name of Object.keys(wrong)) expect(message).toContain(name)
+  expect(message).not.toContain(secret)
+})
