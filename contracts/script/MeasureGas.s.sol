@@ -6,14 +6,14 @@ import {Vm} from "forge-std/Vm.sol";
 /// What forge counts for one transaction in isolation, on the state of the chain that it is run on. contracts/src/gas.test.ts
 /// compares it with the chain's receipt: contracts/gas-snapshot.json is counted this way.
 contract MeasureGas {
-    Vm private constant vm = Vm(address(uint160(uint256(keccak256("hevm cheat code")))));
+    Vm private constant VM = Vm(address(uint160(uint256(keccak256("hevm cheat code")))));
 
     error CallFailed(bytes reason);
 
     function run(address from, address to, bytes calldata data) external returns (uint256 gas) {
-        vm.prank(from, from);
+        VM.prank(from, from);
         (bool success, bytes memory reason) = to.call(data);
         if (!success) revert CallFailed(reason);
-        return vm.lastCallGas().gasTotalUsed;
+        return VM.lastCallGas().gasTotalUsed;
     }
 }
