@@ -189,6 +189,9 @@ async function startServices(p: {
       SETTLER_ADDRESS: devAccounts.settler.address,
       START_BLOCK: '0',
       INDEXER_POLL_MS: '250',
+      // Receivers on this machine are what local development has.
+      WEBHOOK_ENCRYPTION_KEYS: randomBytes(32).toString('base64'),
+      WEBHOOK_ALLOW_PRIVATE_NETWORKS: 'true',
       ...(redis ? { REDIS_URL: redis.url } : {}),
     }),
     withPaymaster(),
