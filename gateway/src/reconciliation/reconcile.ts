@@ -50,7 +50,7 @@ export type ReconcileScope = {
   /** Payments of later blocks are held against the token's transfers; those before were. */
   paymentsAbove: bigint
   signal: AbortSignal
-  /** Called every few hundred milliseconds or more often. @throws when somebody else took over */
+  /** Called before each page and each batch of receipts. @throws when somebody else took over */
   keepAlive(): Promise<void>
 }
 
@@ -216,6 +216,7 @@ export async function reconcile(deps: ReconcileDeps, scope: ReconcileScope): Pro
     const contracts = { module, token, reserve: await chain.reserve() }
     const hashes = [...new Set(payments.map(({ txHash }) => txHash))]
     for (let start = 0; start < hashes.length; start += receiptsAtOnce) {
+      await keepGoing()
       await Promise.all(
         hashes.slice(start, start + receiptsAtOnce).map(async (txHash) => {
           const receipt = await client.getTransactionReceipt({ hash: txHash }).catch(noneIfNotFound)
