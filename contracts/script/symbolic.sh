@@ -34,11 +34,13 @@ packages=(
 )
 repository=$PWD
 environment=$repository/.cache/halmos-0.3.3
-if [ ! -e "$environment/installed" ]; then
-  rm -rf "$environment"
-  python3 -m venv "$environment"
-  "$environment/bin/pip" install --quiet --disable-pip-version-check --no-deps "${packages[@]}"
-  touch "$environment/installed"
+if [ ! -d "$environment" ]; then
+  # Made beside its place and moved there when it is complete, since others may be doing the same.
+  making=$environment.$$
+  mkdir -p "$repository/.cache"
+  python3 -m venv "$making"
+  "$making/bin/pip" install --quiet --disable-pip-version-check --no-deps "${packages[@]}"
+  python3 -c 'import os, sys; os.rename(*sys.argv[1:])' "$making" "$environment" 2> /dev/null || rm -rf "$making"
 fi
 
 # A project of its own: halmos compiles all that it finds, and looks for `out` there.
@@ -62,7 +64,7 @@ code=0
 # z3, because yices 2.6.4 and 2.6.5 answer some questions about storage with counterexamples that are none.
 PATH="$environment/bin:$repository/node_modules/.bin:$PATH" \
   FOUNDRY_PROFILE=symbolic FOUNDRY_OUT=out FOUNDRY_CACHE_PATH=cache \
-  timeout "$timeout_seconds" halmos --root "$project" --solver z3 --solver-timeout-assertion "$question_timeout" \
+  timeout "$timeout_seconds" python -m halmos --root "$project" --solver z3 --solver-timeout-assertion "$question_timeout" \
   --no-status "$@" 2>&1 | tee "$project/log" || code=$?
 if [ "$code" -eq 124 ]; then echo "Not finished after $timeout_seconds s; SYMBOLIC_TIMEOUT_SECONDS allows more." >&2; fi
 
