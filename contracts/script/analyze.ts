@@ -20,23 +20,23 @@ contract Planted {
 }
 `
 
-function findPlanted(slither: string): boolean {
+function findPlanted(python: string): boolean {
   const directory = mkdtempSync(join(tmpdir(), 'stream-planted-'))
   try {
     mkdirSync(join(directory, 'contracts/src'), { recursive: true })
     writeFileSync(join(directory, 'contracts/src/Planted.sol'), planted)
     const solc = join(root, 'contracts/script/solc.cjs')
     writeFileSync(join(directory, 'foundry.toml'), `[profile.default]\nsrc = "contracts/src"\nsolc = "${solc}"\n`)
-    return analyzeProject(slither, directory).some((finding) => finding.startsWith('arbitrary-send-eth (High)'))
+    return analyzeProject(python, directory).some((finding) => finding.startsWith('arbitrary-send-eth (High)'))
   } finally {
     rmSync(directory, { recursive: true, force: true })
   }
 }
 
-const slither = ensureSlither(join(root, '.cache'))
-if (!findPlanted(slither))
+const python = ensureSlither(join(root, '.cache'))
+if (!findPlanted(python))
   throw new Error('slither misses a finding that was planted: what it says of the sources is worth nothing.')
-const findings = analyzeProject(slither, root)
+const findings = analyzeProject(python, root)
 for (const finding of findings) console.log(`${finding}\n`)
 if (findings.length > 0) {
   console.log(

@@ -11,16 +11,17 @@ const maxOutputBytes = 256 * 1024 * 1024
  * Compiles contracts/src of the forge project in `directory` and analyses it, by all detectors there are. One way to
  * compile all, as in coverage: a source that is compiled twice is analysed twice.
  *
+ * @param python of an environment that has slither
  * @throws when it cannot be compiled or analysed
  */
-export function analyzeProject(slither: string, directory: string): Findings {
+export function analyzeProject(python: string, directory: string): Findings {
   const out = mkdtempSync(join(tmpdir(), 'stream-slither-'))
   try {
     const places = ['--out', out, '--cache-path', join(out, 'cache')]
     run('forge', ['build', 'contracts/src', '--via-ir', '--build-info', ...places], directory)
     const report = ['--json', '-', '--warn-unused-ignores', '--filter-paths', 'node_modules', '--fail-none']
     const build = ['--ignore-compile', '--foundry-out-directory', out]
-    const { stdout, stderr } = run(slither, ['.', ...build, ...report], directory)
+    const { stdout, stderr } = run(python, ['-m', 'slither', '.', ...build, ...report], directory)
     return readFindings(stdout, stderr, 'contracts/src/')
   } finally {
     rmSync(out, { recursive: true, force: true })
