@@ -19,8 +19,15 @@ export type TailModel = {
   remarkable: number[]
 }
 
-/** The share of values above the quantile. */
-const tailShare = 0.02
+export type TailOptions = {
+  /** The share of values above the quantile. */
+  share: number
+  /** The mean excess is taken as at least this, for tails that are narrower than what matters. */
+  leastScale: number
+  /** After this many peaks the evidence counts half; 0 where `leastScale` is trusted before any was seen. */
+  doubt: number
+}
+
 const spreadRate = 0.001
 const quantileRate = 0.005
 const rememberedPeaks = 100
@@ -29,8 +36,6 @@ const assumedPeaks = 100
 const [lightestShape, heaviestShape] = [-0.1, 0.4]
 /** What is learned of one peak at most, in means of the peaks, so that one outlier does not hide the next. */
 const largestLearned = 6
-/** After this many peaks the evidence counts half. */
-const doubt = 4
 /** Evidence of a remarkable peak; of a value that remarkable peaks reached before; how near is as large; how often. */
 const remarkableEvidence = 3.5
 const familiarEvidence = 3
@@ -44,18 +49,16 @@ export function createTailModel(): TailModel {
 
 /**
  * The decimal logarithm, turned positive, of the probability of a value of at least this; 0 where it is in the bulk.
- *
- * @param leastScale the mean excess is taken as at least this, for tails that are narrower than what matters.
  */
-export function tailEvidence(tail: TailModel, value: number, leastScale: number): number {
-  const evidence = evidenceOf(tail, value - tail.quantile, leastScale)
+export function tailEvidence(tail: TailModel, value: number, options: TailOptions): number {
+  const evidence = evidenceOf(tail, value - tail.quantile, options)
   if (evidence <= familiarEvidence) return evidence
   let reached = 0
   for (const peak of tail.remarkable) if (peak * familiarFactor >= value) reached++
   return reached >= familiarAfter ? familiarEvidence : evidence
 }
 
-export function learnTail(tail: TailModel, value: number, leastScale: number): void {
+export function learnTail(tail: TailModel, value: number, options: TailOptions): void {
   tail.count++
   if (tail.count === 1) {
     tail.quantile = value
@@ -66,33 +69,34 @@ export function learnTail(tail: TailModel, value: number, leastScale: number): v
   const bounded = tail.spread > 0 ? Math.min(distance, 10 * tail.spread) : distance
   tail.spread += (bounded - tail.spread) * Math.max(1 / tail.count, spreadRate)
   if (excess > 0) tail.open = Math.max(tail.open, excess)
-  else if (tail.open > 0) learnPeak(tail, leastScale)
+  else if (tail.open > 0) learnPeak(tail, options)
   // Robbins-Monro: rises so much further than it falls that only the share of the tail stays above.
   const step = tail.spread * Math.max(3 / (tail.count + 10), quantileRate)
-  tail.quantile += excess > 0 ? step * (1 - tailShare) : -step * tailShare
+  tail.quantile += excess > 0 ? step * (1 - options.share) : -step * options.share
 }
 
-function learnPeak(tail: TailModel, leastScale: number): void {
-  if (evidenceOf(tail, tail.open, leastScale) > remarkableEvidence) {
+function learnPeak(tail: TailModel, options: TailOptions): void {
+  if (evidenceOf(tail, tail.open, options) > remarkableEvidence) {
     tail.remarkable.push(tail.open + tail.quantile)
     if (tail.remarkable.length > remarkableKept) tail.remarkable.shift()
   }
   tail.peaks = Math.min(tail.peaks + 1, rememberedPeaks)
-  const learned = tail.peaks < 3 ? tail.open : Math.min(tail.open, largestLearned * Math.max(tail.mean, leastScale))
+  const learned =
+    tail.peaks < 3 ? tail.open : Math.min(tail.open, largestLearned * Math.max(tail.mean, options.leastScale))
   tail.mean += (learned - tail.mean) / tail.peaks
   tail.square += (learned * learned - tail.square) / tail.peaks
   tail.open = 0
 }
 
-function evidenceOf({ peaks, mean, square }: TailModel, excess: number, leastScale: number): number {
-  if (!(excess > 0) || peaks === 0) return 0
+function evidenceOf({ peaks, mean, square }: TailModel, excess: number, options: TailOptions): number {
+  if (!(excess > 0) || (peaks === 0 && options.doubt > 0)) return 0
   // Moments of the generalised Pareto distribution: mean = scale / (1 - shape), mean²/variance = 1 - 2 shape.
   const variance = square - mean * mean
   const fitted = variance > 0 ? 0.5 * (1 - (mean * mean) / variance) : 0
   const shape = Math.min(Math.max((fitted * peaks) / (peaks + assumedPeaks), lightestShape), heaviestShape)
-  const scale = Math.max(mean * (1 - shape), leastScale)
+  const scale = Math.max(mean * (1 - shape), options.leastScale)
   if (!(scale > 0)) return 0
   const ratio = excess / scale
   const exponent = Math.abs(shape) < 1e-3 ? ratio : Math.log1p(Math.max(shape * ratio, -1 + 1e-7)) / shape
-  return ((exponent - Math.log(tailShare)) / Math.LN10) * (peaks / (peaks + doubt))
+  return ((exponent - Math.log(options.share)) / Math.LN10) * (options.doubt > 0 ? peaks / (peaks + options.doubt) : 1)
 }

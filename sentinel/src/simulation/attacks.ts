@@ -1,6 +1,6 @@
 import type { SpendEvent } from '../scoring/spendEvent.ts'
 import { createRandom, type Random } from './createRandom.ts'
-import { callAt, simulateTraffic, type Traffic, type TrafficKind } from './traffic.ts'
+import { callAt, simulateTraffic, type Traffic, type TrafficKind, trafficKinds } from './traffic.ts'
 
 export const attackKinds = [
   'vertical climb',
@@ -31,9 +31,10 @@ const day = 24 * hour
  * kind is, is drawn from a range that is written at its function.
  */
 export function simulateAttack(attack: AttackKind, trafficKind: TrafficKind, seed: number): Attacked {
-  const traffic = simulateTraffic(trafficKind, seed)
+  const attackSeed = seed * attackKinds.length + attackKinds.indexOf(attack)
+  const traffic = simulateTraffic(trafficKind, attackSeed)
   // A source of its own: the same seed without an attack is the same life.
-  const random = createRandom(seed ^ 0x5eed)
+  const random = createRandom(-attackSeed * trafficKinds.length - trafficKinds.indexOf(trafficKind))
   const beganMs = Math.round(traffic.startMs + random.between(3, 12) * day)
   const stolen = hostileEvents(attack, traffic, beganMs, random)
   const endMs = stolen.at(-1)?.atMs ?? beganMs

@@ -22,22 +22,27 @@ export const simulatedDays = 14
 
 /** Deterministic: the same kind and seed give the same calls, in the order of their time, over two weeks. */
 export function simulateTraffic(kind: TrafficKind, seed: number): Traffic {
-  const random = createRandom(seed)
+  // Every kind has its own agents: what is odd about one shall not count six times.
+  const random = createRandom(seed * trafficKinds.length + trafficKinds.indexOf(kind))
   const startMs = Date.UTC(2026, 0, 1) + random.integer(0, 27) * day + random.integer(0, 23) * hour
   const endMs = startMs + simulatedDays * day
   const agent = createAgent(random)
   const moments = kind === 'bursty' ? burstyMoments(random, agent, startMs, endMs) : undefined
   const plan = planOf(kind, random, agent, startMs)
+  // A third of the agents move to another machine at some time.
+  const movedMs = random.chance(0.33) ? random.between(startMs, endMs) : endMs
+  const moved = { hosts: [`host-${random.integer(0, 2 ** 31)}`] as const }
   const events = (moments ?? thinnedMoments(random, plan, startMs, endMs)).map((atMs) =>
-    callAt(atMs, plan.serviceAt(atMs), agent, random),
+    callAt(atMs, plan.serviceAt(atMs), atMs < movedMs ? agent : moved, random),
   )
   return { kind, events, agent, startMs, endMs }
 }
 
 /** A call as the agent makes it: one in 500 is some times as large as usual. */
 export function callAt(atMs: number, service: Service, { hosts }: Pick<Agent, 'hosts'>, random: Random): SpendEvent {
-  const usual = random.logNormal(service.priceAtomic, service.priceSigma)
-  const amount = random.chance(0.002) ? usual * random.between(3, 6) : usual
+  const amount = random.chance(0.002)
+    ? service.priceAtomic * random.between(3, 6)
+    : random.logNormal(service.priceAtomic, service.priceSigma)
   return {
     atMs: Math.round(atMs),
     amountAtomic: BigInt(Math.max(1, Math.round(amount))),
@@ -53,7 +58,7 @@ function createAgent(random: Random): Agent {
     service: `service-${index}`,
     payee: `payee-${index % 2}`,
     priceAtomic: priceAtomic * random.logBetween(0.4, 2.5),
-    priceSigma: random.between(0, 0.6),
+    priceSigma: random.between(0, 0.5),
   })
   const [first, ...more] = Array.from({ length: random.integer(1, 4) }, (_, index) => service(index))
   const [host, ...hosts] = Array.from({ length: random.integer(1, 3) }, () => `host-${random.integer(0, 2 ** 31)}`)
@@ -91,7 +96,7 @@ function planOf(kind: TrafficKind, random: Random, agent: Agent, startMs: number
       const adopted = random.between(0.4, 0.9)
       const faster = random.between(1, 1.5)
       const old = agent.services[0]
-      const model = { ...old, service: 'new-model', priceAtomic: old.priceAtomic * random.between(1.5, 4) }
+      const model = { ...old, service: 'new-model', priceAtomic: old.priceAtomic * random.between(1.5, 3) }
       const ramp = (atMs: number) => Math.min(Math.max((atMs - launchMs) / rampMs, 0), 1)
       const rhythm = random.chance(0.5) ? byDay : () => 0.5
       return {

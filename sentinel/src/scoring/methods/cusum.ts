@@ -11,6 +11,8 @@ export type CusumState = { level: EwmaState; up: number; down: number }
 /** Deviations that are allowed, and what one value adds at most. */
 const allowance = 1
 const largestStep = 8
+/** So that a shift that turned out to be normal is forgotten. */
+const largestSum = 100
 const slowestRate = 0.01
 
 export function createCusum(options: ZScoreOptions): Detector<CusumState> {
@@ -29,10 +31,9 @@ export function createCusum(options: ZScoreOptions): Detector<CusumState> {
     },
     learn(state, { value }) {
       if (state.level.count >= options.warmUpPoints) {
-        // Bounded, so that a shift that turned out to be normal is forgotten.
         const { up, down } = sums(state, value)
-        state.up = Math.min(up, 2 * options.alarmDeviations)
-        state.down = Math.min(down, 2 * options.alarmDeviations)
+        state.up = Math.min(up, largestSum)
+        state.down = Math.min(down, largestSum)
       }
       learnEwma(state.level, value, slowestRate)
     },

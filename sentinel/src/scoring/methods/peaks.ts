@@ -13,13 +13,13 @@ export function createPeaks(options: PeaksOptions): Detector<PeaksState> {
     createState: () => ({ high: createTailModel(), low: createTailModel() }),
     score({ high, low }, { value }) {
       if (high.count < options.warmUpPoints) return 0
-      const up = tailEvidence(high, value, options.leastTail)
-      const down = options.direction === 'up' ? 0 : tailEvidence(low, -value, options.leastTail)
+      const up = tailEvidence(high, value, options.tail)
+      const down = options.direction === 'up' ? 0 : tailEvidence(low, -value, options.tail)
       return toScore(Math.max(up, down), options.alarmEvidence)
     },
     learn({ high, low }, { value }) {
-      learnTail(high, value, options.leastTail)
-      if (options.direction === 'both') learnTail(low, -value, options.leastTail)
+      learnTail(high, value, options.tail)
+      if (options.direction === 'both') learnTail(low, -value, options.tail)
     },
   }
 }

@@ -1,6 +1,6 @@
 import { type Detector, type Point, toScore } from '../detector.ts'
 import { createForecaster, type Forecast, type Forecaster, forecast, learnForecast } from '../forecaster.ts'
-import { createTailModel, learnTail, type TailModel, tailEvidence } from '../tailModel.ts'
+import { createTailModel, learnTail, type TailModel, type TailOptions, tailEvidence } from '../tailModel.ts'
 
 /**
  * The chosen method: how unlikely the value is, by the tails of what this series did so far, against the best forecast of
@@ -13,8 +13,8 @@ export type SurpriseOptions = {
   direction: 'up' | 'both'
   /** Deviations are measured in units of at least this, in the series' own unit: a smaller change does not matter. */
   leastSpread: number
-  /** And their tails in units of at least this many of those. */
-  leastTail: number
+  /** The tails are of the deviations in those units. */
+  tail: TailOptions
   /** No score before so many points. */
   warmUpPoints: number
   /** Decimal digits of improbability at which the alarm is raised. */
@@ -68,7 +68,7 @@ export const seriesOptions: SurpriseOptions = {
   seasons: 'daily and weekly',
   direction: 'both',
   leastSpread: 0,
-  leastTail: 0.02,
+  tail: { share: 0.02, leastScale: 0.02, doubt: 4 },
   warmUpPoints: 50,
   alarmEvidence: 5,
 }
@@ -98,7 +98,7 @@ export function createSurprise(options: SurpriseOptions): Detector<SurpriseState
       let evidence = 0
       for (const feature of features) {
         const weight = weights[feature] * (isReturning(feature, values) ? returning : 1)
-        evidence = Math.max(evidence, weight * tailEvidence(state.tails[feature], values[feature], options.leastTail))
+        evidence = Math.max(evidence, weight * tailEvidence(state.tails[feature], values[feature], options.tail))
       }
       return toScore(evidence, options.alarmEvidence)
     },
@@ -111,7 +111,7 @@ export function createSurprise(options: SurpriseOptions): Detector<SurpriseState
       }
       const values = measure(state, point, options)
       if (forecaster.count > firstTailPoints) {
-        for (const feature of features) learnTail(state.tails[feature], values[feature], options.leastTail)
+        for (const feature of features) learnTail(state.tails[feature], values[feature], options.tail)
       }
       state.short = values.shortUp
       state.long = values.longUp

@@ -1,0 +1,109 @@
+import { writeFile } from 'node:fs/promises'
+import { parseArgs } from 'node:util'
+import { attackKinds } from '../simulation/attacks.ts'
+import { heldOutSeeds, tuningSeeds } from '../simulation/seeds.ts'
+import { type GrantMetrics, measureGrants, type Quantiles } from './grantMetrics.ts'
+import { measureSeries, type SeriesReport } from './measureSeries.ts'
+import { heldOutKinds } from './series/heldOutKinds.ts'
+import { tuningKinds } from './series/tuningKinds.ts'
+import { measureThroughput } from './throughput.ts'
+import { chosenMethods, createComparedMethods } from './watchedMethods.ts'
+
+// npx tsx sentinel/src/evaluation/main.ts [--json FILE]: the tables of docs/sentinel.md. About two minutes on one core.
+
+const { values } = parseArgs({ options: { json: { type: 'string' } } })
+const seeds = { trafficSeed: heldOutSeeds.traffic, attackSeed: heldOutSeeds.attacks }
+
+const chosen = measureGrants(chosenMethods, { ...seeds, grantsPerKind: 100, attacksPerPair: 20 })
+printGrants('What the sentinel runs, on held-out seeds', chosen)
+printAttacks(chosen)
+
+const compared = measureGrants(createComparedMethods(), { ...seeds, grantsPerKind: 30, attacksPerPair: 5 })
+printGrants('Every method alone, on held-out seeds', compared)
+
+const heldOutSeries = measureSeries(heldOutKinds, heldOutSeeds.series, 30)
+printSeries('Series of kinds and seeds that were held out', heldOutSeries)
+const tuningSeries = measureSeries(tuningKinds, heldOutSeeds.series + 100_000, 10)
+printSeries('Series of kinds that were tuned on, other seeds', tuningSeries)
+
+const throughput = measureThroughput(1_000)
+console.log('\nRules and scoring, one process')
+console.table(throughput)
+
+if (values.json) {
+  const report = { heldOutSeeds, tuningSeeds, chosen, compared, heldOutSeries, tuningSeries, throughput }
+  await writeFile(values.json, `${JSON.stringify(report, null, 2)}\n`)
+}
+
+function printGrants(title: string, metrics: readonly GrantMetrics[]): void {
+  const [first] = metrics
+  console.log(`\n${title}: ${first?.normalGrants} normal grants of two weeks, ${first?.attacks} attacks`)
+  console.table(
+    Object.fromEntries(
+      metrics.map((one) => [
+        one.method,
+        {
+          precision: percent(one.precision),
+          recall: percent(one.recall),
+          'false freezes': percent(one.falseFreezeShare),
+          'detected after (median)': seconds(one.detectSeconds, 'median'),
+          '(p95)': seconds(one.detectSeconds, 'p95'),
+          'charges lost (median)': one.lostCharges.median,
+          'share of money lost': percent(one.lostShare),
+          'us an event': Number(one.microsecondsPerEvent.toFixed(1)),
+        },
+      ]),
+    ),
+  )
+}
+
+function printAttacks(metrics: readonly GrantMetrics[]): void {
+  for (const { method, byAttack, falseFreezes } of metrics) {
+    console.log(`\n${method}; false freezes by traffic: ${JSON.stringify(falseFreezes)}`)
+    console.table(
+      Object.fromEntries(
+        attackKinds.map((attack) => {
+          const { caught, attacks, detectSeconds, lostShare } = byAttack[attack]
+          const row = {
+            caught: `${caught} of ${attacks}`,
+            'detected after (median)': seconds(detectSeconds, 'median'),
+            '(p95)': seconds(detectSeconds, 'p95'),
+            'share of money lost': percent(lostShare),
+          }
+          return [attack, row]
+        }),
+      ),
+    )
+  }
+}
+
+function printSeries(title: string, reports: readonly SeriesReport[]): void {
+  const [first] = reports
+  console.log(`\n${title}: ${first?.series} series, ${first?.windows} anomalies`)
+  console.table(
+    Object.fromEntries(
+      reports.map((one) => [
+        one.method,
+        {
+          precision: percent(one.precision),
+          recall: percent(one.recall),
+          F1: one.f1.toFixed(3),
+          'false alarms per 1000': one.falseAlarmsPer1000Points.toFixed(2),
+          'NAB score': one.nab.toFixed(1),
+          'delay (points)': one.medianDelayPoints,
+          'us a point': Number(one.microsecondsPerPoint.toFixed(1)),
+        },
+      ]),
+    ),
+  )
+}
+
+function percent(share: number): string {
+  return `${(share * 100).toFixed(1)} %`
+}
+
+function seconds(quantiles: Quantiles, which: keyof Quantiles): string {
+  const value = quantiles[which]
+  if (value === null) return 'never'
+  return value < 120 ? `${value.toFixed(1)} s` : `${(value / 60).toFixed(0)} min`
+}

@@ -1,0 +1,18 @@
+/**
+ * Milliseconds since 1970 of an ISO 8601 time, UTC unless it says otherwise, or of a number: seconds, or by its size
+ * milli-, micro- or nanoseconds. Undefined when it is neither.
+ */
+export function parseTimestamp(text: string): number | undefined {
+  if (text === '') return undefined
+  const number = Number(text)
+  if (Number.isFinite(number)) {
+    // 1e11 seconds are the year 5138, 1e11 milliseconds 1973.
+    const size = Math.abs(number)
+    if (size < 1e11) return number * 1_000
+    if (size < 1e14) return number
+    return size < 1e17 ? number / 1e3 : number / 1e6
+  }
+  const iso = text.replace(' ', 'T')
+  const parsed = Date.parse(/T.*(Z|[+-]\d\d:?\d\d)$/i.test(iso) || !iso.includes('T') ? iso : `${iso}Z`)
+  return Number.isNaN(parsed) ? undefined : parsed
+}
