@@ -191,6 +191,17 @@ export function createEmbeddedMeter(options: EmbeddedMeterOptions): Meter {
     return events
   }
 
+  function peekUsage(partition: number, after: string | undefined, limit: number): UsageEvent[] {
+    assertOpen()
+    const position = after === undefined ? -1 : positionOf(after)
+    const events: UsageEvent[] = []
+    for (const { event } of queueOf(partition).values()) {
+      if (events.length >= limit) break
+      if (positionOf(event.eventId) > position) events.push(event)
+    }
+    return events
+  }
+
   /** Without an outcome, and its process can still give it one. */
   function isOpen({ open, instance: owner, event }: QueuedEvent): boolean {
     return open && store.instances.has(owner) && clock() - event.occurredAtMs <= requestRetentionMs
@@ -277,6 +288,7 @@ export function createEmbeddedMeter(options: EmbeddedMeterOptions): Meter {
     mirror: async (state) => mirror(state),
     read: async (account, grantId) => read(account, grantId),
     readUsage: async (partition, limit) => readUsage(partition, limit),
+    peekUsage: async (partition, after, limit) => peekUsage(partition, after, limit),
     async acknowledge(partition, eventIds) {
       assertOpen()
       const queue = queueOf(partition)
@@ -290,6 +302,11 @@ export function createEmbeddedMeter(options: EmbeddedMeterOptions): Meter {
       store.instances.delete(instance)
     },
   }
+}
+
+/** Of an event among all: its sequence number, the last part of its id. */
+function positionOf(eventId: string): number {
+  return Number(eventId.slice(eventId.lastIndexOf('-') + 1))
 }
 
 function grantKey(account: Address, grantId: Hex): string {

@@ -40,6 +40,12 @@ export type Meter = {
    * again, to any reader, until they are acknowledged; no capture changes them any more.
    */
   readUsage(partition: number, limit: number): Promise<UsageEvent[]>
+  /**
+   * Usage events after this one (undefined: from the oldest that waits), oldest first, with or without an outcome, and
+   * takes nothing: for those who watch. One that was captured meanwhile comes again with the request's id and its new
+   * amount; one that was journalled before it was looked at does not come.
+   */
+  peekUsage(partition: number, after: string | undefined, limit: number): Promise<UsageEvent[]>
   /** These events are journalled: forget them. */
   acknowledge(partition: number, eventIds: string[]): Promise<void>
   /** Answers when the store does; throws `MeterUnavailableError` otherwise. */

@@ -289,6 +289,12 @@ export function createRedisMeter(options: RedisMeterOptions): Meter {
       const entries = await ask(() => scripts.readUsage([partition.marks, partition.usage], [limit, watermarkTtlMs]))
       return (entries as [string, string[]][]).map(([id, fields]) => toUsageEvent(partition, id, toFields(fields)))
     },
+    async peekUsage(index, after, limit) {
+      const partition = partitionAt(index)
+      const from = after === undefined ? '-' : `(${toStreamId(after)}`
+      const entries = await ask(() => redis.xrange(partition.usage, from, '+', 'COUNT', limit))
+      return entries.map(([id, fields]) => toUsageEvent(partition, id, toFields(fields)))
+    },
     async acknowledge(index, eventIds) {
       const { usage } = partitionAt(index)
       for (let start = 0; start < eventIds.length; start += idsPerAcknowledge) {

@@ -335,6 +335,26 @@ export function describeMeter(name: string, createStore: () => Promise<MeterStor
         expect(await meter.readUsage(partition, 100)).toEqual([])
       })
 
+      test('who watches sees charges at once, in order, and takes nothing', async () => {
+        const partition = partitionOf(payer.account)
+        expect(await meter.peekUsage(partition, undefined, 100)).toEqual([])
+        const tickets: Ticket[] = []
+        for (let index = 0; index < 3; index += 1) tickets.push(await charge(useOf(payer, { amount: 10n })))
+        const watcher = store.open('gateway-2')
+        const seen = await watcher.peekUsage(partition, undefined, 2)
+        expect(idsOf(seen)).toEqual(tickets.slice(0, 2).map(({ eventId }) => eventId))
+        expect(idsOf(await watcher.peekUsage(partition, seen[1]?.eventId, 100))).toEqual([tickets[2]?.eventId])
+        expect(await watcher.peekUsage(partition, tickets[2]?.eventId, 100)).toEqual([])
+        // What was seen is captured and journalled as before.
+        const [first, ...others] = tickets
+        if (!first) throw new Error('there was no charge')
+        expect(await meter.capture(first, 4n)).toMatchObject({ ok: true })
+        const [captured] = await watcher.peekUsage(partition, tickets[2]?.eventId, 100)
+        expect(captured).toMatchObject({ requestId: first.requestId, amount: 4n })
+        for (const ticket of others) meter.served(ticket)
+        expect((await usage(3)).map(({ amount }) => amount)).toEqual([10n, 10n, 4n])
+      })
+
       test('charges of a process that is gone stand', async () => {
         const ticket = await charge(useOf(payer))
         const other = store.open('gateway-2')
