@@ -114,6 +114,7 @@ const webhooks = createWebhookWorker({
   logger,
   metrics: metrics.registry,
 })
+const stopping = new AbortController()
 const services = createServiceTable(() => listAllServices(db))
 const serviceOf = (path: string) => services.match(path)
 const onOutcome = (outcome: string) => metrics.calls.inc({ outcome })
@@ -147,6 +148,7 @@ const app = createApp({
     freshness: indexer.freshness,
     mirrorAccount: mirror.mirrorAccount,
     services: { invalidate: services.refresh },
+    stopping: stopping.signal,
     webhooks: { secrets, checkUrl: (url) => checkEndpointUrl(url, urlPolicy) },
   }),
   charges: createChargesApi({
@@ -164,7 +166,6 @@ const app = createApp({
   logger,
 })
 
-const stopping = new AbortController()
 const workers = [
   indexer.run(stopping.signal),
   reconciler.run(stopping.signal),

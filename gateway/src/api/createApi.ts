@@ -16,11 +16,12 @@ import { createReconciliationRoutes } from './reconciliationRoutes.ts'
 import { createServiceRoutes } from './serviceRoutes.ts'
 import { createSessionKeyRoutes } from './sessionKeyRoutes.ts'
 import { createSettlementRoutes } from './settlementRoutes.ts'
+import { createUsageRoutes } from './usageRoutes.ts'
 import { createWebhookRoutes, type WebhookRoutesDeps } from './webhookRoutes.ts'
 
 export type ApiDeps = {
   db: Db
-  meter: Pick<Meter, 'read'>
+  meter: Pick<Meter, 'read' | 'peekUsage'>
   clock(): number
   logger: Logger
   /** The operator's first key, from the configuration; others are issued here. */
@@ -35,6 +36,8 @@ export type ApiDeps = {
   /** The gateway's memory of services is out of date. */
   services: { invalidate(): void | Promise<void> }
   webhooks: Pick<WebhookRoutesDeps, 'secrets' | 'checkUrl'>
+  /** The gateway stops: what streams has to end. */
+  stopping: AbortSignal
   /** 24 bytes, for the terms of a new grant; random by default. */
   createSalt?: (() => Hex) | undefined
 }
@@ -71,6 +74,7 @@ export function createApi(deps: ApiDeps): Hono {
   routes.route('/settlements', createSettlementRoutes({ db, logger, tokenDecimals }))
   routes.route('/reconciliations', createReconciliationRoutes({ db }))
   routes.route('/audit', createAuditRoutes({ db }))
+  routes.route('/usage', createUsageRoutes(deps))
   routes.route('/webhooks', createWebhookRoutes({ ...deps, ...deps.webhooks }))
   routes.all('*', () => problem(404, 'route.unknown', 'The management API has no such route.'))
   routes.onError((error, c) => {

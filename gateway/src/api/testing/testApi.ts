@@ -48,6 +48,7 @@ export function createTestApi(db: Db, { meter: given }: { meter?: Meter } = {}) 
       freshness: () => ({ block: 7n, checkedAt: 5 }),
       mirrorAccount: mirror.mirrorAccount,
       services: { invalidate: () => void invalidated++ },
+      stopping: new AbortController().signal,
       webhooks: {
         secrets: createSecretBox([randomBytes(32)]),
         checkUrl: async (url) => parseEndpointUrl(url, { allowPrivateNetworks: false }),
