@@ -4,6 +4,7 @@ const packages = [
   'bundler-client',
   'contracts',
   'db',
+  'runtime',
   'gateway',
   'settlement',
   'paymaster',
@@ -24,10 +25,11 @@ const allowed = {
   db: ['protocol'],
   sdk: ['protocol'],
   cli: ['protocol'],
-  gateway: ['protocol', 'db'],
-  paymaster: ['protocol', 'db', 'bundler-client'],
-  settlement: ['protocol', 'db', 'bundler-client'],
-  sentinel: ['protocol', 'db', 'bundler-client'],
+  runtime: ['protocol'],
+  gateway: ['protocol', 'db', 'runtime'],
+  paymaster: ['protocol', 'db', 'bundler-client', 'runtime'],
+  settlement: ['protocol', 'db', 'bundler-client', 'runtime'],
+  sentinel: ['protocol', 'db', 'bundler-client', 'runtime'],
 }
 
 const arrows = Object.entries(allowed).map(([from, to]) => ({
@@ -47,7 +49,7 @@ module.exports = {
       name: 'sql-only-in-db',
       comment: 'db is the only place with SQL',
       severity: 'error',
-      from: { path: '^(protocol|bundler-client|sdk|gateway|settlement|paymaster|sentinel)/' },
+      from: { path: '^(protocol|bundler-client|sdk|runtime|gateway|settlement|paymaster|sentinel)/' },
       to: { path: 'node_modules/(pg|drizzle-orm)/' },
     },
   ],

@@ -1,0 +1,42 @@
+import type { z } from 'zod'
+
+export type Env = Record<string, string | undefined>
+
+export type ParseConfigOptions<Name extends string> = {
+  /** Whose environment it is, as a message begins: `The gateway`. */
+  whose: string
+  /** Names of values that logs must not show. Addresses of services carry keys. */
+  secrets: readonly Name[]
+}
+
+/**
+ * One service's environment, frozen. As JSON it shows no secret.
+ *
+ * @throws when the environment is not valid; the message names every problem at once and no value
+ */
+export function parseConfig<Schema extends z.ZodType<object>>(
+  schema: Schema,
+  env: Env,
+  { whose, secrets }: ParseConfigOptions<KeysOfUnion<z.output<Schema>> & string>,
+): Readonly<z.output<Schema>> {
+  const parsed = schema.safeParse(env)
+  const issues = parsed.error?.issues ?? []
+  const problems = issues.map((issue) => `  ${issue.path.join('.')}: ${issue.message}`)
+  if (env.CRASH_AT !== undefined && env.NODE_ENV === 'production') {
+    problems.push('  CRASH_AT: kills the process on purpose; unset it where NODE_ENV is production')
+  }
+  if (!parsed.success || problems.length > 0) {
+    throw new Error(`${whose}'s environment is not valid:\n${problems.join('\n')}`)
+  }
+  const hidden = new Set<string>(secrets)
+  const toJSON = () => Object.fromEntries(Object.entries(parsed.data).map((entry) => redact(entry, hidden)))
+  return Object.freeze(Object.defineProperty(parsed.data, 'toJSON', { value: toJSON }))
+}
+
+/** Of every member of a union, not only of what all have in common. */
+type KeysOfUnion<T> = T extends unknown ? keyof T : never
+
+function redact([name, value]: [string, unknown], hidden: ReadonlySet<string>): [string, unknown] {
+  if (value !== undefined && hidden.has(name)) return [name, '[redacted]']
+  return [name, typeof value === 'bigint' ? value.toString() : value]
+}
