@@ -1,6 +1,20 @@
 import { v7 } from 'uuid'
 
-export type IdPrefix = 'mer' | 'key' | 'svc' | 'ctl' | 'stl' | 'srq' | 'stx' | 'aud' | 'rec' | 'whep' | 'whev' | 'whdl'
+export type IdPrefix =
+  | 'mer'
+  | 'key'
+  | 'svc'
+  | 'ctl'
+  | 'stl'
+  | 'srq'
+  | 'inc'
+  | 'stp'
+  | 'stx'
+  | 'aud'
+  | 'rec'
+  | 'whep'
+  | 'whev'
+  | 'whdl'
 
 /**
  * A new id that sorts by creation: prefix and a version 7 UUID (RFC 9562).

@@ -9,7 +9,13 @@ import { chargeTable } from './journal/table.ts'
 import { merchantTable } from './merchants/table.ts'
 import { outboxTable } from './outbox/table.ts'
 import { reconciliationDifferenceTable, reconciliationTable } from './reconciliations/table.ts'
-import { sentinelEventTable } from './sentinel/table.ts'
+import {
+  sentinelCursorTable,
+  sentinelEventTable,
+  sentinelGrantStateTable,
+  sentinelIncidentTable,
+  sentinelStopTable,
+} from './sentinel/table.ts'
 import { serviceTable } from './services/table.ts'
 import {
   settlementItemTable,
@@ -43,7 +49,11 @@ const tables = [
   outboxTable,
   reconciliationDifferenceTable,
   reconciliationTable,
+  sentinelCursorTable,
   sentinelEventTable,
+  sentinelGrantStateTable,
+  sentinelIncidentTable,
+  sentinelStopTable,
   serviceTable,
   settlementItemTable,
   settlementRequestTable,

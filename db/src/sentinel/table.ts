@@ -1,5 +1,5 @@
-import { bigint, jsonb, pgTable, text } from 'drizzle-orm/pg-core'
-import { address, bytes32, moment } from '../columns.ts'
+import { bigint, integer, jsonb, pgTable, text } from 'drizzle-orm/pg-core'
+import { address, bytes, bytes32, hexArray, moment } from '../columns.ts'
 
 export const sentinelEventTable = pgTable('sentinel_event', {
   id: bigint('id', { mode: 'bigint' }).primaryKey().generatedAlwaysAsIdentity(),
@@ -10,4 +10,53 @@ export const sentinelEventTable = pgTable('sentinel_event', {
   merchantId: text('merchant_id'),
   detail: jsonb('detail').$type<Record<string, unknown>>().notNull(),
   createdAt: moment('created_at').notNull().defaultNow(),
+})
+
+export const sentinelIncidentTable = pgTable('sentinel_incident', {
+  id: text('id').primaryKey(),
+  grantId: bytes32('grant_id').notNull(),
+  account: address('account').notNull(),
+  rule: text('rule').notNull(),
+  ruleVersion: integer('rule_version').notNull(),
+  action: text('action', { enum: ['alert', 'freeze', 'revoke'] }).notNull(),
+  state: text('state', { enum: ['open', 'acknowledged', 'closed'] }).notNull(),
+  payee: address('payee').notNull(),
+  requestId: text('request_id').notNull(),
+  chargedAt: moment('charged_at').notNull(),
+  inputs: jsonb('inputs').$type<Record<string, string>>().notNull(),
+  explanation: text('explanation').notNull(),
+  findings: integer('findings').notNull().default(1),
+  openedAt: moment('opened_at').notNull(),
+  lastFoundAt: moment('last_found_at').notNull(),
+  closedAt: moment('closed_at'),
+})
+
+export const sentinelStopTable = pgTable('sentinel_stop', {
+  id: text('id').primaryKey(),
+  incidentId: text('incident_id').notNull(),
+  grantId: bytes32('grant_id').notNull(),
+  account: address('account').notNull(),
+  kind: text('kind', { enum: ['freeze', 'revoke'] }).notNull(),
+  refusedAt: moment('refused_at'),
+  chainState: text('chain_state', { enum: ['due', 'sent', 'confirmed', 'impossible'] }).notNull(),
+  nonce: bigint('nonce', { mode: 'number' }),
+  rawTransaction: bytes('raw_transaction'),
+  hashes: hexArray('hashes').notNull().default([]),
+  sentAt: moment('sent_at'),
+  txHash: bytes32('tx_hash'),
+  blockNumber: bigint('block_number', { mode: 'bigint' }),
+  errorCode: text('error_code'),
+  createdAt: moment('created_at').notNull(),
+  updatedAt: moment('updated_at').notNull(),
+})
+
+export const sentinelGrantStateTable = pgTable('sentinel_grant_state', {
+  grantId: bytes32('grant_id').primaryKey(),
+  state: text('state').notNull(),
+  updatedAt: moment('updated_at').notNull(),
+})
+
+export const sentinelCursorTable = pgTable('sentinel_cursor', {
+  name: text('name').primaryKey(),
+  journalUntil: moment('journal_until').notNull(),
 })

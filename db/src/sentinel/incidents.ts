@@ -1,0 +1,134 @@
+import type { Address, Hex } from '@protocolbanks/stream-protocol'
+import { and, desc, eq, lt, ne, sql } from 'drizzle-orm'
+import type { Db, Queryable } from '../createDb.ts'
+import { newId } from '../newId.ts'
+import { limitOf, type Page, type PageRequest, toPage } from '../page.ts'
+import { appendSentinelEvent } from './sentinelEvents.ts'
+import { sentinelIncidentTable, sentinelStopTable } from './table.ts'
+
+export type IncidentAction = 'alert' | 'freeze' | 'revoke'
+
+/** What a rule found about a grant, until it is closed. */
+export type Incident = {
+  /** `inc_` and a sortable id. */
+  id: string
+  grantId: Hex
+  account: Address
+  rule: string
+  ruleVersion: number
+  action: IncidentAction
+  state: 'open' | 'acknowledged' | 'closed'
+  /** The charge that opened it. */
+  payee: Address
+  requestId: string
+  chargedAt: Date
+  /** What the rule compared. Amounts in base units. */
+  inputs: Record<string, string>
+  /** The same in one sentence. */
+  explanation: string
+  /** How often it was found while it was open. */
+  findings: number
+  openedAt: Date
+  lastFoundAt: Date
+  closedAt: Date | null
+}
+
+export type NewIncident = Pick<
+  Incident,
+  | 'grantId'
+  | 'account'
+  | 'rule'
+  | 'ruleVersion'
+  | 'action'
+  | 'payee'
+  | 'requestId'
+  | 'chargedAt'
+  | 'inputs'
+  | 'explanation'
+> & { now: Date }
+
+/**
+ * Records what was found: with its event and the stop that its action asks for, in one transaction. While one of the same
+ * rule is open for the grant it is counted there, `isNew` is false, and nothing else is done, so any number of sentinels
+ * may find the same.
+ */
+export function openIncident(db: Db, incident: NewIncident): Promise<{ incident: Incident; isNew: boolean }> {
+  return db.transaction(async (tx) => {
+    const { now, ...found } = incident
+    const id = newId('inc')
+    const [row] = await tx
+      .insert(sentinelIncidentTable)
+      .values({ ...found, id, state: 'open', openedAt: now, lastFoundAt: now })
+      .onConflictDoUpdate({
+        target: [sentinelIncidentTable.grantId, sentinelIncidentTable.rule],
+        targetWhere: ne(sentinelIncidentTable.state, 'closed'),
+        set: {
+          findings: sql`${sentinelIncidentTable.findings} + 1`,
+          lastFoundAt: sql`greatest(${sentinelIncidentTable.lastFoundAt}, excluded.last_found_at)`,
+        },
+      })
+      .returning()
+    if (!row) throw new Error('Postgres returned no row for an upsert.')
+    if (row.id !== id) return { incident: row, isNew: false }
+    const { grantId, account, rule, ruleVersion, action, inputs, explanation, requestId } = found
+    await appendSentinelEvent(tx, {
+      kind: action,
+      rule,
+      account,
+      grantId,
+      detail: { incidentId: id, ruleVersion, requestId, inputs, explanation },
+    })
+    if (action !== 'alert') await openStop(tx, { incidentId: id, grantId, account, kind: action, now })
+    return { incident: row, isNew: true }
+  })
+}
+
+/** One that is on its way already, of the same kind, is enough. */
+async function openStop(
+  tx: Queryable,
+  {
+    now,
+    ...stop
+  }: Pick<Incident, 'grantId' | 'account'> & { incidentId: string; kind: 'freeze' | 'revoke'; now: Date },
+): Promise<void> {
+  await tx
+    .insert(sentinelStopTable)
+    .values({ ...stop, id: newId('stp'), chainState: 'due', createdAt: now, updatedAt: now })
+    .onConflictDoNothing()
+}
+
+/** Newest first. */
+export async function listIncidents(
+  db: Queryable,
+  filter: PageRequest & { grantId?: Hex | undefined; state?: Incident['state'] | undefined } = {},
+): Promise<Page<Incident>> {
+  const limit = limitOf(filter)
+  const rows = await db
+    .select()
+    .from(sentinelIncidentTable)
+    .where(
+      and(
+        filter.grantId === undefined ? undefined : eq(sentinelIncidentTable.grantId, filter.grantId),
+        filter.state === undefined ? undefined : eq(sentinelIncidentTable.state, filter.state),
+        filter.cursor === undefined ? undefined : lt(sentinelIncidentTable.id, filter.cursor),
+      ),
+    )
+    .orderBy(desc(sentinelIncidentTable.id))
+    .limit(limit + 1)
+  return toPage(rows, limit, (last) => last.id)
+}
+
+/** False when it is closed, or was never open. */
+export function closeIncident(db: Db, { id, actor, now }: { id: string; actor: string; now: Date }): Promise<boolean> {
+  return db.transaction(async (tx) => {
+    const [row] = await tx
+      .update(sentinelIncidentTable)
+      .set({ state: 'closed', closedAt: now })
+      .where(and(eq(sentinelIncidentTable.id, id), ne(sentinelIncidentTable.state, 'closed')))
+      .returning()
+    if (!row) return false
+    const { grantId, account, rule } = row
+    await appendSentinelEvent(tx, { kind: 'closed', rule, account, grantId, detail: { incidentId: id, actor } })
+    return true
+  })
+}

@@ -1,0 +1,137 @@
+import { afterAll, beforeAll, expect, inject, test } from 'vitest'
+import { appendCharges } from '../journal/appendCharges.ts'
+import { listChargesBetween } from '../journal/listChargesBetween.ts'
+import { createTestDatabase, type TestDatabase } from '../testing/createTestDatabase.ts'
+import { arrangeGrant, arrangeMerchant, chargeEvent, randomHex } from '../testing/fixtures.ts'
+import { loadGrantStates, readGrantBudgets, readSentinelCursor, saveGrantStates } from './grantStates.ts'
+import { closeIncident, listIncidents, type NewIncident, openIncident } from './incidents.ts'
+import { listSentinelEvents } from './sentinelEvents.ts'
+import {
+  getStopOfIncident,
+  listOpenStops,
+  markRefused,
+  markStopConfirmed,
+  markStopDue,
+  markStopImpossible,
+  recordStopTransaction,
+} from './stops.ts'
+
+let database: TestDatabase
+beforeAll(async () => {
+  database = await createTestDatabase(inject('postgresUrl'))
+})
+afterAll(() => database.drop())
+
+const now = new Date('2026-01-01T12:00:00.000Z')
+
+async function arrangeFinding(change: Partial<NewIncident> = {}) {
+  const seller = await arrangeMerchant(database.db)
+  const grant = await arrangeGrant(database.db, [seller.merchant])
+  const finding: NewIncident = {
+    grantId: grant.grantId,
+    account: grant.account,
+    rule: 'calls.per_minute',
+    ruleVersion: 1,
+    action: 'freeze',
+    payee: seller.merchant.payee,
+    requestId: randomHex(12),
+    chargedAt: now,
+    inputs: { calls: '101' },
+    explanation: 'It made 101 calls in a minute.',
+    now,
+    ...change,
+  }
+  return { seller, grant, finding }
+}
+
+test('what several sentinels find at once is one incident with one stop, and counted', async () => {
+  const { grant, finding } = await arrangeFinding()
+  const opened = await Promise.all(Array.from({ length: 8 }, () => openIncident(database.db, finding)))
+  expect(opened.filter(({ isNew }) => isNew)).toHaveLength(1)
+  const { items } = await listIncidents(database.db, { grantId: grant.grantId })
+  expect(items).toMatchObject([{ state: 'open', findings: 8, inputs: { calls: '101' } }])
+  const stops = (await listOpenStops(database.db, 100)).filter(({ grantId }) => grantId === grant.grantId)
+  expect(stops).toMatchObject([{ kind: 'freeze', chainState: 'due', sessionKey: grant.terms.sessionKey }])
+  const { items: events } = await listSentinelEvents(database.db, { grantId: grant.grantId })
+  expect(events).toMatchObject([{ kind: 'freeze', rule: 'calls.per_minute', detail: { incidentId: items[0]?.id } }])
+})
+
+test('after it was closed the same finding is a new incident', async () => {
+  const { grant, finding } = await arrangeFinding({ action: 'alert' })
+  const { incident } = await openIncident(database.db, finding)
+  expect(await closeIncident(database.db, { id: incident.id, actor: 'operator', now })).toBe(true)
+  expect(await closeIncident(database.db, { id: incident.id, actor: 'operator', now })).toBe(false)
+  expect((await openIncident(database.db, finding)).isNew).toBe(true)
+  const { items } = await listIncidents(database.db, { grantId: grant.grantId })
+  expect(items.map(({ state }) => state)).toEqual(['open', 'closed'])
+  expect(await getStopOfIncident(database.db, incident.id)).toBeUndefined()
+})
+
+test('a stop is open until no gateway serves the grant and the chain says so, and every step is told once', async () => {
+  const { grant, finding } = await arrangeFinding()
+  const { incident } = await openIncident(database.db, finding)
+  const { id } = (await getStopOfIncident(database.db, incident.id)) ?? { id: '' }
+  const isOpen = async () => (await listOpenStops(database.db, 100)).some((stop) => stop.id === id)
+
+  const first = { nonce: 3, rawTransaction: '0x01', hash: randomHex(32) } as const
+  const second = { nonce: 3, rawTransaction: '0x02', hash: randomHex(32) } as const
+  await recordStopTransaction(database.db, { id, ...first, now })
+  await recordStopTransaction(database.db, { id, ...second, now })
+  expect(await getStopOfIncident(database.db, incident.id)).toMatchObject({
+    chainState: 'sent',
+    rawTransaction: '0x02',
+    hashes: [first.hash, second.hash],
+  })
+  await markStopDue(database.db, { id, now })
+  expect(await getStopOfIncident(database.db, incident.id)).toMatchObject({ chainState: 'due', nonce: null })
+
+  const proof = { id, txHash: second.hash, blockNumber: 7n, now }
+  expect(await markStopConfirmed(database.db, proof)).toBe(true)
+  expect(await markStopConfirmed(database.db, proof)).toBe(false)
+  expect(await isOpen()).toBe(true)
+  expect(await markRefused(database.db, { id, now })).toBe(true)
+  expect(await markRefused(database.db, { id, now })).toBe(false)
+  expect(await isOpen()).toBe(false)
+  const { items } = await listSentinelEvents(database.db, { grantId: grant.grantId })
+  expect(items.map(({ kind }) => kind)).toEqual(['freeze_refused', 'freeze_confirmed', 'freeze'])
+})
+
+test('what no guardian can stop on the chain says why, and stays refused', async () => {
+  const { finding } = await arrangeFinding()
+  const { incident } = await openIncident(database.db, finding)
+  const { id } = (await getStopOfIncident(database.db, incident.id)) ?? { id: '' }
+  await markRefused(database.db, { id, now })
+  expect(await markStopImpossible(database.db, { id, errorCode: 'guardian.not_named', now })).toBe(true)
+  expect(await getStopOfIncident(database.db, incident.id)).toMatchObject({
+    chainState: 'impossible',
+    errorCode: 'guardian.not_named',
+    refusedAt: now,
+  })
+})
+
+test('what is remembered of grants is saved with where the journal was read up to, which never goes back', async () => {
+  const { grant } = await arrangeFinding()
+  const { grantId } = grant
+  const later = new Date(now.getTime() + 5_000)
+  await saveGrantStates(database.db, { states: [{ grantId, state: 'one' }], journalUntil: later, now })
+  await saveGrantStates(database.db, { states: [{ grantId, state: 'two' }], journalUntil: now, now })
+  expect(await loadGrantStates(database.db, [grantId, randomHex(32)])).toEqual(new Map([[grantId, 'two']]))
+  expect(await readSentinelCursor(database.db)).toEqual(later)
+})
+
+test('a budget is what the chain allows, what the journal says was charged, and what the source holds', async () => {
+  const { seller, grant } = await arrangeFinding()
+  const charges = [1, 2, 3].map((second) =>
+    chargeEvent(grant, seller, { amount: 10n, cumulativeAmount: 30n, occurredAtMs: now.getTime() + second * 1_000 }),
+  )
+  await appendCharges(database.db, charges)
+  expect(await readGrantBudgets(database.db, [grant.grantId])).toMatchObject([
+    { grantId: grant.grantId, totalLimit: grant.terms.totalLimit, charged: 30n, funds: 500_000_000n },
+  ])
+  // Page by page, every charge of the time between once.
+  const between = { from: new Date(now.getTime() + 1_000), until: new Date(now.getTime() + 3_000), limit: 1 }
+  const [first] = await listChargesBetween(database.db, between)
+  const after = first && { at: first.occurredAt, eventId: first.eventId }
+  const [second] = await listChargesBetween(database.db, { ...between, after })
+  expect([first?.eventId, second?.eventId]).toEqual(charges.slice(0, 2).map(({ eventId }) => eventId))
+})
