@@ -55,6 +55,8 @@ export type SponsorDeps = OperationContext & {
   /** Undefined: no bundler is configured. */
   estimate: ((op: UserOperation) => Promise<GasLimits>) | undefined
   clock(): number
+  /** Where a test may end the process. */
+  crashPoint?: ((name: 'sponsor.signed' | 'sponsor.reserved') => void) | undefined
 }
 
 /** Operations that no merchant bears share one budget, whatever they do. */
@@ -93,8 +95,10 @@ export function createSponsorService(deps: SponsorDeps): SponsorService {
     const unsigned = withoutPaymaster(checked.sized)
     const window = windowNow()
     const fields = await signer.sign(unsigned, window)
+    deps.crashPoint?.('sponsor.signed')
     const sponsored: UserOperation = { ...unsigned, ...fields }
     const reserved = await deps.reserve(reservationOf(sponsored, operation, bearer, window.validUntil))
+    deps.crashPoint?.('sponsor.reserved')
     if (!reserved.ok) return { ok: false, refusal: refusalOf(reserved, new Date(clock()), maxCostOf(sponsored)) }
     const { callGasLimit, verificationGasLimit, preVerificationGas } = sponsored
     return {
