@@ -62,10 +62,15 @@ CREATE TABLE sentinel_grant_state (
   updated_at timestamptz(3) NOT NULL
 );
 
--- Up to where the journal was looked through.
+-- Up to where the states above know the charges. One sentinel writes them, the others keep theirs in memory.
 CREATE TABLE sentinel_cursor (
   name text PRIMARY KEY,
-  journal_until timestamptz(3) NOT NULL
+  -- Every charge before this moment is in the states.
+  journal_until timestamptz(3) NOT NULL,
+  -- Which later ones are, in the sentinel's own words.
+  position text NOT NULL,
+  writer text NOT NULL,
+  writer_until timestamptz(3) NOT NULL
 );
 
 SELECT stream_protect('sentinel_incident', 'false', 'SELECT');

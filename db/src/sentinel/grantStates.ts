@@ -1,9 +1,10 @@
 import type { Address, Hex } from '@protocolbanks/stream-protocol'
-import { eq, inArray, sql } from 'drizzle-orm'
+import { eq, inArray, lte, or, sql } from 'drizzle-orm'
 import type { Db, Queryable } from '../createDb.ts'
 import { sentinelCursorTable, sentinelGrantStateTable } from './table.ts'
 
 const cursorName = 'journal'
+const statesPerStatement = 500
 
 /** What a sentinel remembered of these grants, as it wrote it. */
 export async function loadGrantStates(db: Queryable, grantIds: readonly Hex[]): Promise<Map<Hex, string>> {
@@ -15,35 +16,49 @@ export async function loadGrantStates(db: Queryable, grantIds: readonly Hex[]): 
   return new Map(rows.map(({ grantId, state }) => [grantId, state]))
 }
 
-/** Together with the moment up to which the journal was looked through: after a crash it goes on from there. */
-export function saveGrantStates(
-  db: Db,
-  { states, journalUntil, now }: { states: readonly { grantId: Hex; state: string }[]; journalUntil: Date; now: Date },
-): Promise<void> {
+/** Where a sentinel is: every charge before `journalUntil` is in the states, of later ones those that `position` names. */
+export type SentinelCursor = { journalUntil: Date; position: string }
+
+export type GrantStatesToSave = SentinelCursor & {
+  states: readonly { grantId: Hex; state: string }[]
+  /** Who writes; while it goes on, nobody else does. */
+  writer: string
+  writerMs: number
+  now: Date
+}
+
+/** The states together with the cursor, or nothing: false when another sentinel is the writer. */
+export function saveGrantStates(db: Db, save: GrantStatesToSave): Promise<boolean> {
+  const { states, journalUntil, position, writer, writerMs, now } = save
+  const cursor = { journalUntil, position, writer, writerUntil: new Date(now.getTime() + writerMs) }
   return db.transaction(async (tx) => {
-    if (states.length > 0) {
+    const [row] = await tx
+      .insert(sentinelCursorTable)
+      .values({ ...cursor, name: cursorName })
+      .onConflictDoUpdate({
+        target: sentinelCursorTable.name,
+        set: cursor,
+        setWhere: or(eq(sentinelCursorTable.writer, writer), lte(sentinelCursorTable.writerUntil, now)),
+      })
+      .returning({ name: sentinelCursorTable.name })
+    if (!row) return false
+    for (let start = 0; start < states.length; start += statesPerStatement) {
       await tx
         .insert(sentinelGrantStateTable)
-        .values(states.map((state) => ({ ...state, updatedAt: now })))
+        .values(states.slice(start, start + statesPerStatement).map((state) => ({ ...state, updatedAt: now })))
         .onConflictDoUpdate({
           target: sentinelGrantStateTable.grantId,
           set: { state: sql`excluded.state`, updatedAt: sql`excluded.updated_at` },
         })
     }
-    await tx
-      .insert(sentinelCursorTable)
-      .values({ name: cursorName, journalUntil })
-      .onConflictDoUpdate({
-        target: sentinelCursorTable.name,
-        set: { journalUntil: sql`greatest(${sentinelCursorTable.journalUntil}, excluded.journal_until)` },
-      })
+    return true
   })
 }
 
 /** Undefined before the first time. */
-export async function readSentinelCursor(db: Queryable): Promise<Date | undefined> {
+export async function readSentinelCursor(db: Queryable): Promise<SentinelCursor | undefined> {
   const [row] = await db.select().from(sentinelCursorTable).where(eq(sentinelCursorTable.name, cursorName))
-  return row?.journalUntil
+  return row && { journalUntil: row.journalUntil, position: row.position }
 }
 
 /** What a grant may spend, and has spent by the journal. Base units. */

@@ -109,14 +109,27 @@ test('what no guardian can stop on the chain says why, and stays refused', async
   })
 })
 
-test('what is remembered of grants is saved with where the journal was read up to, which never goes back', async () => {
+test('what is remembered of grants is saved with where the journal was read up to, by one sentinel at a time', async () => {
   const { grant } = await arrangeFinding()
   const { grantId } = grant
   const later = new Date(now.getTime() + 5_000)
-  await saveGrantStates(database.db, { states: [{ grantId, state: 'one' }], journalUntil: later, now })
-  await saveGrantStates(database.db, { states: [{ grantId, state: 'two' }], journalUntil: now, now })
-  expect(await loadGrantStates(database.db, [grantId, randomHex(32)])).toEqual(new Map([[grantId, 'two']]))
-  expect(await readSentinelCursor(database.db)).toEqual(later)
+  const save = (writer: string, state: string, at: Date) =>
+    saveGrantStates(database.db, {
+      states: [{ grantId, state }],
+      journalUntil: at,
+      position: `${writer}'s`,
+      writer,
+      writerMs: 10_000,
+      now: at,
+    })
+  expect(await save('first', 'one', now)).toBe(true)
+  expect(await save('second', 'two', later)).toBe(false)
+  expect(await save('first', 'three', later)).toBe(true)
+  expect(await loadGrantStates(database.db, [grantId, randomHex(32)])).toEqual(new Map([[grantId, 'three']]))
+  expect(await readSentinelCursor(database.db)).toEqual({ journalUntil: later, position: "first's" })
+  const afterwards = new Date(later.getTime() + 10_000)
+  expect(await save('second', 'four', afterwards)).toBe(true)
+  expect(await loadGrantStates(database.db, [grantId])).toEqual(new Map([[grantId, 'four']]))
 })
 
 test('a budget is what the chain allows, what the journal says was charged, and what the source holds', async () => {

@@ -59,4 +59,7 @@ export const sentinelGrantStateTable = pgTable('sentinel_grant_state', {
 export const sentinelCursorTable = pgTable('sentinel_cursor', {
   name: text('name').primaryKey(),
   journalUntil: moment('journal_until').notNull(),
+  position: text('position').notNull(),
+  writer: text('writer').notNull(),
+  writerUntil: moment('writer_until').notNull(),
 })
