@@ -1,5 +1,5 @@
 import type { Address, Hex } from '@protocolbanks/stream-protocol'
-import { eq, inArray, lte, or, sql } from 'drizzle-orm'
+import { eq, inArray, sql } from 'drizzle-orm'
 import type { Db, Queryable } from '../createDb.ts'
 import { sentinelCursorTable, sentinelGrantStateTable } from './table.ts'
 
@@ -38,7 +38,7 @@ export function saveGrantStates(db: Db, save: GrantStatesToSave): Promise<boolea
       .onConflictDoUpdate({
         target: sentinelCursorTable.name,
         set: cursor,
-        setWhere: or(eq(sentinelCursorTable.writer, writer), lte(sentinelCursorTable.writerUntil, now)),
+        setWhere: sql`${sentinelCursorTable.writer} = ${writer} or ${sentinelCursorTable.writerUntil} <= ${now.toISOString()}::timestamptz`,
       })
       .returning({ name: sentinelCursorTable.name })
     if (!row) return false
