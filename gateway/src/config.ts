@@ -1,17 +1,16 @@
 import { addressSchema } from '@protocolbanks/stream-protocol'
+import { type ParsedConfig, parseConfig, processFields } from '@protocolbanks/stream-runtime'
 import { z } from 'zod'
 
 const configSchema = z.object({
+  ...processFields({ port: 4020, traceRatio: 0.01 }),
   DATABASE_URL: z.url(),
   /** Without it the meter is embedded, and this must be the only gateway process. */
   REDIS_URL: z.url().optional(),
   RPC_URL: z.url(),
   CHAIN_ID: z.coerce.number().int().positive(),
-  HOST: z.string().default('127.0.0.1'),
-  PORT: z.coerce.number().int().min(0).max(65_535).default(4020),
   /** Origin under which clients reach the gateway. */
   PUBLIC_URL: z.url().optional(),
-  LOG_LEVEL: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'silent']).default('info'),
   SESSION_MODULE: addressSchema,
   ENTRY_POINT: addressSchema,
   TOKEN: addressSchema,
@@ -52,12 +51,18 @@ const configSchema = z.object({
     .default(64 * 1024 * 1024),
 })
 
-export type Config = Readonly<z.output<typeof configSchema>>
+export type Config = ParsedConfig<z.output<typeof configSchema>>
+
+/** What no log may show: addresses of services carry keys. */
+const secretNames = [
+  'DATABASE_URL',
+  'REDIS_URL',
+  'RPC_URL',
+  'OPERATOR_API_KEY',
+  'WEBHOOK_ENCRYPTION_KEYS',
+] as const
 
 /** @throws when the environment is not valid; the message names every problem at once and no value. */
 export function loadConfig(env: Record<string, string | undefined> = process.env): Config {
-  const parsed = configSchema.safeParse(env)
-  if (parsed.success) return Object.freeze(parsed.data)
-  const problems = parsed.error.issues.map((issue) => `  ${issue.path.join('.')}: ${issue.message}`)
-  throw new Error(`The gateway's environment is not valid:\n${problems.join('\n')}`)
+  return parseConfig(configSchema, env, { whose: 'The gateway', secrets: secretNames })
 }

@@ -11,7 +11,7 @@ import {
   listAllServices,
   migrate,
 } from '@protocolbanks/stream-db'
-import { pino } from 'pino'
+import { createLogger, createTracing, runChecks, stopOnSignals } from '@protocolbanks/stream-runtime'
 import { Agent } from 'undici'
 import { createPublicClient, http } from 'viem'
 import { createAnswerStore } from './answers/answerStore.ts'
@@ -40,6 +40,8 @@ import { createWebhookWorker } from './webhooks/webhookWorker.ts'
 
 /** Time that requests in flight have to end when the gateway is told to. */
 const drainMs = 10_000
+/** Until everything has to be over: requests, what workers are at, the journal, spans. */
+const stopMs = 30_000
 const refreshMs = 1_000
 const retryWaitMs = 10_000
 const readinessTimeoutMs = 2_000
@@ -49,8 +51,14 @@ const webhookRecordMs = 5_000
 const mirrorPatienceMs = 5_000
 
 const config = loadConfig()
-const logger = pino({ name: 'gateway', level: config.LOG_LEVEL })
-const metrics = createMetrics()
+const logger = createLogger({ service: 'gateway', level: config.LOG_LEVEL, secrets: config.secretValues })
+const tracing = createTracing({
+  service: 'gateway',
+  endpoint: config.OTEL_EXPORTER_OTLP_ENDPOINT,
+  ratio: config.OTEL_TRACES_SAMPLER_ARG,
+  logger,
+})
+const metrics = createMetrics({ chainAgeMs })
 const clock = Date.now
 const instance = randomUUID()
 const chain: Chain = {
@@ -161,7 +169,7 @@ const app = createApp({
   }),
   payment: paymentMiddleware({ gate, serviceOf, publicUrl, onOutcome }),
   proxy: createProxy({ serviceOf, dispatcher: new Agent({ connections: 256, pipelining: 1 }) }),
-  readiness,
+  readiness: () => runChecks({ database: db.ping, meter: meter.ping, chain: checkChain }, readinessTimeoutMs),
   registry: metrics.registry,
   logger,
 })
@@ -183,7 +191,7 @@ if (server instanceof Server) {
     if (stopping.signal.aborted) response.setHeader('connection', 'close')
   })
 }
-for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, stop)
+stopOnSignals({ stop, drainMs: stopMs, logger })
 
 function chainAgeMs(): number {
   const freshness = indexer.freshness()
@@ -210,31 +218,12 @@ async function refreshServices(signal: AbortSignal): Promise<void> {
   }
 }
 
-async function readiness(): Promise<Record<string, string>> {
-  const ageMs = chainAgeMs()
-  metrics.chainAge.set(ageMs / 1_000)
-  const [database, store] = await Promise.all([answers(db.ping()), answers(meter.ping())])
-  const isFresh = ageMs <= config.MAX_CHAIN_STALENESS_SECONDS * 1_000
-  return { database, meter: store, chain: isFresh ? 'ok' : 'not seen within the bound' }
-}
-
-async function answers(ping: Promise<void>): Promise<string> {
-  const timeout = new AbortController()
-  const late = delay(readinessTimeoutMs, 'does not answer in time', { signal: timeout.signal })
-  const result = await Promise.race([
-    ping.then(
-      () => 'ok',
-      () => 'cannot be reached',
-    ),
-    late.catch(() => ''),
-  ])
-  timeout.abort()
-  return result
+async function checkChain(): Promise<void> {
+  if (chainAgeMs() > config.MAX_CHAIN_STALENESS_SECONDS * 1_000) throw new Error('not seen within the bound')
 }
 
 /** Lets requests end, then journals what they charged. */
 async function stop(): Promise<void> {
-  logger.info('the gateway stops')
   stopping.abort()
   const closed = new Promise<void>((resolve) => server.close(() => resolve()))
   await Promise.race([closed, delay(drainMs, undefined, { ref: false })])
@@ -245,5 +234,5 @@ async function stop(): Promise<void> {
   await reconcilerDb.close()
   await webhookDb.close()
   await db.close()
-  process.exit(0)
+  await tracing.shutdown()
 }

@@ -1,20 +1,23 @@
 import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client'
 
 /** What the gateway tells Prometheus on `/metrics`. */
-export function createMetrics() {
+export function createMetrics({ chainAgeMs }: { chainAgeMs(): number }) {
   const registry = new Registry()
   collectDefaultMetrics({ register: registry })
+  new Gauge({
+    name: 'gateway_chain_age_seconds',
+    help: 'How long ago the chain was last seen.',
+    registers: [registry],
+    collect() {
+      this.set(chainAgeMs() / 1_000)
+    },
+  })
   return {
     registry,
     calls: new Counter({
       name: 'gateway_paid_calls_total',
       help: 'Calls of paid services by outcome: served, replayed, released, broken, or the code of the refusal.',
       labelNames: ['outcome'],
-      registers: [registry],
-    }),
-    chainAge: new Gauge({
-      name: 'gateway_chain_age_seconds',
-      help: 'How long ago the chain was last seen.',
       registers: [registry],
     }),
   }

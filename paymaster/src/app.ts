@@ -1,17 +1,14 @@
+import { createStatusApp, type StatusDeps } from '@protocolbanks/stream-runtime'
 import { Hono } from 'hono'
 import { bodyLimit } from 'hono/body-limit'
-import type { Registry } from 'prom-client'
 import { type AuthenticateDeps, authenticate } from './auth/authenticate.ts'
 import type { Caller } from './policy/decideSponsorship.ts'
 import { handleJsonRpc, type RpcHandlerDeps } from './rpc/handleJsonRpc.ts'
 import { type RpcError, rpcCodes } from './rpc/rpcError.ts'
 
-export type AppDeps = {
+export type AppDeps = StatusDeps & {
   auth: AuthenticateDeps
   rpc: RpcHandlerDeps<Caller>
-  /** One entry per dependency: 'ok' or what is wrong with it. */
-  readiness(): Promise<Record<string, string>>
-  registry: Registry
 }
 
 /** A batch of operations with 64 claims each is below this. */
@@ -20,13 +17,7 @@ const maxBodyBytes = 1024 * 1024
 /** JSON-RPC at `/` and `/rpc`; `/health`, `/ready` and `/metrics`. */
 export function createApp({ auth, rpc, readiness, registry }: AppDeps): Hono {
   const app = new Hono()
-  app.get('/health', (c) => c.json({ status: 'ok' }))
-  app.get('/ready', async (c) => {
-    const checks = await readiness()
-    const ready = Object.values(checks).every((check) => check === 'ok')
-    return c.json({ status: ready ? 'ready' : 'not ready', checks }, ready ? 200 : 503)
-  })
-  app.get('/metrics', async (c) => c.text(await registry.metrics(), 200, { 'content-type': registry.contentType }))
+  app.route('/', createStatusApp({ readiness, registry }))
 
   const tooLarge = { code: rpcCodes.invalidRequest, message: `The body is larger than ${maxBodyBytes} bytes.` }
   const limit = bodyLimit({

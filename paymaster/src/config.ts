@@ -1,4 +1,5 @@
 import { addressSchema, type Hex } from '@protocolbanks/stream-protocol'
+import { type ParsedConfig, parseConfig, processFields } from '@protocolbanks/stream-runtime'
 import { privateKeyToAccount } from 'viem/accounts'
 import { z } from 'zod'
 
@@ -6,12 +7,10 @@ const wei = (defaultWei: bigint) => z.coerce.bigint().nonnegative().default(defa
 
 const configSchema = z
   .object({
+    ...processFields({ port: 4021, traceRatio: 0.01 }),
     DATABASE_URL: z.url(),
     RPC_URL: z.url(),
     CHAIN_ID: z.coerce.number().int().positive(),
-    HOST: z.string().default('127.0.0.1'),
-    PORT: z.coerce.number().int().min(0).max(65_535).default(4021),
-    LOG_LEVEL: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'silent']).default('info'),
     SESSION_MODULE: addressSchema,
     ENTRY_POINT: addressSchema,
     TOKEN: addressSchema,
@@ -53,32 +52,20 @@ const configSchema = z
     message: 'goes together with ENTRY_POINT_07: set both or neither',
   })
 
-export type Config = Readonly<z.output<typeof configSchema>>
+export type Config = ParsedConfig<z.output<typeof configSchema>>
 
-/** @throws when the environment is not valid; the message names every problem at once and no value. */
-export function loadConfig(env: Record<string, string | undefined> = process.env): Config {
-  const parsed = configSchema.safeParse(env)
-  if (parsed.success) return Object.freeze(Object.defineProperty(parsed.data, 'toJSON', { value: redacted }))
-  const problems = parsed.error.issues.map((issue) => `  ${issue.path.join('.')}: ${issue.message}`)
-  throw new Error(`The paymaster's environment is not valid:\n${problems.join('\n')}`)
-}
-
-const secrets: ReadonlySet<string> = new Set([
+/** What no log may show: addresses of services carry keys. */
+const secretNames = [
   'DATABASE_URL',
   'RPC_URL',
   'BUNDLER_URL',
   'PAYMASTER_SIGNER_KEY',
   'OPERATOR_API_KEY',
-] satisfies (keyof Config)[])
+] as const
 
-/** What a log may show: addresses of services carry keys. */
-function redacted(this: Config): Record<string, unknown> {
-  return Object.fromEntries(
-    Object.entries(this).map(([name, value]) => [
-      name,
-      secrets.has(name) && value !== undefined ? '[redacted]' : typeof value === 'bigint' ? value.toString() : value,
-    ]),
-  )
+/** @throws when the environment is not valid; the message names every problem at once and no value. */
+export function loadConfig(env: Record<string, string | undefined> = process.env): Config {
+  return parseConfig(configSchema, env, { whose: 'The paymaster', secrets: secretNames })
 }
 
 function isPrivateKey(text: string): boolean {

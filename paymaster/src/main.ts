@@ -15,14 +15,13 @@ import {
 import { type Address, BaseError } from '@protocolbanks/stream-protocol'
 import { entryPointAbi } from '@protocolbanks/stream-protocol/abi/entryPointAbi'
 import { sponsorPaymasterAbi } from '@protocolbanks/stream-protocol/abi/sponsorPaymasterAbi'
-import { pino } from 'pino'
+import { createLogger, createTracing, runChecks, stopOnSignals } from '@protocolbanks/stream-runtime'
 import { createPublicClient, http } from 'viem'
 import { createApp } from './app.ts'
 import { loadConfig } from './config.ts'
 import { createCostBooker } from './gas/costBooker.ts'
 import { poll } from './gas/poll.ts'
 import { createMetrics } from './metrics.ts'
-import { runChecks } from './readiness.ts'
 import { RpcError, rpcCodes, unavailableError } from './rpc/rpcError.ts'
 import { createSponsorMethods } from './rpc/sponsorMethods.ts'
 import { createSponsorSigner } from './signature/sponsorSigner.ts'
@@ -34,7 +33,13 @@ const drainMs = 10_000
 const readinessTimeoutMs = 2_000
 
 const config = loadConfig()
-const logger = pino({ level: config.LOG_LEVEL, name: 'paymaster' })
+const logger = createLogger({ service: 'paymaster', level: config.LOG_LEVEL, secrets: config.secretValues })
+const tracing = createTracing({
+  service: 'paymaster',
+  endpoint: config.OTEL_EXPORTER_OTLP_ENDPOINT,
+  ratio: config.OTEL_TRACES_SAMPLER_ARG,
+  logger,
+})
 const metrics = createMetrics()
 const clock = Date.now
 const chainId = config.CHAIN_ID
@@ -134,20 +139,16 @@ const server = serve({ fetch: app.fetch, hostname: config.HOST, port: config.POR
   logger.info({ port, chainId, paymasters, signer: places[0]?.signer.address }, 'listening')
 })
 
-let stops = 0
-/** Finishes open requests and the step of the booker, at most 10 s. */
+stopOnSignals({ stop, drainMs, logger })
+
+/** Finishes open requests and the step of the booker. */
 async function stop(): Promise<void> {
-  if (stops++ > 0) return
-  logger.info('stopping')
   stopping.abort()
-  setTimeout(() => process.exit(1), drainMs).unref()
   await new Promise((resolve) => server.close(resolve))
   await booking
   await db.close()
-  process.exit(0)
+  await tracing.shutdown()
 }
-process.on('SIGTERM', stop)
-process.on('SIGINT', stop)
 
 async function checkChain(): Promise<void> {
   const found = await chain.getChainId()

@@ -1,5 +1,6 @@
 import { maxSettlements } from '@protocolbanks/stream-bundler-client'
 import { addressSchema, type Hex } from '@protocolbanks/stream-protocol'
+import { type ParsedConfig, parseConfig, processFields } from '@protocolbanks/stream-runtime'
 import { privateKeyToAccount } from 'viem/accounts'
 import { z } from 'zod'
 
@@ -11,12 +12,10 @@ const privateKey = z
   .transform((key) => key as Hex)
 
 const commonSchema = z.object({
+  ...processFields({ port: 4022, traceRatio: 1 }),
   DATABASE_URL: z.url(),
   RPC_URL: z.url(),
   CHAIN_ID: z.coerce.number().int().positive(),
-  HOST: z.string().default('127.0.0.1'),
-  PORT: z.coerce.number().int().min(0).max(65_535).default(4022),
-  LOG_LEVEL: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'silent']).default('info'),
   SESSION_MODULE: addressSchema,
   ENTRY_POINT: addressSchema,
   /** EntryPoint v0.7: without it accounts that need it are not settled by UserOperations. */
@@ -66,19 +65,12 @@ const transactionSchema = commonSchema.extend({
 
 const configSchema = z.discriminatedUnion('SETTLEMENT_ROUTE', [userOperationSchema, transactionSchema])
 
-export type UserOperationConfig = Readonly<z.output<typeof userOperationSchema>>
-export type TransactionConfig = Readonly<z.output<typeof transactionSchema>>
+export type UserOperationConfig = ParsedConfig<z.output<typeof userOperationSchema>>
+export type TransactionConfig = ParsedConfig<z.output<typeof transactionSchema>>
 export type Config = UserOperationConfig | TransactionConfig
 
-/** @throws when the environment is not valid; the message names every problem at once and no value. */
-export function loadConfig(env: Record<string, string | undefined> = process.env): Config {
-  const parsed = configSchema.safeParse({ ...env, SETTLEMENT_ROUTE: env.SETTLEMENT_ROUTE ?? 'user-operation' })
-  if (parsed.success) return Object.freeze(Object.defineProperty(parsed.data, 'toJSON', { value: redacted }))
-  const problems = parsed.error.issues.map((issue) => `  ${issue.path.join('.')}: ${issue.message}`)
-  throw new Error(`The settlement worker's environment is not valid:\n${problems.join('\n')}`)
-}
-
-const secrets: ReadonlySet<string> = new Set([
+/** What no log may show: addresses of services carry keys. */
+const secretNames = [
   'DATABASE_URL',
   'RPC_URL',
   'BUNDLER_URL',
@@ -86,15 +78,15 @@ const secrets: ReadonlySet<string> = new Set([
   'PAYMASTER_API_KEY',
   'SETTLER_KEY',
   'TRANSACTION_KEY',
-] satisfies (keyof UserOperationConfig | keyof TransactionConfig)[])
+] as const
 
-/** What a log may show: addresses of services carry keys. */
-function redacted(this: Config): Record<string, unknown> {
-  return Object.fromEntries(
-    Object.entries(this).map(([name, value]) => [
-      name,
-      secrets.has(name) ? '[redacted]' : typeof value === 'bigint' ? value.toString() : value,
-    ]),
+/** @throws when the environment is not valid; the message names every problem at once and no value. */
+export function loadConfig(env: Record<string, string | undefined> = process.env): Config {
+  const route = env.SETTLEMENT_ROUTE ?? 'user-operation'
+  return parseConfig(
+    configSchema,
+    { ...env, SETTLEMENT_ROUTE: route },
+    { whose: 'The settlement worker', secrets: secretNames },
   )
 }
 

@@ -15,15 +15,13 @@ import {
   migrate,
 } from '@protocolbanks/stream-db'
 import { type Address, createVoucherHasher } from '@protocolbanks/stream-protocol'
-import { pino } from 'pino'
+import { createLogger, createStatusApp, createTracing, runChecks, stopOnSignals } from '@protocolbanks/stream-runtime'
 import { v4 } from 'uuid'
 import { createPublicClient, http } from 'viem'
 import { privateKeyToAccount } from 'viem/accounts'
-import { createApp } from './app.ts'
 import { loadConfig, type TransactionConfig, type UserOperationConfig } from './config.ts'
 import { createInclusionWatcher } from './inclusion/inclusionWatcher.ts'
 import { createMetrics } from './metrics.ts'
-import { runChecks } from './readiness.ts'
 import { createTransactionRoute } from './routes/transactionRoute.ts'
 import { createTransactionStore } from './routes/transactionStore.ts'
 import { createUserOperationRoute } from './routes/userOperationRoute.ts'
@@ -42,7 +40,13 @@ const callTimeoutMs = 8_000
 const lane = 0
 
 const config = loadConfig()
-const logger = pino({ level: config.LOG_LEVEL, name: 'settlement' })
+const logger = createLogger({ service: 'settlement', level: config.LOG_LEVEL, secrets: config.secretValues })
+const tracing = createTracing({
+  service: 'settlement',
+  endpoint: config.OTEL_EXPORTER_OTLP_ENDPOINT,
+  ratio: config.OTEL_TRACES_SAMPLER_ARG,
+  logger,
+})
 const clock = Date.now
 const owner = v4()
 const chainId = config.CHAIN_ID
@@ -95,7 +99,7 @@ const worker = createWorker({
 })
 const metrics = createMetrics(worker)
 
-const app = createApp({
+const app = createStatusApp({
   readiness: () => runChecks({ postgres: () => db.ping(), chain: checkChain, ...checks }, readinessTimeoutMs),
   registry: metrics.registry,
 })
@@ -105,21 +109,18 @@ const server = serve({ fetch: app.fetch, hostname: config.HOST, port: config.POR
 const stopping = new AbortController()
 const working = worker.run(stopping.signal)
 
-let stops = 0
-/** Begins nothing new; what is in flight is recorded where it stands. At most 12 s. */
+stopOnSignals({ stop, drainMs, logger })
+
+/** Begins nothing new; what is in flight is recorded where it stands. */
 async function stop(): Promise<void> {
-  if (stops++ > 0) return
-  logger.info({ inFlight: worker.inFlight() }, 'stopping')
+  logger.info({ inFlight: worker.inFlight() }, 'what is in flight is recorded where it stands')
   stopping.abort()
-  setTimeout(() => process.exit(1), drainMs).unref()
   await working
   close()
   await new Promise((resolve) => server.close(resolve))
   await db.close()
-  process.exit(0)
+  await tracing.shutdown()
 }
-process.on('SIGTERM', stop)
-process.on('SIGINT', stop)
 
 async function checkChain(): Promise<void> {
   const found = await chain.getChainId()

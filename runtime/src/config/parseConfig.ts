@@ -9,6 +9,11 @@ export type ParseConfigOptions<Name extends string> = {
   secrets: readonly Name[]
 }
 
+export type ParsedConfig<T> = Readonly<T> & {
+  /** The values of what was named a secret, for the logger. Not among the keys. */
+  readonly secretValues: readonly string[]
+}
+
 /**
  * One service's environment, frozen. As JSON it shows no secret.
  *
@@ -18,7 +23,7 @@ export function parseConfig<Schema extends z.ZodType<object>>(
   schema: Schema,
   env: Env,
   { whose, secrets }: ParseConfigOptions<KeysOfUnion<z.output<Schema>> & string>,
-): Readonly<z.output<Schema>> {
+): ParsedConfig<z.output<Schema>> {
   const parsed = schema.safeParse(env)
   const issues = parsed.error?.issues ?? []
   const problems = issues.map((issue) => `  ${issue.path.join('.')}: ${issue.message}`)
@@ -30,7 +35,13 @@ export function parseConfig<Schema extends z.ZodType<object>>(
   }
   const hidden = new Set<string>(secrets)
   const toJSON = () => Object.fromEntries(Object.entries(parsed.data).map((entry) => redact(entry, hidden)))
-  return Object.freeze(Object.defineProperty(parsed.data, 'toJSON', { value: toJSON }))
+  const values = secrets.flatMap((name) => env[name] ?? [])
+  const secretValues = Object.freeze(values.flatMap((value) => [value, ...value.split(',')]))
+  const config = Object.defineProperties(parsed.data, {
+    toJSON: { value: toJSON },
+    secretValues: { value: secretValues },
+  })
+  return Object.freeze(config as z.output<Schema> & { secretValues: readonly string[] })
 }
 
 /** Of every member of a union, not only of what all have in common. */
