@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest'
 import { type ChargeState, decideCharge, type PricedUse } from './decide.ts'
+import type { CreditLimits } from './meter.ts'
 import { nowMs, nowSeconds } from './testing/builders.ts'
 
 /** Everything is wrong with this charge. */
@@ -17,7 +18,9 @@ const state: ChargeState = {
     owed: 0n,
   },
   channel: { status: 'active', authorized: 0n, charged: 0n, settled: 0n },
+  source: 'allowance',
   account: { funds: 0n, outstanding: 0n },
+  exposure: { account: 5n, total: 50n },
   calls: { minute: nowMs / 60_000, count: 5 },
   request: { instance: 'gateway-1', fingerprint: 'other', amount: 1n, eventId: 'p0-1-1' },
 }
@@ -28,16 +31,17 @@ const use: PricedUse = {
   nowMs,
   maxAmountPerCall: 5n,
   maxCallsPerMinute: 5,
+  credit: { mode: 'reserve_only', version: 1 },
   settlementMarginSeconds: 10,
 }
 
-test('the first rule that fails is the answer: known, status, validity, request, service, voucher, limits, funds', () => {
+test('the first rule that fails is the answer: known, status, validity, request, credit, service, voucher, limits, funds, exposure', () => {
   let current = { ...state }
   let charge = { ...use }
   const answers: string[] = []
   const decide = () => {
     const verdict = decideCharge(current, charge)
-    answers.push(verdict.ok ? 'ok' : verdict.code)
+    answers.push(verdict.ok ? 'ok' : [verdict.code, verdict.limit].filter(Boolean).join(' '))
   }
   const grant = (changes: Partial<NonNullable<ChargeState['grant']>>) => {
     current = { ...current, grant: current.grant && { ...current.grant, ...changes } }
@@ -59,6 +63,10 @@ test('the first rule that fails is the answer: known, status, validity, request,
   decide()
   current = { ...current, request: undefined }
   decide()
+  const trust = { maxPerGrant: 9n, maxPerAccount: 14n, maxPerGrantOverall: 9n, maxPerAccountOverall: 9n, maxTotal: 59n }
+  let credit: CreditLimits = { ...trust, mode: 'credit', version: 1 }
+  charge = { ...charge, credit }
+  decide()
   charge = { ...charge, maxAmountPerCall: 10n }
   decide()
   charge = { ...charge, maxCallsPerMinute: 6 }
@@ -71,6 +79,17 @@ test('the first rule that fails is the answer: known, status, validity, request,
   decide()
   current = { ...current, account: { funds: 10n, outstanding: 0n } }
   decide()
+  for (const raised of [
+    { maxPerGrant: 10n },
+    { maxPerAccount: 15n },
+    { maxPerGrantOverall: 10n },
+    { maxPerAccountOverall: 10n },
+    { maxTotal: 60n },
+  ]) {
+    credit = { ...credit, ...raised }
+    charge = { ...charge, credit }
+    decide()
+  }
 
   expect(answers).toEqual([
     'grant.unknown',
@@ -80,12 +99,18 @@ test('the first rule that fails is the answer: known, status, validity, request,
     'grant.expired',
     'request.conflict',
     'request.duplicate',
+    'credit.refused',
     'limit.per_call',
     'limit.rate',
     'voucher.exhausted',
     'limit.total',
     'limit.period',
     'funds.insufficient',
+    'limit.exposure grant',
+    'limit.exposure account',
+    'limit.exposure operator_grant',
+    'limit.exposure operator_account',
+    'limit.exposure merchant',
     'ok',
   ])
 })
@@ -107,7 +132,30 @@ test('a charge adds to the debt only what the payee has not collected ahead', ()
       account: { funds: 4n, outstanding: 0n },
       request: undefined,
     },
-    { ...use, maxAmountPerCall: undefined, maxCallsPerMinute: undefined },
+    { ...use, maxAmountPerCall: undefined, maxCallsPerMinute: undefined, credit: undefined },
   )
   expect(verdict).toEqual({ ok: true, more: 4n })
+})
+
+test('a grant that is paid from the reserve is no credit, nor is a charge that a payee has collected ahead', () => {
+  const grant = {
+    ...state.grant,
+    status: 'active',
+    validAfter: 0,
+    validUntil: nowSeconds + 100,
+    totalLimit: 100n,
+  } as const
+  const live = { ...grant, periodLimit: 0n, period: 0, periodIndex: 0, periodSettled: 0n, settled: 0n, owed: 0n }
+  const channel = { status: 'active', authorized: 50n, charged: 0n, settled: 0n } as const
+  const funded = { ...state, grant: live, channel, account: { funds: 90n, outstanding: 0n }, request: undefined }
+  const credit: CreditLimits = { mode: 'credit', version: 1, maxPerGrant: 0n, maxPerAccount: 0n, maxTotal: 0n }
+  const charge = { ...use, maxAmountPerCall: undefined, maxCallsPerMinute: undefined, credit }
+  expect(decideCharge(funded, charge)).toMatchObject({ code: 'limit.exposure', limit: 'grant' })
+  expect(decideCharge({ ...funded, channel: { ...channel, settled: 10n } }, charge)).toEqual({ ok: true, more: 0n })
+  expect(decideCharge({ ...funded, source: 'reserve' }, charge)).toEqual({ ok: true, more: 10n })
+  const closed = { ...charge, credit: { mode: 'reserve_only', version: 1 } as const }
+  expect(decideCharge({ ...funded, channel: { ...channel, settled: 10n } }, closed)).toMatchObject({
+    code: 'credit.refused',
+  })
+  expect(decideCharge({ ...funded, source: 'reserve' }, closed)).toEqual({ ok: true, more: 10n })
 })

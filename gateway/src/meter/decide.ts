@@ -1,13 +1,18 @@
+import type { GrantSource } from '@protocolbanks/stream-protocol'
 import { larger } from './larger.ts'
-import type { ChannelMeter, GrantStatus, RefusalCode, Use } from './meter.ts'
+import type { ChannelMeter, CreditLimits, ExposureLimit, GrantStatus, RefusalCode, Use } from './meter.ts'
 
 /** What the meter holds that one charge depends on. Amounts in base units, at most `maxMeterAmount`. */
 export type ChargeState = {
   /** Undefined: not mirrored. */
   grant: GrantCounters | undefined
   channel: Channel
+  /** What the grant is paid from. */
+  source: GrantSource
   /** Of the source that the grant is paid from. */
   account: AccountCounters
+  /** To this payee; read only for grants paid from the allowance. */
+  exposure: ExposureCounters
   /** Of the service, under this grant. */
   calls: CallCount
   /** What was charged under this request id in the channel. */
@@ -30,11 +35,15 @@ export type GrantCounters = {
 export type Channel = ChannelMeter & { status: GrantStatus }
 /** What an account can pay out of one source, and what its grants of that source owe. */
 export type AccountCounters = { funds: bigint; outstanding: bigint }
+/** What one account, and what all accounts owe a payee on credit. */
+export type ExposureCounters = { account: bigint; total: bigint }
 /** Minutes since 1970, and the charges in it. */
 export type CallCount = { minute: number; count: number }
 export type ChargedRequest = { instance: string; fingerprint: string; amount: bigint; eventId: string }
 
-export type Verdict = { ok: true; more: bigint } | { ok: false; code: RefusalCode | 'request.duplicate' }
+export type Verdict =
+  | { ok: true; more: bigint }
+  | { ok: false; code: RefusalCode | 'request.duplicate'; limit?: ExposureLimit | undefined }
 
 /** The part of a use that the rules look at. */
 export type PricedUse = Pick<
@@ -45,6 +54,7 @@ export type PricedUse = Pick<
   | 'nowMs'
   | 'maxAmountPerCall'
   | 'maxCallsPerMinute'
+  | 'credit'
   | 'settlementMarginSeconds'
 >
 
@@ -64,6 +74,9 @@ export function decideCharge(state: ChargeState, use: PricedUse): Verdict {
 
   if (request) return refuse(request.fingerprint === use.fingerprint ? 'request.duplicate' : 'request.conflict')
 
+  const credit = state.source === 'allowance' ? use.credit : undefined
+  if (credit?.mode === 'reserve_only') return refuse('credit.refused')
+
   if (use.maxAmountPerCall !== undefined && use.amount > use.maxAmountPerCall) return refuse('limit.per_call')
   const calls = callsInMinute(state.calls, minuteOf(use.nowMs))
   if (use.maxCallsPerMinute !== undefined && calls.count >= use.maxCallsPerMinute) return refuse('limit.rate')
@@ -78,7 +91,29 @@ export function decideCharge(state: ChargeState, use: PricedUse): Verdict {
     if (settledNow + grant.owed + more > grant.periodLimit) return refuse('limit.period')
   }
   if (account.outstanding + more > account.funds) return refuse('funds.insufficient')
+
+  // What adds nothing to the debt is not served on credit.
+  const limit = credit && more > 0n ? exceededLimit(credit, state, more) : undefined
+  if (limit !== undefined) return { ok: false, code: 'limit.exposure', limit }
   return { ok: true, more }
+}
+
+/** The first limit that `more` on credit would go above. */
+function exceededLimit(
+  credit: CreditLimits,
+  { grant, channel, account, exposure }: ChargeState,
+  more: bigint,
+): ExposureLimit | undefined {
+  if (isAbove(owedOf(channel) + more, credit.maxPerGrant)) return 'grant'
+  if (isAbove(exposure.account + more, credit.maxPerAccount)) return 'account'
+  if (isAbove((grant?.owed ?? 0n) + more, credit.maxPerGrantOverall)) return 'operator_grant'
+  if (isAbove(account.outstanding + more, credit.maxPerAccountOverall)) return 'operator_account'
+  if (isAbove(exposure.total + more, credit.maxTotal)) return 'merchant'
+  return undefined
+}
+
+function isAbove(amount: bigint, limit: bigint | undefined): boolean {
+  return limit !== undefined && amount > limit
 }
 
 /** What the payee of a channel is still owed. */

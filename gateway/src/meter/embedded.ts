@@ -18,6 +18,7 @@ import {
   type MeteredChannel,
   type MeteredGrant,
   mirrorGrant,
+  owedChanges,
 } from './transitions.ts'
 
 export type EmbeddedMeterOptions = {
@@ -54,20 +55,25 @@ export function createEmbeddedMeter(options: EmbeddedMeterOptions): Meter {
     const grant = store.grants.get(grantKey(use.account, use.grantId))
     const channel = grant?.channels.get(payee) ?? emptyChannel
     const accountAt = accountKey(use.account, grant?.token ?? '')
-    const account = store.accounts.get(accountAt)?.[grant?.source ?? 'allowance'] ?? emptyAccount
+    const source = grant?.source ?? 'allowance'
+    const account = store.accounts.get(accountAt)?.[source] ?? emptyAccount
+    const exposure = {
+      account: store.exposures.get(`${accountAt}:${payee}`) ?? 0n,
+      total: store.exposures.get(`${grant?.token}:${payee}`) ?? 0n,
+    }
     const calls = grant?.calls.get(use.event.service) ?? { minute: 0, count: 0 }
     const requestAt = requestKey(use)
     forgetRequests()
     const request = store.requests.get(requestAt)
 
     const verdict = decideCharge(
-      { grant: grant?.counters, channel, account, calls, request },
+      { grant: grant?.counters, channel, source, account, exposure, calls, request },
       { ...use, cumulativeAmount: clampAmount(use.cumulativeAmount) },
     )
     if (!grant) return { ok: false, code: 'grant.unknown' }
     if (!verdict.ok) {
       if (verdict.code !== 'request.duplicate')
-        return { ok: false, code: verdict.code, channel: toChannelMeter(channel) }
+        return { ok: false, code: verdict.code, channel: toChannelMeter(channel), limit: verdict.limit }
       // The verdict says so only of a known request.
       const { instance: owner, amount, eventId } = request ?? { instance: '', amount: 0n, eventId: '' }
       const ticket = ticketOf(use, amount, eventId)
@@ -150,9 +156,13 @@ export function createEmbeddedMeter(options: EmbeddedMeterOptions): Meter {
     }
     for (const grantState of state.grants) {
       const key = grantKey(state.account, grantState.grantId)
-      const { grant, more } = mirrorGrant(store.grants.get(key), state.token.toLowerCase(), grantState)
+      const before = store.grants.get(key)
+      const { grant, more } = mirrorGrant(before, state.token.toLowerCase(), grantState)
       store.grants.set(key, grant)
       outstanding[grant.source] += more
+      for (const change of owedChanges(before?.channels, grant.channels)) {
+        addExposure(grant, state.account, change.payee, change.more)
+      }
     }
     const { allowance, reserve } = state.funds
     store.accounts.set(accountAt, {
@@ -169,6 +179,11 @@ export function createEmbeddedMeter(options: EmbeddedMeterOptions): Meter {
     if (!grant || !counters) return undefined
     const channels: Record<Address, ChannelMeter> = {}
     for (const [payee, channel] of grant.channels) channels[getAddress(payee)] = toChannelMeter(channel)
+    const accountExposure: Record<Address, bigint> = {}
+    for (const payee of grant.channels.keys()) {
+      const exposure = store.exposures.get(`${accountKey(account, grant.token)}:${payee}`)
+      if (exposure !== undefined) accountExposure[getAddress(payee)] = exposure
+    }
     return {
       status: grant.counters.status,
       source: grant.source,
@@ -177,6 +192,7 @@ export function createEmbeddedMeter(options: EmbeddedMeterOptions): Meter {
       channels,
       accountOutstanding: counters.outstanding,
       accountFunds: counters.funds,
+      accountExposure,
     }
   }
 
@@ -224,11 +240,22 @@ export function createEmbeddedMeter(options: EmbeddedMeterOptions): Meter {
     const more = owedOf(channel) - owedOf(grant.channels.get(payee) ?? emptyChannel)
     grant.channels.set(payee, channel)
     grant.counters = { ...grant.counters, owed: grant.counters.owed + more }
+    addExposure(grant, account, payee, more)
     const key = accountKey(account, grant.token)
     const known = store.accounts.get(key)
     if (!known) return
     const { funds, outstanding } = known[grant.source]
     store.accounts.set(key, { ...known, [grant.source]: { funds, outstanding: outstanding + more } })
+  }
+
+  /** Only the allowance is credit. */
+  function addExposure({ source, token }: MeteredGrant, account: Address, payee: string, more: bigint) {
+    if (source !== 'allowance') return
+    for (const key of [`${accountKey(account, token)}:${payee}`, `${token}:${payee}`]) {
+      const amount = (store.exposures.get(key) ?? 0n) + more
+      if (amount === 0n) store.exposures.delete(key)
+      else store.exposures.set(key, amount)
+    }
   }
 
   /** Drops ids past their time. They expire in the order in which they came, so it looks at no more than it drops. */
@@ -286,6 +313,10 @@ export function createEmbeddedMeter(options: EmbeddedMeterOptions): Meter {
       return true
     },
     mirror: async (state) => mirror(state),
+    async exposureOf(token, payee) {
+      assertOpen()
+      return store.exposures.get(`${token}:${payee}`.toLowerCase()) ?? 0n
+    },
     read: async (account, grantId) => read(account, grantId),
     readUsage: async (partition, limit) => readUsage(partition, limit),
     peekUsage: async (partition, after, limit) => peekUsage(partition, after, limit),

@@ -9,6 +9,8 @@ export type EmbeddedStore = {
   grants: Map<string, MeteredGrant>
   /** By account and token. */
   accounts: Map<string, MeteredAccount>
+  /** What is owed on credit, by account, token and payee, and by token and payee. */
+  exposures: Map<string, bigint>
   /** By grantId, payee and request id; oldest first. */
   requests: Map<string, RememberedRequest>
   /** Usage events of each partition by event id, oldest first. */
@@ -30,6 +32,7 @@ export function createEmbeddedStore(): EmbeddedStore {
   return {
     grants: new Map(),
     accounts: new Map(),
+    exposures: new Map(),
     requests: new Map(),
     queues: Array.from({ length: partitionCount }, () => new Map()),
     instances: new Set(),

@@ -1,12 +1,12 @@
 import { randomUUID } from 'node:crypto'
-import { type GrantSource, grantSources } from '@protocolbanks/stream-protocol'
+import { type Address, type GrantSource, grantSources } from '@protocolbanks/stream-protocol'
 import fc from 'fast-check'
 import { afterAll, expect, inject, test } from 'vitest'
 import { createMeterRedis } from './createMeterRedis.ts'
 import { createEmbeddedMeter } from './embedded.ts'
 import { createEmbeddedStore } from './embeddedStore.ts'
 import { larger } from './larger.ts'
-import type { AccountState, Decision, GrantMeter, Meter, Ticket, UsageEvent, Use } from './meter.ts'
+import type { AccountState, CreditLimits, Decision, GrantMeter, Meter, Ticket, UsageEvent, Use } from './meter.ts'
 import { partitionOf } from './partitionOf.ts'
 import { createRedisMeter } from './redis.ts'
 import { nowMs, nowSeconds, randomAddress, randomBytes32, token } from './testing/builders.ts'
@@ -27,6 +27,16 @@ const status = fc.oneof(
 )
 const process = fc.nat({ max: 1 })
 
+/** One choice of the merchant for a whole history; how far the operator trusts may differ by charge. */
+const limitOf = (max: bigint) => fc.option(fc.bigInt({ min: 0n, max }), { nil: undefined })
+const merchantCredit = fc.record({
+  mode: fc.constantFrom('credit' as const, 'credit' as const, 'credit' as const, 'reserve_only' as const),
+  maxPerGrant: limitOf(100n),
+  maxPerAccount: limitOf(150n),
+  maxTotal: limitOf(250n),
+})
+const operatorCredit = fc.record({ maxPerGrantOverall: limitOf(120n), maxPerAccountOverall: limitOf(200n) })
+
 const charge = fc.record({
   kind: fc.constant('charge' as const),
   process,
@@ -42,6 +52,7 @@ const charge = fc.record({
   service: fc.constantFrom('weather', 'maps'),
   maxAmountPerCall: fc.option(fc.bigInt({ min: 15n, max: 30n }), { nil: undefined, freq: 2 }),
   maxCallsPerMinute: fc.option(fc.integer({ min: 1, max: 4 }), { nil: undefined, freq: 2 }),
+  operatorCredit: fc.option(operatorCredit, { nil: undefined }),
   // Across minutes, periods, and the ends of a grant's validity; also a little back.
   advanceMs: fc.constantFrom(0, 0, 0, 0, 0, 0, 500, -400, 20_000, 61_000),
 })
@@ -105,48 +116,65 @@ const step = fc.oneof(
 )
 type Step = (typeof step extends fc.Arbitrary<infer value> ? value : never) | { kind: 'ping' }
 
+type History = {
+  sources: readonly GrantSource[]
+  /** Of each payee. */
+  credits: readonly Omit<CreditLimits, 'version'>[]
+  steps: Step[]
+}
+
 // A history begins with two grants that can be used, of one source or of both; everything else is up to chance.
 const source = fc.constantFrom(...grantSources)
 const usable = { status: 'active', validAfter: nowSeconds - 1_000, validFor: 1_000_000 } as const
 const history = fc
-  .tuple(fc.tuple(source, source), mirror, grantState, grantState, fc.array(step, { minLength: 20, maxLength: 60 }))
-  .map(([sources, first, left, right, steps]): { sources: readonly GrantSource[]; steps: Step[] } => ({
-    sources,
-    steps: [
-      {
-        ...first,
-        block: 1n,
-        grants: [
-          { ...left, ...usable },
-          { ...right, ...usable },
-        ],
-      },
-      ...steps,
-    ],
-  }))
+  .tuple(
+    fc.tuple(source, source),
+    fc.tuple(merchantCredit, merchantCredit),
+    fc.tuple(mirror, grantState, grantState),
+    fc.array(step, { minLength: 20, maxLength: 60 }),
+  )
+  .map(
+    ([sources, credits, [first, left, right], steps]): History => ({
+      sources,
+      credits,
+      steps: [
+        {
+          ...first,
+          block: 1n,
+          grants: [
+            { ...left, ...usable },
+            { ...right, ...usable },
+          ],
+        },
+        ...steps,
+      ],
+    }),
+  )
 
 test('the meter in Lua decides and counts as the meter in TypeScript does, over random histories', async () => {
   const seen = new Map<string, number>()
   await fc.assert(
-    fc.asyncProperty(history, async ({ sources, steps }) => {
+    fc.asyncProperty(history, async ({ sources, credits, steps }) => {
       const grantIds = [randomBytes32(), randomBytes32()] as const
       const store = createEmbeddedStore()
-      const embedded = createSide(grantIds, sources, (instance) =>
+      const embedded = createSide(grantIds, sources, credits, (instance) =>
         createEmbeddedMeter({ clock: Date.now, instance, store }),
       )
       const historyPrefix = `${prefix}${randomUUID()}:`
-      const onRedis = createSide(grantIds, sources, (instance) =>
+      const onRedis = createSide(grantIds, sources, credits, (instance) =>
         createRedisMeter({ redis, instance, prefix: historyPrefix, watermarkIntervalMs: 5 }),
       )
       try {
         await onRedis.apply({ kind: 'ping' })
+        await onRedis.giveBudgets()
         for (const next of steps) {
           const [expected, actual] = [await embedded.apply(next), await onRedis.apply(next)]
           expect(actual).toEqual(expected)
           for (const outcome of expected) seen.set(outcome, (seen.get(outcome) ?? 0) + 1)
           const [expectedState, actualState] = [await embedded.state(), await onRedis.state()]
           expect(actualState).toEqual(expectedState)
-          assertRecomputed(actualState)
+          assertRecomputed(actualState, await onRedis.exposures())
+          expect(await onRedis.exposures()).toEqual(await embedded.exposures())
         }
         await embedded.apply({ kind: 'journal' })
         await onRedis.apply({ kind: 'journal' })
@@ -167,6 +195,12 @@ const outcomes = [
   'ok',
   'request.duplicate',
   'request.conflict',
+  'credit.refused',
+  'limit.exposure grant',
+  'limit.exposure account',
+  'limit.exposure operator_grant',
+  'limit.exposure operator_account',
+  'limit.exposure merchant',
   'grant.revoked',
   'grant.frozen',
   'grant.not_yet_valid',
@@ -187,6 +221,7 @@ const outcomes = [
 function createSide(
   grantIds: readonly [`0x${string}`, `0x${string}`],
   sources: readonly GrantSource[],
+  credits: readonly Omit<CreditLimits, 'version'>[],
   open: (instance: string) => Meter,
 ) {
   const partition = partitionOf(account)
@@ -215,6 +250,7 @@ function createSide(
           nowMs: atMs,
           maxAmountPerCall: step.maxAmountPerCall,
           maxCallsPerMinute: step.maxCallsPerMinute,
+          credit: { mode: 'credit', ...credits[step.payee], ...step.operatorCredit, version: 1 },
           settlementMarginSeconds: 60,
           event: { service: step.service, merchant: 'acme', signature: `0x${step.cumulativeAmount.toString(16)}` },
         }
@@ -225,7 +261,8 @@ function createSide(
           tickets.push({ ticket: decision.ticket, meter, process: step.process, instance: names[step.process] ?? '' })
           await assertWithinLimits(use)
         }
-        return [decision.ok ? 'ok' : decision.code, describeDecision(decision)]
+        const limit = !decision.ok && 'limit' in decision && decision.limit ? ` ${decision.limit}` : ''
+        return [decision.ok ? 'ok' : `${decision.code}${limit}`, describeDecision(decision)]
       }
       case 'served': {
         const chosen = tickets[step.ticket % Math.max(1, tickets.length)]
@@ -297,6 +334,18 @@ function createSide(
     return { account, token, block: atBlock, funds: step.funds, grants }
   }
 
+  /** One partition holds the only account: all of each payee's limit is its budget. */
+  async function giveBudgets() {
+    for (const [index, payee] of payees.entries()) {
+      const key = { token, payee }
+      const target = credits[index]?.maxTotal ?? 0n
+      const lowered = await meters[0].budgets?.lower(partition, { ...key, policy: 1, target })
+      expect(await meters[0].budgets?.confirm(partition, { ...key, version: lowered?.version ?? 0 })).toBe(true)
+      const version = (lowered?.version ?? 0) + 1
+      expect(await meters[0].budgets?.raise(partition, { ...key, version, budget: target })).toBe(true)
+    }
+  }
+
   /** What Postgres would say of a channel. */
   function journalled(grantId: string, payee: string): { charged: bigint; authorized: bigint } {
     const events = journal.filter((event) => event.grantId === grantId && event.payee === payee)
@@ -318,8 +367,16 @@ function createSide(
     expect(amount <= channel.charged).toBe(true)
   }
 
+  /** What is owed on credit, as the account and the partition count it. */
+  async function exposures(): Promise<{ payee: string; total: bigint }[]> {
+    const of = async (payee: (typeof payees)[number]) => ({ payee, total: await meters[0].exposureOf(token, payee) })
+    return Promise.all(payees.map(of))
+  }
+
   return {
     apply,
+    exposures,
+    giveBudgets,
     state,
     journal,
     close: () => Promise.all(meters.map((meter) => meter.close())),
@@ -335,7 +392,7 @@ function describeDecision(decision: Decision): string {
 }
 
 /** The counters are what their definition says. */
-function assertRecomputed(grants: (GrantMeter | undefined)[]) {
+function assertRecomputed(grants: (GrantMeter | undefined)[], exposures: { payee: string; total: bigint }[]) {
   const outstanding = { allowance: 0n, reserve: 0n }
   for (const grant of grants) {
     if (!grant) continue
@@ -346,6 +403,16 @@ function assertRecomputed(grants: (GrantMeter | undefined)[]) {
     outstanding[grant.source] += owed
   }
   for (const grant of grants) if (grant) expect(grant.accountOutstanding).toBe(outstanding[grant.source])
+  for (const { payee, total } of exposures) {
+    const channels = grants.flatMap((grant) =>
+      grant?.source === 'allowance' ? [grant.channels[payee as Address]] : [],
+    )
+    const owed = channels.map((channel) => larger(0n, (channel?.charged ?? 0n) - (channel?.settled ?? 0n)))
+    expect(total).toBe(sumOf(owed))
+    for (const grant of grants) {
+      if (grant?.channels[payee as Address]) expect(grant.accountExposure[payee as Address] ?? 0n).toBe(total)
+    }
+  }
 }
 
 /** With everything journalled: the journal's sums are what was charged, and its vouchers cover them. */

@@ -33,6 +33,10 @@ export type Meter = {
    * this is called.
    */
   mirror(state: AccountState): Promise<void>
+  /** What all accounts owe a payee on credit, base units: what the meter has counted. */
+  exposureOf(token: Address, payee: Address): Promise<bigint>
+  /** Where the accounts are spread over several stores: what each part may give on credit. Else there is nothing to move. */
+  readonly budgets?: CreditBudgets | undefined
   /** What the meter knows of a grant; undefined when it has to be mirrored first. */
   read(account: Address, grantId: Hex): Promise<GrantMeter | undefined>
   /**
@@ -70,10 +74,65 @@ export type Use = {
   /** Limits of the service; undefined is none. Calls are counted per grant and `event.service`; releases count too. */
   maxAmountPerCall?: bigint | undefined
   maxCallsPerMinute?: number | undefined
+  /** What grants that are paid from the allowance may owe; undefined: whatever their own limits and funds allow. */
+  credit?: CreditLimits | undefined
   /** A grant is no longer served this long before it ends, so that settlement has time. */
   settlementMarginSeconds: number
   /** What the journal shall know of this charge. Must be JSON. */
   event: UsageRecord
+}
+
+/**
+ * How far a merchant and the operator trust. Owed on credit is what grants paid from the allowance were charged and have not
+ * settled. Base units; undefined is no limit.
+ */
+export type CreditLimits = {
+  /** `reserve_only`: nothing is served on credit. */
+  mode: 'credit' | 'reserve_only'
+  /** One grant, one account, all accounts: to this payee. */
+  maxPerGrant?: bigint | undefined
+  maxPerAccount?: bigint | undefined
+  maxTotal?: bigint | undefined
+  /** Of the merchant's choice, rising: budgets that were given under an older choice are void. */
+  version: number
+  /** One grant, one account: to all payees. The operator's. */
+  maxPerGrantOverall?: bigint | undefined
+  maxPerAccountOverall?: bigint | undefined
+}
+
+/** Which of `CreditLimits` was reached. */
+export type ExposureLimit = 'grant' | 'account' | 'merchant' | 'operator_grant' | 'operator_account'
+
+/** What a payee's limit over all accounts leaves each partition to give on its own. See docs/adr on exposure. */
+export type CreditBudgets = {
+  /** All partitions, in their order. */
+  read(token: Address, payee: Address): Promise<PartitionBudget[]>
+  /**
+   * Lowers a partition's budget to `target`, or to what it has given already if that is more; one that does not count
+   * all its accounts keeps nothing beyond that. Undefined when a newer choice of the merchant has been here.
+   */
+  lower(partition: number, p: BudgetKey & { policy: number; target: bigint }): Promise<PartitionBudget | undefined>
+  /** Raises it. False when anything has changed it since `version`. */
+  raise(partition: number, p: BudgetKey & { version: number; budget: bigint }): Promise<boolean>
+  /** Every account of the partition that owes the payee is counted. False when anything has changed since `version`. */
+  confirm(partition: number, p: BudgetKey & { version: number }): Promise<boolean>
+}
+
+export type BudgetKey = { token: Address; payee: Address }
+
+export type PartitionBudget = {
+  /** What its accounts owe on credit. */
+  used: bigint
+  /** What they may owe. */
+  budget: bigint
+  /** What was refused for want of budget since it was last lowered. */
+  wanted: bigint
+  /** Changes with every change of the budget; 0: a store that knows nothing of it. */
+  version: number
+  /** The merchant's choice that it was given under. */
+  policy: number
+  /** Whether `used` counts every account. */
+  counted: boolean
 }
 
 export type UsageRecord = {
@@ -87,7 +146,7 @@ export type Decision =
   | { ok: true; ticket: Ticket; channel: ChannelMeter }
   /** The same request was charged before. `instance` served it, or was about to. */
   | { ok: false; code: 'request.duplicate'; instance: string; ticket: Ticket; channel: ChannelMeter }
-  | { ok: false; code: RefusalCode; channel?: ChannelMeter | undefined }
+  | { ok: false; code: RefusalCode; channel?: ChannelMeter | undefined; limit?: ExposureLimit | undefined }
 
 export type RefusalCode =
   | 'grant.unknown'
@@ -96,12 +155,14 @@ export type RefusalCode =
   | 'grant.not_yet_valid'
   | 'grant.expired'
   | 'request.conflict'
+  | 'credit.refused'
   | 'limit.per_call'
   | 'limit.rate'
   | 'voucher.exhausted'
   | 'limit.total'
   | 'limit.period'
   | 'funds.insufficient'
+  | 'limit.exposure'
 
 /** A charge that can still be captured. */
 export type Ticket = {
@@ -129,6 +190,8 @@ export type GrantMeter = {
   accountOutstanding: bigint
   /** What the account can pay out of this source. */
   accountFunds: bigint
+  /** What all grants of the account owe each payee of this one on credit; who is owed nothing is left out. */
+  accountExposure: Record<Address, bigint>
 }
 
 export type GrantStatus = 'active' | 'frozen' | 'revoked'

@@ -11,6 +11,7 @@ import {
   type AccountState,
   type ChannelMeter,
   type Decision,
+  type ExposureLimit,
   type GrantMeter,
   type GrantStatus,
   type Meter,
@@ -21,7 +22,9 @@ import {
   type Use,
 } from './meter.ts'
 import { partitionOf } from './partitionOf.ts'
+import { createRedisBudgets } from './redisBudgets.ts'
 import { type ChargeKeys, defineRedisScripts } from './redisScripts.ts'
+import { toCreditArgument } from './toCreditArgument.ts'
 import { clampAmount } from './transitions.ts'
 
 export type RedisMeterOptions = {
@@ -69,6 +72,7 @@ export function createRedisMeter(options: RedisMeterOptions): Meter {
       tag,
       marks: `${tag}marks`,
       usage: `${tag}usage`,
+      exposure: `${tag}exposure`,
       lowWater: createLowWater(requestRetentionMs),
       doubts: new Map(),
     }
@@ -121,6 +125,7 @@ export function createRedisMeter(options: RedisMeterOptions): Meter {
           fingerprint: use.fingerprint,
           record,
         }),
+        toCreditArgument(use.credit),
       ])
       reply = toStrings(answer)
     } catch (cause) {
@@ -149,11 +154,12 @@ export function createRedisMeter(options: RedisMeterOptions): Meter {
       const ticket = ticketOf(use, BigInt(amount), toEventId(partition, eventId))
       return { ok: false, code: 'request.duplicate', instance: owner, ticket, channel: toChannel(channel) }
     }
-    const [code, ...channel] = rest
+    const [code, limit, ...channel] = rest
     return {
       ok: false,
       code: code as RefusalCode,
       channel: channel.length === 0 ? undefined : toChannel(channel),
+      limit: limit === '' ? undefined : (limit as ExposureLimit),
     }
   }
 
@@ -217,7 +223,7 @@ export function createRedisMeter(options: RedisMeterOptions): Meter {
     }
   }
 
-  function chargeKeys({ tag, marks, usage }: Partition, use: ChannelRequest): ChargeKeys {
+  function chargeKeys({ tag, marks, usage, exposure }: Partition, use: ChannelRequest): ChargeKeys {
     const { account, grantId, payee, requestId } = use
     return [
       grantKey(tag, account, grantId),
@@ -225,9 +231,11 @@ export function createRedisMeter(options: RedisMeterOptions): Meter {
       requestKey(tag, grantId, payee, requestId),
       marks,
       usage,
+      exposure,
     ]
   }
 
+  const budgets = createRedisBudgets({ scripts, ask, keyOf: (index) => partitionAt(index).exposure })
   scheduleBeat(0)
 
   return {
@@ -260,7 +268,7 @@ export function createRedisMeter(options: RedisMeterOptions): Meter {
           'Mirror them in several steps with the same block.',
         ])
       }
-      const { tag } = partitionAt(partitionOf(state.account))
+      const { tag, exposure } = partitionAt(partitionOf(state.account))
       // Requests first: once a grant is known, no retry may find its id unused.
       await ask(() =>
         Promise.all(
@@ -276,7 +284,12 @@ export function createRedisMeter(options: RedisMeterOptions): Meter {
         ),
       )
       const grantKeys = state.grants.map(({ grantId }) => grantKey(tag, state.account, grantId))
-      await ask(() => scripts.mirror([accountKey(tag, state.account), ...grantKeys], toMirrorJson(state)))
+      await ask(() => scripts.mirror([accountKey(tag, state.account), exposure, ...grantKeys], toMirrorJson(state)))
+    },
+    budgets,
+    async exposureOf(token, payee) {
+      const parts = await budgets.read(token, payee)
+      return parts.reduce((sum, { used }) => sum + used, 0n)
     },
     async read(account, grantId) {
       const { tag } = partitionAt(partitionOf(account))
@@ -323,6 +336,7 @@ type Partition = {
   tag: string
   marks: string
   usage: string
+  exposure: string
   lowWater: LowWater
   doubts: Map<number, Doubt>
 }
@@ -381,11 +395,14 @@ function toGrantMeter(grant: Fields, account: Fields): GrantMeter | undefined {
   const source = (grant.get('source') ?? 'allowance') as GrantSource
   const pool = source === 'reserve' ? `${token}:reserve` : token
   const channels: Record<Address, ChannelMeter> = {}
+  const accountExposure: Record<Address, bigint> = {}
   for (const field of grant.keys()) {
     if (!field.startsWith('charged:')) continue
     const payee = field.slice('charged:'.length)
     const amount = (name: string) => grant.get(`${name}:${payee}`) ?? '0'
     channels[getAddress(payee)] = toChannel([amount('authorized'), amount('charged'), amount('settled')])
+    const exposure = BigInt(account.get(`exposure:${token}:${payee}`) ?? 0)
+    if (exposure !== 0n) accountExposure[getAddress(payee)] = exposure
   }
   return {
     status: grant.get('status') as GrantStatus,
@@ -395,6 +412,7 @@ function toGrantMeter(grant: Fields, account: Fields): GrantMeter | undefined {
     channels,
     accountOutstanding: BigInt(account.get(`outstanding:${pool}`) ?? 0),
     accountFunds: BigInt(account.get(`funds:${pool}`) ?? 0),
+    accountExposure,
   }
 }
 

@@ -127,12 +127,13 @@ test('an event is never older than what its process has announced, also when the
   expect(Number(await scripts.announce([marks], ['gateway-2', aheadMs]))).toBe(aheadMs)
   const ids: string[] = []
   for (const request of ['request-1', 'request-2']) {
-    const keys = [grantKey, `${tag}account:${payer.account.toLowerCase()}`, request, marks, usageKey] as const
+    const accountKey = `${tag}account:${payer.account.toLowerCase()}`
+    const keys = [grantKey, accountKey, request, marks, usageKey, `${tag}exposure`] as const
     const answer = await scripts.charge(
       [...keys],
       [
         ...([nowSeconds, 0, '1', '100', '100', '0x51', 'fingerprint', '', '', 60] as const),
-        ...([payer.payee.toLowerCase(), 'weather', 'gateway-2', 1, aheadMs, 10_000, 600_000, 1_000, '{}'] as const),
+        ...([payer.payee.toLowerCase(), 'weather', 'gateway-2', 1, aheadMs, 10_000, 600_000, 1_000, '{}', ''] as const),
       ],
     )
     expect(answer).toMatchObject(['ok', expect.any(String), '100', expect.any(String), '0'])

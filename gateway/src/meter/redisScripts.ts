@@ -12,12 +12,23 @@ export type RedisScripts = {
   announce(keys: [marks: string], args: [instance: string, markMs: number | '']): Promise<unknown>
   readUsage(keys: [marks: string, usage: string], args: [limit: number, markTtlMs: number]): Promise<unknown>
   read(keys: [grant: string, account: string]): Promise<unknown>
-  /** Account first, then a key for each grant. */
-  mirror(keys: [account: string, ...grants: string[]], state: string): Promise<unknown>
+  /** Account and exposure first, then a key for each grant. */
+  mirror(keys: [account: string, exposure: string, ...grants: string[]], state: string): Promise<unknown>
+  readBudget(keys: [exposure: string], args: [field: string]): Promise<unknown>
+  lowerBudget(keys: [exposure: string], args: [field: string, policy: number, target: string]): Promise<unknown>
+  raiseBudget(keys: [exposure: string], args: [field: string, version: number, budget: string]): Promise<unknown>
+  confirmBudget(keys: [exposure: string], args: [field: string, version: number]): Promise<unknown>
 }
 
 /** All in one hash slot. */
-export type ChargeKeys = [grant: string, account: string, request: string, marks: string, usage: string]
+export type ChargeKeys = [
+  grant: string,
+  account: string,
+  request: string,
+  marks: string,
+  usage: string,
+  exposure: string,
+]
 
 export type ChargeArguments = [
   nowSeconds: number,
@@ -40,6 +51,8 @@ export type ChargeArguments = [
   requestRetentionMs: number,
   maxStreamLength: number,
   use: string,
+  /** See charge.lua. */
+  credit: string,
 ]
 
 export type CaptureArguments = [
@@ -66,6 +79,10 @@ export function defineRedisScripts(redis: Redis | Cluster): RedisScripts {
     announce: (keys, args) => client.streamMeterAnnounce(...keys, ...args),
     readUsage: (keys, args) => client.streamMeterReadUsage(...keys, ...args),
     read: (keys) => client.streamMeterRead(...keys),
+    readBudget: (keys, args) => client.streamMeterReadBudget(...keys, ...args),
+    lowerBudget: (keys, args) => client.streamMeterLowerBudget(...keys, ...args),
+    raiseBudget: (keys, args) => client.streamMeterRaiseBudget(...keys, ...args),
+    confirmBudget: (keys, args) => client.streamMeterConfirmBudget(...keys, ...args),
     async mirror(keys, state) {
       // A pipeline of its own: automatic pipelines find a cluster's node by the first argument, here the number of keys.
       const pipeline = redis.pipeline()
@@ -80,12 +97,16 @@ export function defineRedisScripts(redis: Redis | Cluster): RedisScripts {
 }
 
 const scripts = {
-  streamMeterCharge: { file: 'charge.lua', numberOfKeys: 5 },
-  streamMeterCapture: { file: 'capture.lua', numberOfKeys: 5 },
+  streamMeterCharge: { file: 'charge.lua', numberOfKeys: 6 },
+  streamMeterCapture: { file: 'capture.lua', numberOfKeys: 6 },
   streamMeterAdopt: { file: 'adopt.lua', numberOfKeys: 2 },
   streamMeterAnnounce: { file: 'announce.lua', numberOfKeys: 1 },
   streamMeterReadUsage: { file: 'readUsage.lua', numberOfKeys: 2 },
   streamMeterRead: { file: 'read.lua', numberOfKeys: 2 },
+  streamMeterReadBudget: { file: 'readBudget.lua', numberOfKeys: 1 },
+  streamMeterLowerBudget: { file: 'lowerBudget.lua', numberOfKeys: 1 },
+  streamMeterRaiseBudget: { file: 'raiseBudget.lua', numberOfKeys: 1 },
+  streamMeterConfirmBudget: { file: 'confirmBudget.lua', numberOfKeys: 1 },
   streamMeterMirror: { file: 'mirror.lua', numberOfKeys: undefined },
 } as const
 

@@ -102,6 +102,19 @@ export function mirrorGrant(
   return { grant, more: owed - (known?.counters.owed ?? 0n) }
 }
 
+/** What each payee is owed more by one version of a grant's channels than by another (negative: less). */
+export function owedChanges(
+  before: ReadonlyMap<string, Channel> | undefined,
+  after: ReadonlyMap<string, Channel>,
+): { payee: string; more: bigint }[] {
+  const changes: { payee: string; more: bigint }[] = []
+  for (const [payee, channel] of after) {
+    const more = owedOf(channel) - owedOf(before?.get(payee) ?? emptyChannel)
+    if (more !== 0n) changes.push({ payee, more })
+  }
+  return changes
+}
+
 export const emptyAccount: AccountCounters = { funds: 0n, outstanding: 0n }
 
 /** Whether a mirror is older than what the meter knows of the account. */

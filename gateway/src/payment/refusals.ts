@@ -80,6 +80,11 @@ export const refusals: Record<PaymentRefusal, Text> = {
     title: 'This request id was used for another request.',
     hint: 'Use a new id for a new request.',
   },
+  'credit.refused': {
+    status: 402,
+    title: 'This merchant serves nothing on credit, and the grant is paid from an allowance.',
+    hint: 'Use a grant that is paid from a reserve: `sources` in `accepts[].extra`.',
+  },
   'limit.per_call': {
     status: 402,
     title: 'The price is above what one call of this service may cost.',
@@ -105,5 +110,10 @@ export const refusals: Record<PaymentRefusal, Text> = {
     status: 402,
     title: 'What the grant is paid from does not cover this call: balance and allowance, or the reserve.',
     hint: 'Ask the owner to top up the account and its allowance, or its reserve: `source` of the grant says which.',
+  },
+  'limit.exposure': {
+    status: 429,
+    title: 'What is owed on credit and not settled yet has reached a limit.',
+    hint: 'Go on when it is settled, which happens by itself; a grant that is paid from a reserve has no such limit.',
   },
 }

@@ -1,7 +1,7 @@
 -- Charges less than was charged first; zero is a release. The event is taken out of the stream and, for what remains, a
 -- new one appended. Nothing happens once the event was read for the journal, or the request belongs to another process.
 --
--- KEYS: grant, account, request, marks, usage stream
+-- KEYS: grant, account, request, marks, usage stream, exposure
 -- ARGV: payee, captured amount, instance, event id or '', attempt
 -- Without an event id: takes back the attempt whose answer was never seen, if it charged at all.
 -- Answers {'ok', channel...} or {'late'}; channel is authorized, charged, settled.
@@ -38,7 +38,7 @@ local amount = tonumber(event.amount)
 if captured > amount then return redis.error_reply('captured more than was charged') end
 
 local g = redis.call('HMGET', grantKey, 'token', 'owed', 'authorized:' .. payee, 'charged:' .. payee, 'settled:' .. payee,
-  'source')
+  'source', 'exposed:' .. payee)
 if not g[1] then return {'late'} end
 local owed, charged, settled = tonumber(g[2]), tonumber(g[4] or 0), tonumber(g[5] or 0)
 local after = charged - (amount - captured)
@@ -49,6 +49,13 @@ local outstanding = tonumber(redis.call('HGET', accountKey, 'outstanding:' .. po
 redis.call('XDEL', streamKey, eventId)
 redis.call('HSET', grantKey, 'charged:' .. payee, text(after), 'owed', text(owed - less))
 redis.call('HSET', accountKey, 'outstanding:' .. pool, text(outstanding - less))
+if g[6] ~= 'reserve' then
+  local owedNow = math.max(0, after - settled)
+  local exposed = text(owedNow - tonumber(g[7] or 0))
+  redis.call('HSET', grantKey, 'exposed:' .. payee, text(owedNow))
+  redis.call('HINCRBY', accountKey, 'exposure:' .. g[1] .. ':' .. payee, exposed)
+  redis.call('HINCRBY', KEYS[6], 'used:' .. g[1] .. ':' .. payee, exposed)
+end
 if captured > 0 then
   local newId = redis.call('XADD', streamKey, '*', 'amount', text(captured), 'cumulative', event.cumulative,
     'signature', event.signature, 'use', event.use)

@@ -1,11 +1,12 @@
 -- One charge, in one atomic step. The rules are those of decide.ts, in the same order; a property test holds both equal.
 -- Numbers are integers below 2^53 and are written with %.0f: tostring() would round them.
 --
--- KEYS: grant, account, request, marks, usage stream
+-- KEYS: grant, account, request, marks, usage stream, exposure
 -- ARGV: see redisScripts.ts
--- Answers {'ok', event id, channel...}, {'refused', code[, channel...]}, {'duplicate', instance, amount, event id,
--- channel...} or {'full'}; channel is authorized, charged, settled.
+-- Answers {'ok', event id, channel...}, {'refused', code, limit or ''[, channel...]}, {'duplicate', instance, amount, event
+-- id, channel...} or {'full'}; channel is authorized, charged, settled.
 local grantKey, accountKey, requestKey, marksKey, streamKey = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local exposureKey = KEYS[6]
 local nowSeconds, minute = tonumber(ARGV[1]), tonumber(ARGV[2])
 local amount, cumulative = tonumber(ARGV[3]), tonumber(ARGV[4])
 local rawCumulative, signature = ARGV[5], ARGV[6]
@@ -14,17 +15,22 @@ local marginSeconds, payee, service = tonumber(ARGV[10]), ARGV[11], ARGV[12]
 local instance, attempt, since = ARGV[13], ARGV[14], tonumber(ARGV[15])
 local markTtlMs, requestTtlMs, maxStream = tonumber(ARGV[16]), ARGV[17], tonumber(ARGV[18])
 local use = ARGV[19]
+-- '' or mode,grant,account,operator's grant,operator's account,version; version is empty without a limit over all accounts.
+local credit = ARGV[20]
 
 local function text(number) return string.format('%.0f', number) end
 
 local g = redis.call('HMGET', grantKey,
   'token', 'status', 'validAfter', 'validUntil', 'totalLimit', 'periodLimit', 'period', 'settled', 'periodIndex',
   'periodSettled', 'owed', 'status:' .. payee, 'authorized:' .. payee, 'charged:' .. payee, 'settled:' .. payee,
-  'voucher:' .. payee, 'calls:' .. service, 'source')
+  'voucher:' .. payee, 'calls:' .. service, 'source',
+  'exposed:' .. payee)
 local token = g[1]
-if not token then return {'refused', 'grant.unknown'} end
+if not token then return {'refused', 'grant.unknown', ''} end
 -- The account's fields of the grant's source.
-local pool = g[18] == 'reserve' and token .. ':reserve' or token
+local onCredit = g[18] ~= 'reserve'
+local pool = onCredit and token or token .. ':reserve'
+local payer = token .. ':' .. payee
 local status, channelStatus = g[2], g[12]
 local authorized, charged, settled = tonumber(g[13] or 0), tonumber(g[14] or 0), tonumber(g[15] or 0)
 
@@ -34,7 +40,7 @@ local function channel(head)
   head[#head + 1] = text(settled)
   return head
 end
-local function refuse(code) return channel({'refused', code}) end
+local function refuse(code, limit) return channel({'refused', code, limit or ''}) end
 
 if status == 'revoked' or channelStatus == 'revoked' then return refuse('grant.revoked') end
 if status == 'frozen' or channelStatus == 'frozen' then return refuse('grant.frozen') end
@@ -47,6 +53,13 @@ if request then
   local owner, _, first, eventId, asked = string.match(request, '^([^|]*)|([^|]*)|([^|]*)|([^|]*)|(.*)$')
   if asked ~= fingerprint then return refuse('request.conflict') end
   return channel({'duplicate', owner, first, eventId})
+end
+
+local creditMode, perGrant, perAccount, perGrantOverall, perAccountOverall, version
+if onCredit and credit ~= '' then
+  creditMode, perGrant, perAccount, perGrantOverall, perAccountOverall, version =
+    string.match(credit, '^([^,]*),([^,]*),([^,]*),([^,]*),([^,]*),([^,]*)$')
+  if creditMode == 'reserve_only' then return refuse('credit.refused') end
 end
 
 if maxAmount and amount > maxAmount then return refuse('limit.per_call') end
@@ -67,9 +80,28 @@ if periodLimit > 0 then
   local settledNow = tonumber(g[9]) >= periodIndex and tonumber(g[10]) or 0
   if settledNow + owed + more > periodLimit then return refuse('limit.period') end
 end
-local a = redis.call('HMGET', accountKey, 'funds:' .. pool, 'outstanding:' .. pool)
+local a = redis.call('HMGET', accountKey, 'funds:' .. pool, 'outstanding:' .. pool, 'exposure:' .. payer)
 local outstanding = tonumber(a[2] or 0)
 if outstanding + more > tonumber(a[1] or 0) then return refuse('funds.insufficient') end
+
+-- What this charge adds to what is counted as owed on credit: `more`, and what of the channel was not counted yet.
+local exposed = 0
+if onCredit then exposed = math.max(0, charged + amount - settled) - tonumber(g[19] or 0) end
+if creditMode and more > 0 then
+  local function isAbove(value, limit) return limit ~= '' and value > tonumber(limit) end
+  if isAbove(math.max(0, charged - settled) + more, perGrant) then return refuse('limit.exposure', 'grant') end
+  if isAbove(tonumber(a[3] or 0) + exposed, perAccount) then return refuse('limit.exposure', 'account') end
+  if isAbove(owed + more, perGrantOverall) then return refuse('limit.exposure', 'operator_grant') end
+  if isAbove(outstanding + more, perAccountOverall) then return refuse('limit.exposure', 'operator_account') end
+  if version ~= '' then
+    local e = redis.call('HMGET', exposureKey, 'used:' .. payer, 'budget:' .. payer, 'policy:' .. payer)
+    local budget = tonumber(e[3] or 0) >= tonumber(version) and tonumber(e[2] or 0) or 0
+    if tonumber(e[1] or 0) + exposed > budget then
+      redis.call('HINCRBY', exposureKey, 'wanted:' .. payer, text(exposed))
+      return refuse('limit.exposure', 'merchant')
+    end
+  end
+end
 
 if redis.call('XLEN', streamKey) >= maxStream then return {'full'} end
 
@@ -109,8 +141,16 @@ if newest then
   changes[#changes + 1] = 'voucher:' .. payee
   changes[#changes + 1] = rawCumulative .. ':' .. signature
 end
+if exposed ~= 0 then
+  changes[#changes + 1] = 'exposed:' .. payee
+  changes[#changes + 1] = text(math.max(0, charged - settled))
+  redis.call('HINCRBY', exposureKey, 'used:' .. payer, text(exposed))
+  redis.call('HSET', accountKey, 'exposure:' .. payer, text(tonumber(a[3] or 0) + exposed),
+    'outstanding:' .. pool, text(outstanding + more))
+elseif more > 0 then
+  redis.call('HSET', accountKey, 'outstanding:' .. pool, text(outstanding + more))
+end
 redis.call('HSET', grantKey, unpack(changes))
-if more > 0 then redis.call('HSET', accountKey, 'outstanding:' .. pool, text(outstanding + more)) end
 redis.call('SET', requestKey, instance .. '|' .. attempt .. '|' .. text(amount) .. '|' .. eventId .. '|' .. fingerprint,
   'PX', requestTtlMs)
 return channel({'ok', eventId})

@@ -1,10 +1,10 @@
 -- Copies the chain's state of one account and token into the meter. The twin of mirrorGrant in transitions.ts.
 --
--- KEYS: account, then one key for each grant
+-- KEYS: account, exposure, then one key for each grant
 -- ARGV: JSON {token, block, funds: {allowance, reserve}, grants: [{..., channels: [{payee, authorized, charged, settled,
 -- status}]}]}; amounts are decimal strings below 2^53, grants in the order of their keys.
 -- Answers 1, or 0 when the mirror is older than what is known.
-local accountKey = KEYS[1]
+local accountKey, exposureKey = KEYS[1], KEYS[2]
 local state = cjson.decode(ARGV[1])
 local token = state.token
 
@@ -18,7 +18,7 @@ if a[1] and tonumber(state.block) < tonumber(a[1]) then return 0 end
 local outstanding = {allowance = tonumber(a[2] or 0), reserve = tonumber(a[3] or 0)}
 
 for index, mirrored in ipairs(state.grants) do
-  local grantKey = KEYS[index + 1]
+  local grantKey = KEYS[index + 2]
   local known = {}
   local stored = redis.call('HGETALL', grantKey)
   for i = 1, #stored, 2 do known[stored[i]] = stored[i + 1] end
@@ -43,7 +43,16 @@ for index, mirrored in ipairs(state.grants) do
   local owed = 0
   for field, value in pairs(known) do
     local payee = string.match(field, '^charged:(.+)$')
-    if payee then owed = owed + math.max(0, tonumber(value) - tonumber(known['settled:' .. payee] or 0)) end
+    if payee then
+      local owedToPayee = math.max(0, tonumber(value) - tonumber(known['settled:' .. payee] or 0))
+      owed = owed + owedToPayee
+      local exposed = owedToPayee - tonumber(known['exposed:' .. payee] or 0)
+      if mirrored.source ~= 'reserve' and exposed ~= 0 then
+        redis.call('HSET', grantKey, 'exposed:' .. payee, text(owedToPayee))
+        redis.call('HINCRBY', accountKey, 'exposure:' .. token .. ':' .. payee, text(exposed))
+        redis.call('HINCRBY', exposureKey, 'used:' .. token .. ':' .. payee, text(exposed))
+      end
+    end
   end
   redis.call('HSET', grantKey, 'token', token, 'source', mirrored.source, 'owed', text(owed), 'status', mirrored.status,
     'validAfter', mirrored.validAfter, 'validUntil', mirrored.validUntil, 'totalLimit', mirrored.totalLimit,

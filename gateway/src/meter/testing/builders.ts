@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { type Address, getAddress, type Hex } from 'viem'
 import type { AccountState, GrantState, Use } from '../meter.ts'
 
-export const token = '0x5FbDB2315678afecb367f032d93F642f64180aa3'
+export const token: Address = '0x5FbDB2315678afecb367f032d93F642f64180aa3'
 export const nowMs = Date.UTC(2026, 0, 1, 12, 0, 0)
 export const nowSeconds = nowMs / 1000
 

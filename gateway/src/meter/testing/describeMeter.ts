@@ -1,6 +1,14 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { MeterFullError, MeterUnavailableError, MeterUsageError } from '../errors.ts'
-import { type Decision, type Meter, maxMeterAmount, type Ticket, type UsageEvent, type Use } from '../meter.ts'
+import {
+  type CreditLimits,
+  type Decision,
+  type Meter,
+  maxMeterAmount,
+  type Ticket,
+  type UsageEvent,
+  type Use,
+} from '../meter.ts'
 import { partitionOf } from '../partitionOf.ts'
 import {
   accountStateOf,
@@ -13,6 +21,7 @@ import {
   type Payer,
   randomAddress,
   randomBytes32,
+  token,
   useOf,
 } from './builders.ts'
 
@@ -37,6 +46,86 @@ export function describeMeter(name: string, createStore: () => Promise<MeterStor
     })
     afterEach(() => store.remove())
 
+    describe('credit', () => {
+      const credit = (limits: Partial<CreditLimits>): CreditLimits => ({ mode: 'credit', version: 1, ...limits })
+
+      test('a merchant who takes no credit is served from reserves alone', async () => {
+        const prepaid = { ...payer, grantId: randomBytes32() }
+        const grants = [grantStateOf(payer), grantStateOf(prepaid, { source: 'reserve' })]
+        await meter.mirror(accountStateOf(payer, { funds: fundsOf(100n, 100n), grants }))
+        const closed = { credit: credit({ mode: 'reserve_only' }) }
+        expect(await codeOf(useOf(payer, closed))).toBe('credit.refused')
+        expect(await codeOf(useOf(prepaid, closed))).toBe('ok')
+      })
+
+      test('says which limit is reached: of the grant, of the account at this merchant, of either at all merchants', async () => {
+        const second = { ...payer, grantId: randomBytes32() }
+        const elsewhere = { ...second, payee: randomAddress() }
+        await meter.mirror(accountStateOf(payer, { grants: [grantStateOf(payer), grantStateOf(second)] }))
+        const limits = { maxPerGrant: 20n, maxPerAccount: 30n, maxPerGrantOverall: 25n, maxPerAccountOverall: 40n }
+        const limitOf = async (one: Payer, amount: bigint) => {
+          const decision = await meter.charge(useOf(one, { amount, credit: credit(limits) }))
+          return decision.ok || !('limit' in decision) ? 'ok' : decision.limit
+        }
+        expect(await limitOf(payer, 21n)).toBe('grant')
+        expect(await limitOf(payer, 20n)).toBe('ok')
+        expect(await limitOf(second, 11n)).toBe('account')
+        expect(await limitOf(second, 10n)).toBe('ok')
+        expect(await limitOf(elsewhere, 16n)).toBe('operator_grant')
+        expect(await limitOf(elsewhere, 10n)).toBe('ok')
+        expect(await limitOf({ ...payer, payee: randomAddress() }, 1n)).toBe('operator_account')
+        const owed = { [payer.payee]: 30n, [elsewhere.payee]: 10n }
+        expect((await meter.read(payer.account, second.grantId))?.accountExposure).toEqual(owed)
+        expect(await meter.exposureOf(token, payer.payee)).toBe(30n)
+      })
+
+      test('what is settled or released makes room again, and what the reserve owes never takes any', async () => {
+        const prepaid = { ...payer, grantId: randomBytes32() }
+        const state = accountStateOf(payer, {
+          funds: fundsOf(1_000n, 1_000n),
+          grants: [grantStateOf(payer), grantStateOf(prepaid, { source: 'reserve' })],
+        })
+        await meter.mirror(state)
+        const within = { credit: credit({ maxPerAccount: 20n }) }
+        expect(await codeOf(useOf(prepaid, { amount: 500n, ...within }))).toBe('ok')
+        const first = await charge(useOf(payer, { amount: 20n, ...within }))
+        expect(await codeOf(useOf(payer, { amount: 1n, ...within }))).toBe('limit.exposure')
+        await meter.capture(first, 5n)
+        expect(await codeOf(useOf(payer, { amount: 15n, ...within }))).toBe('ok')
+        expect(await codeOf(useOf(payer, { amount: 1n, ...within }))).toBe('limit.exposure')
+        const channels = [channelStateOf(payer, { settled: 12n })]
+        await meter.mirror({ ...state, block: 2n, grants: [grantStateOf(payer, { settled: 12n, channels })] })
+        expect(await meter.exposureOf(token, payer.payee)).toBe(8n)
+        expect(await codeOf(useOf(payer, { amount: 13n, ...within }))).toBe('limit.exposure')
+        expect(await codeOf(useOf(payer, { amount: 12n, ...within }))).toBe('ok')
+      })
+
+      test('200 concurrent charges of many grants and accounts take no more than each limit allows', async () => {
+        const payee = payer.payee
+        const payers = Array.from({ length: 4 }, () => ({ ...createPayer(), payee }))
+        const twice = payers.flatMap((one) => [one, { ...one, grantId: randomBytes32() }])
+        for (const one of payers) {
+          const grants = twice.filter(({ account }) => account === one.account).map((each) => grantStateOf(each))
+          await meter.mirror(accountStateOf(one, { grants }))
+        }
+        const second = store.open('gateway-2')
+        const limits = credit({ maxPerGrant: 60n, maxPerAccount: 100n })
+        await Promise.all(
+          Array.from({ length: 200 }, async (_, index) => {
+            const one = twice[index % twice.length] ?? payer
+            await (index % 2 ? meter : second).charge(useOf(one, { amount: 7n, credit: limits }))
+          }),
+        )
+        for (const one of payers) {
+          const { accountExposure, owed } = (await meter.read(one.account, one.grantId)) ?? {}
+          // 8 x 7 of one grant, 14 x 7 of both.
+          expect(owed).toBeLessThanOrEqual(56n)
+          expect(accountExposure).toEqual({ [payee]: 98n })
+        }
+        expect(await meter.exposureOf(token, payee)).toBe(4n * 98n)
+      })
+    })
+
     describe('charge', () => {
       test('charges the channel and tells what it holds', async () => {
         await meter.mirror(accountStateOf(payer))
@@ -55,6 +144,7 @@ export function describeMeter(name: string, createStore: () => Promise<MeterStor
           channels: { [payer.payee]: { authorized: 25n, charged: 10n, settled: 0n } },
           accountOutstanding: 10n,
           accountFunds: 1_000_000n,
+          accountExposure: { [payer.payee]: 10n },
         })
       })
 
@@ -502,6 +592,7 @@ export function describeMeter(name: string, createStore: () => Promise<MeterStor
           channels: { [payer.payee]: { authorized: 60n, charged: 50n, settled: 30n } },
           accountOutstanding: 20n,
           accountFunds: 77n,
+          accountExposure: { [payer.payee]: 20n },
         })
       })
 
