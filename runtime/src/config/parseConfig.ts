@@ -1,4 +1,5 @@
 import type { z } from 'zod'
+import { readSecretFiles } from './readSecretFiles.ts'
 
 export type Env = Record<string, string | undefined>
 
@@ -15,18 +16,19 @@ export type ParsedConfig<T> = Readonly<T> & {
 }
 
 /**
- * One service's environment, frozen. As JSON it shows no secret.
+ * One service's environment, frozen. As JSON it shows no secret. A secret may come out of a file, see readSecretFiles.
  *
  * @throws when the environment is not valid; the message names every problem at once and no value
  */
 export function parseConfig<Schema extends z.ZodType<object>>(
   schema: Schema,
-  env: Env,
+  given: Env,
   { whose, secrets }: ParseConfigOptions<KeysOfUnion<z.output<Schema>> & string>,
 ): ParsedConfig<z.output<Schema>> {
+  const { env, problems: fileProblems } = readSecretFiles(given, secrets)
   const parsed = schema.safeParse(env)
-  const issues = parsed.error?.issues ?? []
-  const problems = issues.map((issue) => `  ${issue.path.join('.')}: ${issue.message}`)
+  const issues = parsed.error?.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`) ?? []
+  const problems = [...fileProblems, ...issues].map((problem) => `  ${problem}`)
   if (env.CRASH_AT !== undefined && env.NODE_ENV === 'production') {
     problems.push('  CRASH_AT: kills the process on purpose; unset it where NODE_ENV is production')
   }
