@@ -1,10 +1,10 @@
-import type { Stack } from '@protocolbanks/stream-dev'
+import type { Service } from '@protocolbanks/stream-dev'
 
 export type ManagementAnswer<body> = { status: number; contentType: string | null; body: body }
 
 /** One call of the gateway's management API; any status is an answer. */
 export async function manage<body = { code?: string }>(
-  { gateway }: Pick<Stack, 'gateway'>,
+  { gateway }: { gateway: Pick<Service, 'url'> },
   apiKey: string,
   request: `${'GET' | 'POST' | 'DELETE'} /${string}`,
   json?: unknown,

@@ -10,6 +10,8 @@ import { createTempDir, type Postgres, readyWhenLogged, startProcess } from '@pr
 export type PostgresOutage = {
   /** All clients are disconnected; what was committed is on disk. */
   stop(): Promise<void>
+  /** SIGKILL: what was committed is in the write-ahead log, as far as that had left the server's memory. */
+  kill(): Promise<void>
   start(): Promise<void>
   /** Ends a server that `start` started. The first one is its starter's to end. */
   end(): Promise<void>
@@ -27,16 +29,18 @@ export async function createPostgresOutage({ url }: Pick<Postgres, 'url'>): Prom
   const end = async () => {
     for (const stop of stops.splice(0).reverse()) await stop()
   }
+  const signal = async (which: NodeJS.Signals) => {
+    const [pid] = (await readFile(join(data, 'postmaster.pid'), 'utf8')).split('\n')
+    process.kill(Number(pid), which)
+    const deadline = Date.now() + 10_000
+    while (await listens(port)) {
+      if (Date.now() > deadline) throw new Error(`PostgreSQL (process ${pid}) did not stop within 10 s.`)
+      await delay(20)
+    }
+  }
   return {
-    async stop() {
-      const [pid] = (await readFile(join(data, 'postmaster.pid'), 'utf8')).split('\n')
-      process.kill(Number(pid), 'SIGINT')
-      const deadline = Date.now() + 10_000
-      while (await listens(port)) {
-        if (Date.now() > deadline) throw new Error(`PostgreSQL (process ${pid}) did not stop within 10 s.`)
-        await delay(20)
-      }
-    },
+    stop: () => signal('SIGINT'),
+    kill: () => signal('SIGKILL'),
     async start() {
       await end()
       const log = await createTempDir('postgres-again')

@@ -150,8 +150,8 @@ export type TestOwner = {
 /** What a person needs to get an account and to give a budget out of it. */
 export type OwnerChain = Pick<
   SponsoredChain,
-  'anvil' | 'clients' | 'contracts' | 'bundler' | 'paymaster' | 'operatorApiKey' | 'chain' | 'minting'
->
+  'anvil' | 'clients' | 'contracts' | 'bundler' | 'operatorApiKey' | 'chain' | 'minting'
+> & { paymaster: Pick<Service, 'url'> }
 
 /** A person with a funded account that is not deployed yet. `apiKey`: who pays for their gas. */
 export async function createOwner(

@@ -1,0 +1,33 @@
+import { type FaultDetails, gateways } from '../fault.ts'
+import type { World } from '../world.ts'
+import { forgetfulRedis } from './forgetRedis.ts'
+import { untilReady } from './untilReady.ts'
+
+type Crash = Extract<FaultDetails, { kind: 'crash' }>
+
+const reachMs = 60_000
+
+/**
+ * Starts the process anew with a crash point, and waits until it has died there. What a gateway does when Redis forgot is
+ * reached by making Redis forget.
+ *
+ * @throws when it was not reached within a minute; the process has no crash point then
+ */
+export async function crashProcess(world: World, { process, point, hit }: Crash): Promise<void> {
+  const victim = world.processes[process]
+  await victim.kill({ CRASH_AT: `${point}:${hit}` })
+  try {
+    const ended = victim.untilEnded(reachMs)
+    const forgotten = point === 'recovery.flushed' ? forgetWhenReady() : undefined
+    const [{ signal }] = await Promise.all([ended, forgotten])
+    if (signal !== 'SIGKILL') throw new Error(`${process} ended with ${signal} before it reached ${point}.`)
+  } catch (error) {
+    await victim.kill()
+    throw error
+  }
+
+  async function forgetWhenReady(): Promise<void> {
+    await Promise.all(gateways.map((name) => untilReady(world, name, reachMs / 2)))
+    await forgetfulRedis(world, () => world.redis.command('FLUSHALL'))
+  }
+}

@@ -1,0 +1,36 @@
+import { setTimeout as delay } from 'node:timers/promises'
+import { connectAsLogin } from '@protocolbanks/stream-db/testing'
+import type { World } from './world.ts'
+
+const partitions = 16
+const lookEveryMs = 500
+
+/** Usage events that wait for the journal. */
+export async function countUsage({ redis }: Pick<World, 'redis'>): Promise<number> {
+  const lengths = await Promise.all(
+    Array.from({ length: partitions }, (_, index) => redis.command('XLEN', `stream:{p${index}}:usage`)),
+  )
+  return lengths.reduce<number>((sum, length) => sum + Number(length), 0)
+}
+
+/**
+ * Until nothing is owed, in flight or waiting; by the services' own triggers. False when that takes longer than `timeoutMs`:
+ * what the books say then is for the verdict.
+ */
+export async function untilSettled(world: World, timeoutMs: number): Promise<boolean> {
+  const login = connectAsLogin(world.postgres.url)
+  const deadline = performance.now() + timeoutMs
+  try {
+    while (performance.now() < deadline) {
+      const [row] = await login.query<{ owing: string; open: string }>(
+        `select (select count(*) from channel where charged <> settled) as owing,
+           (select count(*) from settlement where state <> 'confirmed') as open`,
+      )
+      if (row?.owing === '0' && row.open === '0' && (await countUsage(world)) === 0) return true
+      await delay(lookEveryMs)
+    }
+    return false
+  } finally {
+    await login.close()
+  }
+}
