@@ -12,6 +12,7 @@ export type IdPrefix =
   | 'stx'
   | 'aud'
   | 'rec'
+  | 'uqr'
   | 'whep'
   | 'whev'
   | 'whdl'

@@ -5,8 +5,9 @@ import { auditEntryTable } from './audit/table.ts'
 import { grantControlTable } from './controls/table.ts'
 import { accountTable, channelTable, grantTable } from './grants/table.ts'
 import { chainEventTable, indexedBlockTable, indexerCursorTable } from './indexer/table.ts'
-import { chargeTable } from './journal/table.ts'
+import { chargeTable, usageQuarantineTable } from './journal/table.ts'
 import { merchantTable } from './merchants/table.ts'
+import { meterGenerationTable, meterProcessTable } from './meter/table.ts'
 import { outboxTable } from './outbox/table.ts'
 import { reconciliationDifferenceTable, reconciliationTable } from './reconciliations/table.ts'
 import {
@@ -46,6 +47,8 @@ const tables = [
   indexedBlockTable,
   indexerCursorTable,
   merchantTable,
+  meterGenerationTable,
+  meterProcessTable,
   outboxTable,
   reconciliationDifferenceTable,
   reconciliationTable,
@@ -63,6 +66,7 @@ const tables = [
   settlementWriteOffTable,
   sponsorshipShareTable,
   sponsorshipTable,
+  usageQuarantineTable,
   webhookAttemptTable,
   webhookDeliveryTable,
   webhookEndpointTable,

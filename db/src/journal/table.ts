@@ -1,5 +1,6 @@
-import { pgTable, text } from 'drizzle-orm/pg-core'
+import { json, pgTable, text } from 'drizzle-orm/pg-core'
 import { address, bytes32, moment, uint128 } from '../columns.ts'
+import { quarantineReasons } from './quarantineReasons.ts'
 
 /** Partitioned by month; see ensurePartitions.ts. */
 export const chargeTable = pgTable('charge', {
@@ -14,4 +15,13 @@ export const chargeTable = pgTable('charge', {
   fingerprint: text('fingerprint').notNull(),
   amount: uint128('amount').notNull(),
   cumulativeAmount: uint128('cumulative_amount').notNull(),
+})
+
+export const usageQuarantineTable = pgTable('usage_quarantine', {
+  id: text('id').primaryKey(),
+  eventId: text('event_id').notNull(),
+  reason: text('reason', { enum: quarantineReasons }).notNull(),
+  detail: text('detail').notNull(),
+  event: json('event').$type<unknown>().notNull(),
+  createdAt: moment('created_at').notNull().defaultNow(),
 })
