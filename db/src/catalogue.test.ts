@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, expect, inject, test } from 'vitest'
 import { authenticateApiKey, issueApiKey, listApiKeys, revokeApiKey } from './apiKeys/apiKeys.ts'
 import { listGrants } from './grants/grants.ts'
+import { defaultCredit } from './merchants/credit.ts'
 import {
   createMerchant,
   getMerchantByPayee,
@@ -99,7 +100,11 @@ test('a service comes back as it was made, and changes field by field', async ()
 
 test('the gateway is given enabled services, with where their merchants are paid', async () => {
   const { merchant, service } = await arrangeMerchant(database.db)
-  expect(await listAllServices(database.db)).toContainEqual({ ...service, payee: merchant.payee })
+  expect(await listAllServices(database.db)).toContainEqual({
+    ...service,
+    payee: merchant.payee,
+    credit: defaultCredit,
+  })
   await updateService(database.db, service.id, { enabled: false })
   expect((await listAllServices(database.db)).map(({ id }) => id)).not.toContain(service.id)
 })

@@ -6,7 +6,8 @@ import { grantControlTable } from './controls/table.ts'
 import { accountTable, channelTable, grantTable } from './grants/table.ts'
 import { chainEventTable, indexedBlockTable, indexerCursorTable } from './indexer/table.ts'
 import { chargeTable, usageQuarantineTable } from './journal/table.ts'
-import { merchantTable } from './merchants/table.ts'
+import { grantLimitTable } from './limits/table.ts'
+import { merchantCreditTable, merchantTable } from './merchants/table.ts'
 import { meterGenerationTable, meterProcessTable } from './meter/table.ts'
 import { outboxTable } from './outbox/table.ts'
 import { reconciliationDifferenceTable, reconciliationTable } from './reconciliations/table.ts'
@@ -43,9 +44,11 @@ const tables = [
   channelTable,
   chargeTable,
   grantControlTable,
+  grantLimitTable,
   grantTable,
   indexedBlockTable,
   indexerCursorTable,
+  merchantCreditTable,
   merchantTable,
   meterGenerationTable,
   meterProcessTable,

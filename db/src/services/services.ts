@@ -2,13 +2,15 @@ import { type Address, BaseError } from '@protocolbanks/stream-protocol'
 import { asc, desc, eq, lt, sql } from 'drizzle-orm'
 import type { Queryable } from '../createDb.ts'
 import { isUniqueViolation } from '../errors.ts'
-import { merchantTable } from '../merchants/table.ts'
+import { type SpendingLimits, toSpendingLimits } from '../limits/spendingLimits.ts'
+import { type MerchantCredit, toMerchantCredit } from '../merchants/credit.ts'
+import { merchantCreditTable, merchantTable } from '../merchants/table.ts'
 import { newId } from '../newId.ts'
 import { limitOf, type Page, type PageRequest, toPage } from '../page.ts'
 import { serviceTable } from './table.ts'
 
-/** One priced API of a merchant. Amounts in the token's base units. */
-export type Service = {
+/** One priced API of a merchant, with what one grant may spend at it. Amounts in the token's base units. */
+export type Service = SpendingLimits & {
   /** `svc_` and a sortable id. */
   id: string
   merchantId: string
@@ -24,8 +26,6 @@ export type Service = {
   threshold: bigint
   /** How old the oldest unsettled charge may become. */
   maxAgeSeconds: number
-  maxAmountPerCall: bigint | undefined
-  maxCallsPerMinute: number | undefined
   upstreamTimeoutMs: number
   /** Disabled: the gateway does not serve it. */
   enabled: boolean
@@ -33,7 +33,7 @@ export type Service = {
   updatedAt: Date
 }
 
-export type NewService = {
+export type NewService = SpendingLimits & {
   merchantId: string
   name: string
   pathPrefix: string
@@ -44,15 +44,13 @@ export type NewService = {
   threshold?: bigint | undefined
   /** One day by default. */
   maxAgeSeconds?: number | undefined
-  maxAmountPerCall?: bigint | undefined
-  maxCallsPerMinute?: number | undefined
   /** 30,000 by default. */
   upstreamTimeoutMs?: number | undefined
   enabled?: boolean | undefined
 }
 
 /** Undefined leaves a field as it is; null takes an optional one away. */
-export type ServiceChange = {
+export type ServiceChange = { [limit in keyof SpendingLimits]?: SpendingLimits[limit] | null } & {
   name?: string | undefined
   pathPrefix?: string | undefined
   upstream?: string | null | undefined
@@ -60,8 +58,6 @@ export type ServiceChange = {
   token?: Address | undefined
   threshold?: bigint | undefined
   maxAgeSeconds?: number | undefined
-  maxAmountPerCall?: bigint | null | undefined
-  maxCallsPerMinute?: number | null | undefined
   upstreamTimeoutMs?: number | undefined
   enabled?: boolean | undefined
 }
@@ -112,24 +108,26 @@ export async function listServices(db: Queryable, page: PageRequest = {}): Promi
 /** A gateway keeps all services in memory; more than this need another way to find them. */
 export const maxServices = 10_000
 
-/** Every enabled service with where its merchant is paid, for the gateway's memory. */
-export async function listAllServices(db: Queryable): Promise<(Service & { payee: Address })[]> {
+/** Every enabled service with where its merchant is paid and what is served on credit, for the gateway's memory. */
+export async function listAllServices(
+  db: Queryable,
+): Promise<(Service & { payee: Address; credit: MerchantCredit })[]> {
   const rows = await db
-    .select({ service: serviceTable, payee: merchantTable.payee })
+    .select({ service: serviceTable, payee: merchantTable.payee, credit: merchantCreditTable })
     .from(serviceTable)
     .innerJoin(merchantTable, eq(merchantTable.id, serviceTable.merchantId))
+    .leftJoin(merchantCreditTable, eq(merchantCreditTable.merchantId, serviceTable.merchantId))
     .where(eq(serviceTable.enabled, true))
     .orderBy(asc(serviceTable.id))
     .limit(maxServices)
-  return rows.map(({ service, payee }) => ({ ...toService(service), payee }))
+  return rows.map(({ service, payee, credit }) => ({ ...toService(service), payee, credit: toMerchantCredit(credit) }))
 }
 
 function toService(row: typeof serviceTable.$inferSelect): Service {
   return {
     ...row,
     upstream: row.upstream ?? undefined,
-    maxAmountPerCall: row.maxAmountPerCall ?? undefined,
-    maxCallsPerMinute: row.maxCallsPerMinute ?? undefined,
+    ...toSpendingLimits(row),
   }
 }
 

@@ -1,0 +1,26 @@
+/** How fast something may be spent. Undefined is no limit; windows are whole minutes, hours and days of UTC. */
+export type SpendingLimits = {
+  /** Base units. */
+  maxAmountPerCall?: bigint | undefined
+  maxCallsPerMinute?: number | undefined
+  maxCallsPerHour?: number | undefined
+  maxCallsPerDay?: number | undefined
+  maxAmountPerMinute?: bigint | undefined
+  maxAmountPerHour?: bigint | undefined
+  maxAmountPerDay?: bigint | undefined
+}
+
+type Row = { [limit in keyof SpendingLimits]-?: Exclude<SpendingLimits[limit], undefined> | null }
+
+/** From columns of the same names, every limit present. */
+export function toSpendingLimits(row: Row): { [limit in keyof SpendingLimits]-?: SpendingLimits[limit] } {
+  return {
+    maxAmountPerCall: row.maxAmountPerCall ?? undefined,
+    maxCallsPerMinute: row.maxCallsPerMinute ?? undefined,
+    maxCallsPerHour: row.maxCallsPerHour ?? undefined,
+    maxCallsPerDay: row.maxCallsPerDay ?? undefined,
+    maxAmountPerMinute: row.maxAmountPerMinute ?? undefined,
+    maxAmountPerHour: row.maxAmountPerHour ?? undefined,
+    maxAmountPerDay: row.maxAmountPerDay ?? undefined,
+  }
+}
