@@ -112,6 +112,19 @@ export async function markStopDue(db: Queryable, { id, now }: { id: string; now:
     .where(and(eq(sentinelStopTable.id, id), eq(sentinelStopTable.chainState, 'sent')))
 }
 
+/**
+ * Runs `run` unless another process does so for the same guardian: its transactions follow each other. Undefined when
+ * another does. Holds one connection until `run` ends.
+ */
+export function withGuardianLock<T>(db: Db, guardian: Address, run: () => Promise<T>): Promise<T | undefined> {
+  return db.transaction(async (tx) => {
+    const { rows } = await tx.execute<{ locked: boolean }>(
+      sql`select pg_try_advisory_xact_lock(hashtextextended(${`stream.guardian ${guardian.toLowerCase()}`}, 0)) as locked`,
+    )
+    return rows[0]?.locked ? run() : undefined
+  })
+}
+
 function end(
   db: Db,
   { id, kind, set }: { id: string; kind: 'confirmed' | 'impossible'; set: Partial<Stop> },

@@ -1,0 +1,58 @@
+import { addressSchema, type Hex } from '@protocolbanks/stream-protocol'
+import { type Env, type ParsedConfig, parseConfig, processFields } from '@protocolbanks/stream-runtime'
+import { privateKeyToAccount } from 'viem/accounts'
+import { z } from 'zod'
+
+const configSchema = z.object({
+  ...processFields({ port: 4023, traceRatio: 1 }),
+  DATABASE_URL: z.url(),
+  RPC_URL: z.url(),
+  CHAIN_ID: z.coerce.number().int().positive(),
+  SESSION_MODULE: addressSchema,
+  /** Of gateways of this deployment, with commas between them: the first that answers tells and does everything. */
+  GATEWAY_URLS: z
+    .string()
+    .transform((text) => text.split(','))
+    .pipe(z.array(z.url()).min(1).max(32)),
+  /** An operator's key of the management API: it reads the feed of usage, and freezes. */
+  GATEWAY_API_KEY: z.string().min(24),
+  /**
+   * Private key of the guardian that accounts name. It signs freezes and revocations and nothing else. Without it grants
+   * are stopped at the gateways alone.
+   */
+  GUARDIAN_KEY: z
+    .string()
+    .refine(isPrivateKey, 'must be a private key: 32 bytes of hex')
+    .transform((key) => key as Hex)
+    .optional(),
+  /** Of the token that grants are in; 6 for USDC. */
+  TOKEN_DECIMALS: z.coerce.number().int().min(0).max(18).default(6),
+  /** How often open stops are looked at. */
+  POLL_MS: z.coerce.number().int().min(50).default(1_000),
+  /** A freeze that waits longer for a block is sent again with higher fees. */
+  STUCK_MS: z.coerce.number().int().min(1_000).default(12_000),
+  MAX_FEE_PER_GAS_WEI: z.coerce.bigint().positive().default(500_000_000_000n),
+  /** After an alarm the score of a grant says nothing for so long. */
+  COOLDOWN_SECONDS: z.coerce.number().int().positive().default(600),
+  /** Of the journal, that a sentinel learns from at its very first start. */
+  LEARN_HOURS: z.coerce.number().nonnegative().default(24),
+  MAX_GRANTS_IN_MEMORY: z.coerce.number().int().positive().default(100_000),
+})
+
+export type Config = ParsedConfig<z.output<typeof configSchema>>
+
+/** @throws when the environment is not valid; the message names every problem at once and no value. */
+export function loadConfig(env: Env = process.env): Config {
+  return parseConfig(configSchema, env, {
+    whose: 'The sentinel',
+    secrets: ['DATABASE_URL', 'RPC_URL', 'GATEWAY_URLS', 'GATEWAY_API_KEY', 'GUARDIAN_KEY'],
+  })
+}
+
+function isPrivateKey(text: string): boolean {
+  try {
+    return /^0x[0-9a-fA-F]{64}$/.test(text) && privateKeyToAccount(text as Hex).address.length === 42
+  } catch {
+    return false
+  }
+}
