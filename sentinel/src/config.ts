@@ -2,6 +2,7 @@ import { addressSchema, type Hex } from '@protocolbanks/stream-protocol'
 import { type Env, type ParsedConfig, parseConfig, processFields } from '@protocolbanks/stream-runtime'
 import { privateKeyToAccount } from 'viem/accounts'
 import { z } from 'zod'
+import { firstRules } from './rules/firstRules.ts'
 
 const configSchema = z.object({
   ...processFields({ port: 4023, traceRatio: 1 }),
@@ -32,6 +33,10 @@ const configSchema = z.object({
   /** A freeze that waits longer for a block is sent again with higher fees. */
   STUCK_MS: z.coerce.number().int().min(1_000).default(12_000),
   MAX_FEE_PER_GAS_WEI: z.coerce.bigint().positive().default(500_000_000_000n),
+  /** Calls of one grant within any 60 seconds; more freeze it. */
+  MAX_CALLS_PER_MINUTE: z.coerce.number().int().min(1).max(100_000).default(firstRules.mostCallsPerMinute),
+  /** A grant's first minutes, in which the number of calls does not count: agents begin with a burst. */
+  WARM_UP_SECONDS: z.coerce.number().int().nonnegative().default(firstRules.rateWarmUpMs / 1_000),
   /** After an alarm the score of a grant says nothing for so long. */
   COOLDOWN_SECONDS: z.coerce.number().int().positive().default(600),
   /** Of the journal, that a sentinel learns from at its very first start. */

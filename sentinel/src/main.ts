@@ -61,7 +61,11 @@ const cursor = await readSentinelCursor(db)
 const startedAt = now()
 const seen = createSeenCharges(cursor?.position)
 const watch = createWatch({
-  rules: firstRules,
+  rules: {
+    ...firstRules,
+    mostCallsPerMinute: config.MAX_CALLS_PER_MINUTE,
+    rateWarmUpMs: config.WARM_UP_SECONDS * 1_000,
+  },
   scorer: createGrantScorer(createSpendWatchers()),
   decimals: config.TOKEN_DECIMALS,
   cooldownMs: config.COOLDOWN_SECONDS * 1_000,

@@ -4,7 +4,7 @@ import { freePort } from '../processes/freePort.ts'
 import { readyWhenHttpOk } from '../processes/ready.ts'
 import { type RunningProcess, startProcess } from '../processes/startProcess.ts'
 
-export type ServiceName = 'gateway' | 'paymaster' | 'settlement'
+export type ServiceName = 'gateway' | 'paymaster' | 'settlement' | 'sentinel'
 
 export type ServiceOptions = {
   /** The service's configuration, see its config.ts. HOST and PORT are added. */

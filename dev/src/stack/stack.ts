@@ -12,15 +12,17 @@ import { deployEntryPoint } from './entryPoint.ts'
 import { type Postgres, startPostgres } from './postgres.ts'
 import { type Redis, startRedis } from './redis.ts'
 import { type DevSafes, safesEnv, setUpSafes } from './safes.ts'
-import { type Service, startService } from './service.ts'
+import { type Service, type ServiceName, startService } from './service.ts'
 
-export type StackPorts = Partial<Record<'anvil' | 'bundler' | 'gateway' | 'paymaster' | 'settlement', number>>
+export type StackPorts = Partial<Record<'anvil' | 'bundler' | ServiceName, number>>
 
 export type StackOptions = {
   /** `auto`: Redis when there is one (see redis.ts). `false`: never, the gateway's meter is embedded. */
   withRedis?: 'auto' | false
   /** `true`: Safes are served too, with EntryPoint v0.7 beside v0.8. */
   withSafes?: true
+  /** `true`: the sentinel watches, and freezes as the guardian. */
+  withSentinel?: true
   /** Told what has been started and how long it took. */
   log?: (line: string) => void
   /** Fixed ports; a free one for each that is left out. */
@@ -32,7 +34,7 @@ export type StackOptions = {
   /** Level of the services' logs. */
   logLevel?: string
   /** More or other configuration for a service. */
-  env?: Partial<Record<'gateway' | 'paymaster' | 'settlement', Record<string, string>>>
+  env?: Partial<Record<ServiceName, Record<string, string>>>
 }
 
 export type Stack = {
@@ -51,6 +53,8 @@ export type Stack = {
   gateway: Service
   paymaster: Service
   settlement: Service
+  /** Undefined without `withSentinel`. */
+  sentinel: Service | undefined
   /** Creates merchants and their keys at the gateway, and manages the paymaster. */
   operatorApiKey: string
   accounts: typeof devAccounts
@@ -154,7 +158,7 @@ async function startServices(p: {
     TOKEN: chain.contracts.testUsdc,
     ...(chain.safes && safesEnv(chain.safes)),
   }
-  const startOne = (name: 'gateway' | 'paymaster' | 'settlement', own: Record<string, string>) =>
+  const startOne = (name: ServiceName, own: Record<string, string>) =>
     start(name, () =>
       startService(name, {
         logDirectory,
@@ -196,7 +200,15 @@ async function startServices(p: {
     }),
     withPaymaster(),
   ])
-  return { gateway, ...others, operatorApiKey }
+  const sentinel = options.withSentinel
+    ? await startOne('sentinel', {
+        GATEWAY_URLS: gateway.url,
+        GATEWAY_API_KEY: operatorApiKey,
+        GUARDIAN_KEY: devAccounts.guardian.privateKey,
+        POLL_MS: '250',
+      })
+    : undefined
+  return { gateway, ...others, sentinel, operatorApiKey }
 }
 
 /** Like Promise.all, but lets all of them come to an end before it throws, so that nothing starts after the clean-up. */
