@@ -1,6 +1,7 @@
 import { writeFile } from 'node:fs/promises'
 import { parseArgs } from 'node:util'
-import { allCrashPoints, type Fault } from './fault.ts'
+import { allCrashPoints, type Fault, processes } from './fault.ts'
+import { untilReady } from './faults/untilReady.ts'
 import { openMarket } from './openMarket.ts'
 import { readFacts } from './readFacts.ts'
 import { recoveriesByKind } from './report.ts'
@@ -61,6 +62,7 @@ async function run(): Promise<boolean> {
   log(`seed ${seed}: ${schedule.length} faults, ${payments} payments`)
   const world = await startWorld({ log, logDirectory: values.logs })
   running.world = world
+  for (const name of processes) await untilReady(world, name, warmUpMs)
   const market = await openMarket(world)
   await startBlocks(world)
   log(`${market.shops.length} shops, ${market.buyers.length} agents`)

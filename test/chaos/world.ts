@@ -2,7 +2,6 @@ import { randomBytes } from 'node:crypto'
 import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { migrate } from '@protocolbanks/stream-db'
 import {
   type Anvil,
   type ChainClients,
@@ -75,7 +74,6 @@ export async function startWorld(options: {
 
     const redis = await started('Redis', startRedisServer())
     const postgres = await started('PostgreSQL', startPostgresServer())
-    await migrate({ url: postgres.url })
     const chain = await started('the chain', startAnvil())
     const clients = createChainClients(chain.url, devAccounts.operator.account)
     const entryPoint = await deployEntryPoint(clients)

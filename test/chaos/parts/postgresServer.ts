@@ -1,9 +1,10 @@
 import { setTimeout as delay } from 'node:timers/promises'
+import { migrate } from '@protocolbanks/stream-db'
 import { connectAsLogin } from '@protocolbanks/stream-db/testing'
 import { ProcessStartError, startPostgres } from '@protocolbanks/stream-dev'
 import { createPostgresOutage } from '../../src/testing/postgresOutage.ts'
 
-/** A PostgreSQL that loses nothing it has committed when it is killed, as one in a deployment. */
+/** A PostgreSQL with the services' database that loses nothing it has committed when it is killed, as one in a deployment. */
 export type PostgresServer = {
   url: string
   restart(how: 'fast' | 'killed'): Promise<void>
@@ -18,6 +19,7 @@ export async function startPostgresServer(): Promise<PostgresServer> {
   // The development server answers before the write-ahead log has left its memory. Settings of a database go first.
   await login.query('alter database postgres set synchronous_commit = on')
   await login.close()
+  await migrate({ url: postgres.url })
   const outage = await createPostgresOutage(postgres)
   return {
     url: postgres.url,
