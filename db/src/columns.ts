@@ -43,5 +43,11 @@ export const uint256 = customType<{ data: bigint; driverData: string }>({
   fromDriver: (value) => BigInt(value),
 })
 
+/** A W3C trace id: 32 hex digits here, in the database a UUID of the same 16 bytes. */
+export const traceId = customType<{ data: string; driverData: string }>({
+  dataType: () => 'uuid',
+  fromDriver: (value) => value.replaceAll('-', ''),
+})
+
 /** A moment in UTC with milliseconds, as a Date has it. */
 export const moment = (name: string) => timestamp(name, { withTimezone: true, precision: 3, mode: 'date' })

@@ -20,6 +20,8 @@ export type ChargeEvent = {
   /** The voucher that came with the request. */
   cumulativeAmount: bigint
   signature: Hex
+  /** Of the request: 32 hex digits. */
+  traceId?: string | undefined
 }
 
 export const maxChargesPerBatch = 1_000
@@ -74,20 +76,21 @@ function statement(events: readonly ChargeEvent[], moments: readonly Date[]) {
         ${texts((event) => event.fingerprint)},
         ${numbers((event) => event.amount)},
         ${numbers((event) => event.cumulativeAmount)},
-        ${lower((event) => event.signature)}
+        ${lower((event) => event.signature)},
+        ${sql.param(events.map((event) => event.traceId ?? null))}::uuid[]
       ) as row (
         event_id, occurred_at, grant_id, payee, account, merchant_id, service_id, request_id, fingerprint,
-        amount, cumulative_amount, signature
+        amount, cumulative_amount, signature, trace_id
       )
       order by occurred_at, event_id
     ),
     inserted as (
       insert into charge (
         event_id, occurred_at, grant_id, payee, account, merchant_id, service_id, request_id, fingerprint,
-        amount, cumulative_amount
+        amount, cumulative_amount, trace_id
       )
       select event_id, occurred_at, grant_id, payee, account, merchant_id, service_id, request_id, fingerprint,
-        amount, cumulative_amount
+        amount, cumulative_amount, trace_id
       from incoming order by occurred_at, event_id
       on conflict (occurred_at, event_id) do nothing
       returning occurred_at, event_id

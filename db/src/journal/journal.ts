@@ -17,6 +17,10 @@ export type Charge = {
   fingerprint: string
   amount: bigint
   cumulativeAmount: bigint
+  /** Of the request: 32 hex digits. Null: not known. */
+  traceId: string | null
+  /** Null: before this was kept. */
+  journalledAt: Date | null
 }
 
 /** Newest first. As a tenant: their own. */

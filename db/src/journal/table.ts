@@ -1,5 +1,6 @@
+import { sql } from 'drizzle-orm'
 import { json, pgTable, text } from 'drizzle-orm/pg-core'
-import { address, bytes32, moment, uint128 } from '../columns.ts'
+import { address, bytes32, moment, traceId, uint128 } from '../columns.ts'
 import { quarantineReasons } from './quarantineReasons.ts'
 
 /** Partitioned by month; see ensurePartitions.ts. */
@@ -15,6 +16,8 @@ export const chargeTable = pgTable('charge', {
   fingerprint: text('fingerprint').notNull(),
   amount: uint128('amount').notNull(),
   cumulativeAmount: uint128('cumulative_amount').notNull(),
+  traceId: traceId('trace_id'),
+  journalledAt: moment('journalled_at').default(sql`now()`),
 })
 
 export const usageQuarantineTable = pgTable('usage_quarantine', {
