@@ -13,6 +13,7 @@ export type IdPrefix =
   | 'aud'
   | 'rec'
   | 'uqr'
+  | 'ows'
   | 'whep'
   | 'whev'
   | 'whdl'

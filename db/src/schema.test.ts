@@ -10,6 +10,7 @@ import { grantLimitTable } from './limits/table.ts'
 import { merchantCreditTable, merchantTable } from './merchants/table.ts'
 import { meterGenerationTable, meterProcessTable } from './meter/table.ts'
 import { outboxTable } from './outbox/table.ts'
+import { ownerFreezeTable, ownerSessionTable } from './owners/table.ts'
 import { reconciliationDifferenceTable, reconciliationTable } from './reconciliations/table.ts'
 import {
   sentinelCursorTable,
@@ -55,6 +56,9 @@ const tables = [
   outboxTable,
   reconciliationDifferenceTable,
   reconciliationTable,
+  payeeBlockTable,
+  ownerFreezeTable,
+  ownerSessionTable,
   sentinelCursorTable,
   sentinelEventTable,
   sentinelGrantStateTable,

@@ -50,7 +50,6 @@ async function arrangeSeller() {
   const work = await claimSettlement(db, {
     grantId: grant.grantId,
     trigger: 'request',
-    lane: 0,
     leaseOwner: 'test',
     leaseMs: 1_000,
     now,
@@ -73,9 +72,14 @@ async function arrangeSeller() {
 
 async function arrangeWebhook(merchantId: string, now: Date) {
   const { db } = database
-  const endpoint = await createWebhookEndpoint(db, { merchantId, url: 'https://example.com', sealSecret: (id) => id })
+  const endpoint = await createWebhookEndpoint(db, {
+    merchantId,
+    account: null,
+    url: 'https://example.com',
+    sealSecret: (id) => id,
+  })
   if (!endpoint) throw new Error('no endpoint')
-  await createTestDelivery(db, { endpointId: endpoint.id, merchantId, type: 'test', now })
+  await createTestDelivery(db, { endpointId: endpoint.id, merchantId, account: null, type: 'test', now })
   const [leased] = await leaseWebhookDeliveries(db, {
     owner: merchantId,
     now,

@@ -43,6 +43,20 @@ const configSchema = z.object({
     .transform((text) => text === 'true'),
   /** What a receiver of a webhook has for its answer. */
   WEBHOOK_TIMEOUT_MS: z.coerce.number().int().min(100).max(60_000).default(10_000),
+  /** How long events, their deliveries and published messages of the outbox are kept. */
+  WEBHOOK_RETENTION_DAYS: z.coerce.number().positive().max(3_650).default(30),
+  /** Origins of the pages that owners sign in at, comma between them; PUBLIC_URL's by default. */
+  OWNER_ORIGINS: z
+    .string()
+    .transform((text) => text.split(',').map((origin) => origin.trim()))
+    .refine((origins) => origins.every(isOrigin), 'must be origins as https://console.example.com, by commas')
+    .optional(),
+  /** How long an owner's session lasts. */
+  OWNER_SESSION_SECONDS: z.coerce.number().int().min(60).max(86_400).default(3_600),
+  /** Nonces and sign-ins of one client in a minute, and sign-ins of one account, in each gateway. */
+  OWNER_SIGN_INS_PER_MINUTE: z.coerce.number().int().positive().default(30),
+  /** Proxies in front that append to X-Forwarded-For. 0: a client is who connects. */
+  TRUSTED_PROXY_HOPS: z.coerce.number().int().min(0).max(10).default(0),
   MAX_GRANTS_IN_MEMORY: z.coerce.number().int().positive().default(100_000),
   MAX_ANSWER_BYTES: z.coerce
     .number()
@@ -52,6 +66,10 @@ const configSchema = z.object({
 })
 
 export type Config = ParsedConfig<z.output<typeof configSchema>>
+
+function isOrigin(text: string): boolean {
+  return URL.canParse(text) && /^https?:$/.test(new URL(text).protocol) && new URL(text).origin === text
+}
 
 /** What no log may show: addresses of services carry keys. */
 const secretNames = [

@@ -3,6 +3,7 @@ import { lookup } from 'node:dns'
 import { Server } from 'node:http'
 import { setTimeout as delay } from 'node:timers/promises'
 import { serve } from '@hono/node-server'
+import { getConnInfo } from '@hono/node-server/conninfo'
 import {
   authenticateApiKey,
   createDb,
@@ -24,6 +25,9 @@ import { createIndexer } from './indexer/indexer.ts'
 import { createJournalWriter } from './journal/journalWriter.ts'
 import { createMeter } from './meter/createMeter.ts'
 import { createMetrics } from './metrics.ts'
+import { clientAddress } from './owners/clientAddress.ts'
+import { createOwnerSignIn } from './owners/ownerSignIn.ts'
+import { createOwnerSignatureVerifier } from './owners/verifyOwnerSignature.ts'
 import type { Chain } from './payment/chain.ts'
 import { createChargesApi } from './payment/chargesApi.ts'
 import { createPaymentGate } from './payment/paymentGate.ts'
@@ -118,6 +122,7 @@ const webhooks = createWebhookWorker({
   leaseMs: config.WEBHOOK_TIMEOUT_MS + webhookRecordMs,
   clock,
   random: Math.random,
+  keptMs: config.WEBHOOK_RETENTION_DAYS * 86_400_000,
   createLeaseId: randomUUID,
   logger,
   metrics: metrics.registry,
@@ -150,6 +155,20 @@ const app = createApp({
     db,
     meter,
     clock,
+const ownerSignIn = createOwnerSignIn({
+  origins: config.OWNER_ORIGINS ?? [new URL(publicUrl).origin],
+  sessionTtlMs: config.OWNER_SESSION_SECONDS * 1_000,
+  verifySignature: createOwnerSignatureVerifier(client, { maxAtOnce: 8, maxWaiting: 64 }),
+  clientOf: (c) =>
+    clientAddress({
+      remote: getConnInfo(c).remote.address,
+      forwardedFor: c.req.header('x-forwarded-for'),
+      trustedHops: config.TRUSTED_PROXY_HOPS,
+    }),
+  secret: config.OPERATOR_API_KEY,
+  clock,
+  perMinute: config.OWNER_SIGN_INS_PER_MINUTE,
+})
     logger,
     operatorApiKey: config.OPERATOR_API_KEY,
     chain,
@@ -163,6 +182,7 @@ const app = createApp({
     gate,
     services,
     merchantOf,
+    ownerSignIn,
     createTicketId: randomUUID,
     outcomeTimeoutMs: 60_000,
     onOutcome,

@@ -1,7 +1,12 @@
 import { and, eq, isNull, type SQL, sql } from 'drizzle-orm'
 import { grantControlTable } from '../controls/table.ts'
+import { ownerFreezeTable } from '../owners/table.ts'
 import type { GrantChainStatus } from './grant.ts'
 import { accountTable, grantTable } from './table.ts'
+
+/** Whether its owner has frozen it at the gateway. */
+export const ownerFrozen: SQL<boolean> = sql`exists (
+  select from ${ownerFreezeTable} where ${ownerFreezeTable.grantId} = ${grantTable.grantId})`
 
 /**
  * The strictest of everything that can stop a grant. For queries that join `account` (by `ofAccount`) and
@@ -12,7 +17,7 @@ export const effectiveStatus: SQL<GrantChainStatus> = sql`case
   when ${grantTable.status} = 'revoked' or ${accountTable.epoch} > ${grantTable.epoch}
     or ${grantControlTable.state} = 'removed' then 'revoked'
   when ${grantTable.status} = 'frozen' or ${accountTable.accountFrozen} or ${grantControlTable.state} = 'frozen'
-    then 'frozen'
+    or ${ownerFrozen} then 'frozen'
   else 'active' end`
 
 export const ofAccount = and(eq(accountTable.account, grantTable.account), eq(accountTable.token, grantTable.token))

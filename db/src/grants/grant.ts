@@ -11,8 +11,10 @@ export type Grant = GrantTerms & {
   /** The account's in the module when the grant was made; a higher one now means that it is revoked. */
   epoch: bigint
   status: GrantChainStatus
-  /** The strictest of the grant's own status, the account's freeze and epoch, and the operator's control. */
+  /** The strictest of the grant's own status, the account's freeze and epoch, the operator's control, and the owner's. */
   effectiveStatus: GrantChainStatus
+  /** Its owner has frozen it at the gateway. */
+  ownerFrozen: boolean
   /** To all payees, on-chain. */
   settled: bigint
   /** The period of the last settlement, and what was settled in it. */

@@ -1,7 +1,7 @@
 import { desc, getTableColumns, type SQL } from 'drizzle-orm'
 import { grantControlTable } from '../controls/table.ts'
 import type { Queryable } from '../createDb.ts'
-import { byOperator, effectiveStatus, ofAccount } from './effectiveStatus.ts'
+import { byOperator, effectiveStatus, ofAccount, ownerFrozen } from './effectiveStatus.ts'
 import type { Grant } from './grant.ts'
 import { accountTable, grantTable } from './table.ts'
 
@@ -9,7 +9,7 @@ import { accountTable, grantTable } from './table.ts'
 export function selectGrants(db: Queryable, condition: SQL | undefined, limit: number): Promise<Grant[]> {
   const { updatedAt: _, ...columns } = getTableColumns(grantTable)
   return db
-    .select({ ...columns, effectiveStatus })
+    .select({ ...columns, effectiveStatus, ownerFrozen })
     .from(grantTable)
     .leftJoin(accountTable, ofAccount)
     .leftJoin(grantControlTable, byOperator)

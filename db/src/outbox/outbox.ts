@@ -1,3 +1,4 @@
+import type { Address } from '@protocolbanks/stream-protocol'
 import { and, eq, inArray, isNull, sql } from 'drizzle-orm'
 import type { Queryable } from '../createDb.ts'
 import { outboxTable } from './table.ts'
@@ -6,8 +7,9 @@ import { outboxTable } from './table.ts'
 export type OutboxMessage = {
   id: bigint
   topic: string
-  /** Null: for the operator. */
+  /** Whose it is: a merchant's, or an account's owner's. Both null: the operator's. */
   merchantId: string | null
+  account: Address | null
   /** JSON: bigints as strings. */
   payload: Record<string, unknown>
   /** How often it was claimed. */
@@ -21,7 +23,12 @@ export type OutboxMessage = {
 /** Pass the transaction of the change that the message tells of. */
 export async function appendOutbox(
   db: Queryable,
-  message: { topic: string; merchantId: string | null; payload: Record<string, unknown> },
+  message: {
+    topic: string
+    merchantId: string | null
+    account?: Address | null | undefined
+    payload: Record<string, unknown>
+  },
 ): Promise<bigint> {
   const [row] = await db.insert(outboxTable).values(message).returning({ id: outboxTable.id })
   if (!row) throw new Error('Postgres returned no row for an insert.')

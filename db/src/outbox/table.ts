@@ -1,10 +1,11 @@
 import { bigint, integer, jsonb, pgTable, text } from 'drizzle-orm/pg-core'
-import { moment } from '../columns.ts'
+import { address, moment } from '../columns.ts'
 
 export const outboxTable = pgTable('outbox', {
   id: bigint('id', { mode: 'bigint' }).primaryKey().generatedAlwaysAsIdentity(),
   topic: text('topic').notNull(),
   merchantId: text('merchant_id'),
+  account: address('account'),
   payload: jsonb('payload').$type<Record<string, unknown>>().notNull(),
   attempts: integer('attempts').notNull().default(0),
   availableAt: moment('available_at').notNull().defaultNow(),

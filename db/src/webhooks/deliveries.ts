@@ -3,7 +3,7 @@ import type { Queryable } from '../createDb.ts'
 import { newId } from '../newId.ts'
 import { limitOf, type Page, type PageRequest, toPage } from '../page.ts'
 import { webhookAttemptTable, webhookDeliveryTable, webhookEventTable } from './table.ts'
-import type { WebhookAttempt, WebhookDelivery, WebhookEvent } from './webhook.ts'
+import type { WebhookAttempt, WebhookDelivery, WebhookEvent, WebhookRecipient } from './webhook.ts'
 
 export type WebhookDeliveryFilter = PageRequest & {
   endpointId: string
@@ -82,16 +82,17 @@ export async function replayWebhookDelivery(
 /** An event for one endpoint alone, whatever types it wants: to try it with. It is sent once. */
 export function createTestDelivery(
   db: Queryable,
-  of: { endpointId: string; merchantId: string; type: string; now: Date },
+  of: WebhookRecipient & { endpointId: string; type: string; now: Date },
 ): Promise<{ eventId: string; deliveryId: string }> {
-  const { endpointId, merchantId, type, now } = of
+  const { endpointId, merchantId, account, type, now } = of
+  const whose = { merchantId, account }
   return db.transaction(async (tx) => {
     const eventId = newId('whev')
     const deliveryId = newId('whdl')
-    await tx.insert(webhookEventTable).values({ id: eventId, merchantId, type, data: { endpointId }, occurredAt: now })
+    await tx.insert(webhookEventTable).values({ id: eventId, ...whose, type, data: { endpointId }, occurredAt: now })
     await tx
       .insert(webhookDeliveryTable)
-      .values({ id: deliveryId, eventId, endpointId, merchantId, state: 'pending', maxAttempts: 1, nextAttemptAt: now })
+      .values({ id: deliveryId, eventId, endpointId, ...whose, state: 'pending', maxAttempts: 1, nextAttemptAt: now })
     return { eventId, deliveryId }
   })
 }

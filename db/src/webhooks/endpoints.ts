@@ -2,14 +2,14 @@ import { count, desc, eq, lt, sql } from 'drizzle-orm'
 import type { Queryable } from '../createDb.ts'
 import { newId } from '../newId.ts'
 import { limitOf, type Page, type PageRequest, toPage } from '../page.ts'
+import { ofRecipient } from './ofRecipient.ts'
 import { webhookEndpointTable } from './table.ts'
-import type { WebhookEndpoint } from './webhook.ts'
+import type { WebhookEndpoint, WebhookRecipient } from './webhook.ts'
 
-/** A merchant has no more: every event is copied to each of them. */
+/** A merchant, an owner or the operator has no more: every event is copied to each of them. */
 export const maxWebhookEndpoints = 20
 
-export type NewWebhookEndpoint = {
-  merchantId: string
+export type NewWebhookEndpoint = WebhookRecipient & {
   url: string
   description?: string | null | undefined
   eventTypes?: string[] | null | undefined
@@ -17,23 +17,24 @@ export type NewWebhookEndpoint = {
   sealSecret(id: string): string
 }
 
-/** Undefined when the merchant has `maxWebhookEndpoints` already. */
+/** Undefined when the recipient has `maxWebhookEndpoints` already. */
 export function createWebhookEndpoint(
   db: Queryable,
-  { merchantId, url, description = null, eventTypes = null, sealSecret }: NewWebhookEndpoint,
+  { merchantId, account, url, description = null, eventTypes = null, sealSecret }: NewWebhookEndpoint,
 ): Promise<WebhookEndpoint | undefined> {
   return db.transaction(async (tx) => {
-    // One at a time for each merchant, so that two together do not pass the bound.
-    await tx.execute(sql`select pg_advisory_xact_lock(hashtextextended(${`webhook_endpoint ${merchantId}`}, 0))`)
+    // One at a time for each recipient, so that two together do not pass the bound.
+    const recipient = merchantId ?? account ?? 'operator'
+    await tx.execute(sql`select pg_advisory_xact_lock(hashtextextended(${`webhook_endpoint ${recipient}`}, 0))`)
     const [existing] = await tx
       .select({ number: count() })
       .from(webhookEndpointTable)
-      .where(eq(webhookEndpointTable.merchantId, merchantId))
+      .where(ofRecipient(webhookEndpointTable, { merchantId, account }))
     if ((existing?.number ?? 0) >= maxWebhookEndpoints) return undefined
     const id = newId('whep')
     const [row] = await tx
       .insert(webhookEndpointTable)
-      .values({ id, merchantId, url, description, eventTypes, state: 'enabled', secret: sealSecret(id) })
+      .values({ id, merchantId, account, url, description, eventTypes, state: 'enabled', secret: sealSecret(id) })
       .returning()
     return row
   })
@@ -80,7 +81,10 @@ export async function updateWebhookEndpoint(
 
 function stateOf(enabled: boolean) {
   if (enabled) return { state: 'enabled' as const, disabledReason: null, disabledAt: null, failingSince: null }
-  return { state: 'disabled' as const, disabledReason: 'merchant' as const, disabledAt: sql`now()` }
+  const { merchantId, account } = webhookEndpointTable
+  const whose = sql`case when ${merchantId} is not null then 'merchant' when ${account} is not null then 'owner'
+    else 'operator' end`
+  return { state: 'disabled' as const, disabledReason: whose, disabledAt: sql`now()` }
 }
 
 /** With its deliveries. False when there was no such endpoint. */

@@ -1,15 +1,15 @@
-import { and, inArray, lt } from 'drizzle-orm'
+import { inArray, lt } from 'drizzle-orm'
 import type { Queryable } from '../createDb.ts'
 import { outboxTable } from '../outbox/table.ts'
 import { webhookEventTable } from './table.ts'
 
 /**
- * Forgets events from before `before` with their deliveries, delivered or not, and the messages they came from; at most
- * `limit` of each. Says how many rows that were; call again while it is not 0.
+ * Forgets events from before `before` with their deliveries, delivered or not, and messages that were published before
+ * it, whoever published them; at most `limit` of each. Says how many rows that were; call again while it is not 0.
  */
 export async function pruneWebhooks(
   db: Queryable,
-  { types, before, limit }: { types: readonly string[]; before: Date; limit: number },
+  { before, limit }: { before: Date; limit: number },
 ): Promise<number> {
   const oldEvents = db
     .select({ id: webhookEventTable.id })
@@ -23,7 +23,7 @@ export async function pruneWebhooks(
   const oldMessages = db
     .select({ id: outboxTable.id })
     .from(outboxTable)
-    .where(and(inArray(outboxTable.topic, [...types]), lt(outboxTable.publishedAt, before)))
+    .where(lt(outboxTable.publishedAt, before))
     .limit(limit)
   const messages = await db
     .delete(outboxTable)

@@ -1,12 +1,16 @@
-import { and, asc, eq, inArray, isNull, or, sql } from 'drizzle-orm'
+import { and, asc, eq, inArray, isNotNull, isNull, or, type SQL, sql } from 'drizzle-orm'
 import type { Queryable } from '../createDb.ts'
 import { newId } from '../newId.ts'
 import { outboxTable } from '../outbox/table.ts'
+import { ofRecipient } from './ofRecipient.ts'
 import { webhookDeliveryTable, webhookEndpointTable, webhookEventTable } from './table.ts'
 
+/** Topics that are events of webhooks, by whose messages they are on. */
+export type WebhookTopics = Readonly<Record<'merchant' | 'owner' | 'operator', readonly string[]>>
+
 export type PublishOptions = {
-  /** Topics that are events of webhooks; others stay in the outbox. */
-  types: readonly string[]
+  /** Other messages stay in the outbox. */
+  topics: WebhookTopics
   /** Messages at once. */
   limit: number
   /** When the deliveries are due. */
@@ -16,37 +20,31 @@ export type PublishOptions = {
 }
 
 /**
- * Turns messages of the outbox into events, and a delivery for each enabled endpoint of the merchant that wants them,
- * in one transaction: each message once, however many ask. An event that nobody wants is not kept.
+ * Turns messages of the outbox into events, and a delivery for each enabled endpoint of their recipient that wants
+ * them, in one transaction: each message once, however many ask. An event that nobody wants is not kept.
  *
  * @returns how many messages were taken; as many as `limit`: there may be more
  */
 export function publishWebhookEvents(
   db: Queryable,
-  { types, limit, now, maxAttempts }: PublishOptions,
+  { topics, limit, now, maxAttempts }: PublishOptions,
 ): Promise<number> {
   return db.transaction(async (tx) => {
     const messages = await tx
       .select()
       .from(outboxTable)
-      .where(
-        and(
-          isNull(outboxTable.publishedAt),
-          sql`${outboxTable.availableAt} <= now()`,
-          inArray(outboxTable.topic, [...types]),
-        ),
-      )
+      .where(and(isNull(outboxTable.publishedAt), sql`${outboxTable.availableAt} <= now()`, isKnown(topics)))
       .orderBy(asc(outboxTable.availableAt), asc(outboxTable.id))
       .limit(limit)
       .for('update', { skipLocked: true })
-    for (const { topic, merchantId, payload, createdAt } of messages) {
-      if (merchantId === null) continue
+    for (const { topic, merchantId, account, payload, createdAt } of messages) {
+      const whose = { merchantId, account }
       const endpoints = await tx
         .select({ id: webhookEndpointTable.id })
         .from(webhookEndpointTable)
         .where(
           and(
-            eq(webhookEndpointTable.merchantId, merchantId),
+            ofRecipient(webhookEndpointTable, whose),
             eq(webhookEndpointTable.state, 'enabled'),
             or(isNull(webhookEndpointTable.eventTypes), sql`${topic} = any(${webhookEndpointTable.eventTypes})`),
           ),
@@ -55,13 +53,13 @@ export function publishWebhookEvents(
         .for('key share')
       if (endpoints.length === 0) continue
       const id = newId('whev')
-      await tx.insert(webhookEventTable).values({ id, merchantId, type: topic, data: payload, occurredAt: createdAt })
+      await tx.insert(webhookEventTable).values({ id, ...whose, type: topic, data: payload, occurredAt: createdAt })
       await tx.insert(webhookDeliveryTable).values(
         endpoints.map((endpoint) => ({
           id: newId('whdl'),
           eventId: id,
           endpointId: endpoint.id,
-          merchantId,
+          ...whose,
           state: 'pending' as const,
           maxAttempts,
           nextAttemptAt: now,
@@ -81,4 +79,14 @@ export function publishWebhookEvents(
     }
     return messages.length
   })
+}
+
+/** A message of a topic that its recipient is told of. */
+export function isKnown({ merchant, owner, operator }: WebhookTopics): SQL | undefined {
+  const { merchantId, account, topic } = outboxTable
+  return or(
+    and(isNotNull(merchantId), inArray(topic, [...merchant])),
+    and(isNotNull(account), inArray(topic, [...owner])),
+    and(isNull(merchantId), isNull(account), inArray(topic, [...operator])),
+  )
 }

@@ -12,12 +12,12 @@ export type WebhookVerdict =
   | { state: 'failed'; disable: 'failures' | 'gone' | 'never' }
 
 export type WebhookRecord = {
-  delivery: Pick<WebhookDelivery, 'id' | 'endpointId' | 'merchantId' | 'firstAttemptAt'>
+  delivery: Pick<WebhookDelivery, 'id' | 'endpointId' | 'merchantId' | 'account' | 'firstAttemptAt'>
   owner: string
   attempt: WebhookAttempt
   verdict: WebhookVerdict
   now: Date
-  /** Topic of the message that tells the merchant's other endpoints of one that was disabled. */
+  /** Topic of the message that tells the same recipient's other endpoints of one that was disabled. */
   disabledTopic: string
 }
 
@@ -30,7 +30,7 @@ export function recordWebhookAttempt(
   { delivery, owner, attempt, verdict, now, disabledTopic }: WebhookRecord,
 ): Promise<{ recorded: boolean; disabled: boolean }> {
   return db.transaction(async (tx) => {
-    const { id: deliveryId, endpointId, merchantId } = delivery
+    const { id: deliveryId, endpointId, merchantId, account } = delivery
     // The endpoint's row before the delivery's, as a deletion of the endpoint locks them.
     await tx
       .select({ id: webhookEndpointTable.id })
@@ -43,7 +43,7 @@ export function recordWebhookAttempt(
       .where(and(eq(webhookDeliveryTable.id, deliveryId), eq(webhookDeliveryTable.leaseOwner, owner)))
       .returning({ id: webhookDeliveryTable.id })
     if (ours.length === 0) return { recorded: false, disabled: false }
-    await tx.insert(webhookAttemptTable).values({ ...attempt, deliveryId, merchantId })
+    await tx.insert(webhookAttemptTable).values({ ...attempt, deliveryId, merchantId, account })
     await tx
       .update(webhookEndpointTable)
       .set({ failingSince: verdict.state === 'delivered' ? null : attempt.startedAt })
@@ -70,7 +70,7 @@ export function recordWebhookAttempt(
       .returning({ url: webhookEndpointTable.url })
     if (!disabled) return { recorded: true, disabled: false }
     const payload = { endpointId, url: disabled.url, reason }
-    await appendOutbox(tx, { topic: disabledTopic, merchantId, payload })
+    await appendOutbox(tx, { topic: disabledTopic, merchantId, account, payload })
     return { recorded: true, disabled: true }
   })
 }

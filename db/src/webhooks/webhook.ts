@@ -1,15 +1,22 @@
-/** Where a merchant is told. The secrets are sealed: whoever signs opens them. */
-export type WebhookEndpoint = {
+import type { Address } from '@protocolbanks/stream-protocol'
+
+/** Whose something is: a merchant's, or that of an account's owner. Both null: the operator's. Never both. */
+export type WebhookRecipient = { merchantId: string | null; account: Address | null }
+
+/** Where somebody is told. The secrets are sealed: whoever signs opens them. */
+export type WebhookEndpoint = WebhookRecipient & {
   /** `whep_` and a sortable id. */
   id: string
-  merchantId: string
   url: string
   description: string | null
   /** Null: every type, those to come as well. */
   eventTypes: string[] | null
   state: 'enabled' | 'disabled'
-  /** failures: nothing was taken for as long as a delivery is tried. gone: it answered 410. */
-  disabledReason: 'merchant' | 'failures' | 'gone' | null
+  /**
+   * merchant, owner, operator: by hand, by whose it is. failures: nothing was taken for as long as a delivery is tried.
+   * gone: it answered 410.
+   */
+  disabledReason: 'merchant' | 'owner' | 'operator' | 'failures' | 'gone' | null
   disabledAt: Date | null
   /** The first try that failed since the last that succeeded. */
   failingSince: Date | null
@@ -22,22 +29,20 @@ export type WebhookEndpoint = {
 }
 
 /** What happened, as the change wrote it: addresses lower-case, amounts decimal strings of base units. */
-export type WebhookEvent = {
+export type WebhookEvent = WebhookRecipient & {
   /** `whev_` and a sortable id; the same for every endpoint and every try. */
   id: string
-  merchantId: string
   type: string
   data: Record<string, unknown>
   occurredAt: Date
 }
 
 /** One event at one endpoint. */
-export type WebhookDelivery = {
+export type WebhookDelivery = WebhookRecipient & {
   /** `whdl_` and a sortable id. */
   id: string
   eventId: string
   endpointId: string
-  merchantId: string
   /** pending: to be tried, or tried again. failed: given up. */
   state: 'pending' | 'delivered' | 'failed'
   /** Tries begun since the event, or since it was sent again by hand. */

@@ -1,22 +1,26 @@
 import type { Db } from '@protocolbanks/stream-db'
 import { type Address, type Hex, reserveOf } from '@protocolbanks/stream-protocol'
-import { Hono } from 'hono'
+import { type Context, Hono, type MiddlewareHandler } from 'hono'
 import type { Logger } from 'pino'
 import type { Freshness } from '../indexer/indexer.ts'
 import type { Meter } from '../meter/meter.ts'
+import type { OwnerSignIn } from '../owners/ownerSignIn.ts'
 import type { Chain } from '../payment/chain.ts'
 import { problem } from '../problem.ts'
 import { createApiKeyRoutes } from './apiKeyRoutes.ts'
 import { apiProblem } from './apiProblem.ts'
 import { auditRefusals } from './auditRefusals.ts'
 import { createAuditRoutes } from './auditRoutes.ts'
-import { type ApiEnv, authenticate } from './caller.ts'
+import { type ApiEnv, asCaller, authenticate } from './caller.ts'
 import { createMerchantRoutes } from './merchantRoutes.ts'
+import { createOwnerRoutes } from './ownerRoutes.ts'
+import { createOwnerSessionRoutes } from './ownerSessionRoutes.ts'
 import { createReconciliationRoutes } from './reconciliationRoutes.ts'
 import { createServiceRoutes } from './serviceRoutes.ts'
 import { createSessionKeyRoutes } from './sessionKeyRoutes.ts'
 import { createSettlementRoutes } from './settlementRoutes.ts'
 import { createUsageRoutes } from './usageRoutes.ts'
+import type { WebhookCaller } from './webhookCaller.ts'
 import { createWebhookRoutes, type WebhookRoutesDeps } from './webhookRoutes.ts'
 
 export type ApiDeps = {
@@ -35,7 +39,8 @@ export type ApiDeps = {
   mirrorAccount(account: Address): Promise<boolean>
   /** The gateway's memory of services is out of date. */
   services: { invalidate(): void | Promise<void> }
-  webhooks: Pick<WebhookRoutesDeps, 'secrets' | 'checkUrl'>
+  webhooks: Pick<WebhookRoutesDeps<ApiEnv>, 'secrets' | 'checkUrl'>
+  ownerSignIn: OwnerSignIn
   /** The gateway stops: what streams has to end. */
   stopping: AbortSignal
   /** 24 bytes, for the terms of a new grant; random by default. */
@@ -44,8 +49,8 @@ export type ApiDeps = {
 
 /**
  * The management API, to be mounted at `/api`. Everything needs an API key; a merchant's key sees and changes that
- * merchant's rows only, which Postgres enforces by row-level security. Refusals are RFC 9457 problems, listed in
- * docs/errors.md.
+ * merchant's rows only, which Postgres enforces by row-level security. `/owners` and `/owner` need no key: there owners
+ * sign in with their accounts, and see those accounts' rows. Refusals are RFC 9457 problems, listed in docs/errors.md.
  *
  * @example app.route('/api', createApi(deps))
  */
@@ -54,10 +59,7 @@ export function createApi(deps: ApiDeps): Hono {
   const routes = new Hono<ApiEnv>()
   routes.use(auditRefusals({ db, logger }))
   routes.use(authenticate(db, deps.operatorApiKey))
-  routes.use(async (c, next) => {
-    await next()
-    if (!c.res.headers.has('cache-control')) c.res.headers.set('cache-control', 'no-store')
-  })
+  routes.use(noStore)
   routes.get('/chain', (c) => {
     const { block, checkedAt } = freshness() ?? {}
     return c.json({
@@ -75,15 +77,39 @@ export function createApi(deps: ApiDeps): Hono {
   routes.route('/reconciliations', createReconciliationRoutes({ db }))
   routes.route('/audit', createAuditRoutes({ db }))
   routes.route('/usage', createUsageRoutes(deps))
-  routes.route('/webhooks', createWebhookRoutes({ ...deps, ...deps.webhooks }))
-  routes.all('*', () => problem(404, 'route.unknown', 'The management API has no such route.'))
-  routes.onError((error, c) => {
+  routes.route('/webhooks', createWebhookRoutes<ApiEnv>({ ...deps, ...deps.webhooks, callerOf }))
+  routes.all('*', unknownRoute)
+
+  const owners = new Hono()
+  for (const path of ['/owners/*', '/owner/*'] as const) owners.use(path, noStore)
+  owners.route('/owners', createOwnerSessionRoutes({ ...deps, signIn: deps.ownerSignIn }))
+  owners.route('/owner', createOwnerRoutes({ ...deps, tokenDecimals, changes: deps.ownerSignIn.limits.change }))
+  for (const path of ['/owners/*', '/owner/*'] as const) owners.all(path, unknownRoute)
+
+  const api = new Hono()
+  // Before the others, which let nobody in without an API key.
+  api.route('/', owners)
+  api.route('/', routes)
+  api.onError((error, c) => {
     const known = apiProblem(error)
     if (known) return known
     logger.error({ err: error, method: c.req.method, route: c.req.path }, 'a request of the management API failed')
     return problem(500, 'internal', 'Something went wrong on our side.', { hint: 'Tell the operator when it was.' })
   })
-  const api = new Hono()
-  api.route('/', routes)
   return api
+
+  function callerOf(c: Context<ApiEnv>): WebhookCaller {
+    const caller = c.get('caller')
+    const audience = caller.merchantId === null ? 'operator' : 'merchant'
+    return { ...caller, audience, account: null, run: (work) => asCaller(db, caller, work) }
+  }
+}
+
+const noStore: MiddlewareHandler = async (c, next) => {
+  await next()
+  if (!c.res.headers.has('cache-control')) c.res.headers.set('cache-control', 'no-store')
+}
+
+function unknownRoute(): Response {
+  return problem(404, 'route.unknown', 'The management API has no such route.')
 }

@@ -7,7 +7,8 @@ import type { Caller } from './caller.ts'
 export type GrantView = ReturnType<typeof viewGrant>
 
 /**
- * `status` is what holds for the caller here: the strictest of the chain, the operator and, for a merchant, itself.
+ * `status` is what holds for the caller here: the strictest of the chain, the operator, the owner and, for a merchant,
+ * itself.
  * `onChainStatus` is the grant's own on-chain. `backing` says what a merchant relies on: `guaranteed` is paid from the
  * reserve, which the owner empties only after a delay that everybody sees; `credit` from an allowance that may be gone.
  * Either ends with the grant: what is not settled when the owner revokes it is lost.
@@ -103,16 +104,17 @@ function strictest(status: Grant['effectiveStatus'], control: GrantControl['stat
 
 /** Why nothing can be charged under a grant; null when it can, as far as its status goes. */
 function noteOf(grant: Grant, controls: GrantControl[]): string | null {
-  const { status, effectiveStatus } = grant
+  const { status, effectiveStatus, ownerFrozen } = grant
   if (status === 'pending') return 'Not seen on-chain yet.'
   if (status === 'none') return 'The chain took it back.'
   if (status === 'revoked') return 'Revoked on-chain, for good.'
   if (controls.some(({ state }) => state === 'removed')) return 'Removed at this gateway, for good.'
   const operatorFroze = controls.some(({ merchantId }) => merchantId === null)
   if (effectiveStatus === 'revoked') return 'Revoked on-chain with all grants of the account, for good.'
-  if (status === 'frozen' || (effectiveStatus === 'frozen' && !operatorFroze)) {
+  if (status === 'frozen' || (effectiveStatus === 'frozen' && !operatorFroze && !ownerFrozen)) {
     return 'Frozen on-chain: only the owner can unfreeze it.'
   }
   if (operatorFroze) return 'Frozen off-chain by the operator.'
+  if (ownerFrozen) return 'Frozen off-chain by its owner.'
   return controls.length > 0 ? 'Frozen off-chain.' : null
 }

@@ -15,8 +15,9 @@ import {
   type WebhookDelivery,
   type WebhookEndpoint,
   type WebhookEvent,
+  type WebhookRecipient,
 } from '@protocolbanks/stream-db'
-import { Hono } from 'hono'
+import { type Context, type Env, Hono } from 'hono'
 import type { Logger } from 'pino'
 import { z } from 'zod'
 import { problem } from '../problem.ts'
@@ -24,15 +25,21 @@ import { type EndpointUrl, maxUrlLength } from '../webhooks/endpointUrl.ts'
 import { maxAttempts } from '../webhooks/judgeAttempt.ts'
 import type { SecretBox } from '../webhooks/secretBox.ts'
 import { createWebhookSecret } from '../webhooks/signWebhook.ts'
-import { testEventType, toWebhookPayload, webhookEventTypes } from '../webhooks/webhookEvents.ts'
+import {
+  audienceOf,
+  testEventType,
+  toWebhookPayload,
+  type WebhookAudience,
+  webhookEventTypes,
+} from '../webhooks/webhookEvents.ts'
 import { ApiRefusal } from './apiProblem.ts'
 import { writeRefusal } from './auditRefusals.ts'
-import { type ApiEnv, asCaller, type Caller } from './caller.ts'
 import { unknownMerchant } from './merchantRoutes.ts'
 import { idOf, nameSchema, pageSchema } from './schemas.ts'
 import { validBody, validQuery } from './validate.ts'
+import type { WebhookCaller } from './webhookCaller.ts'
 
-export type WebhookRoutesDeps = {
+export type WebhookRoutesDeps<E extends Env> = {
   db: Db
   clock(): number
   logger: Logger
@@ -40,6 +47,8 @@ export type WebhookRoutesDeps = {
   secrets: SecretBox | undefined
   /** Whether an endpoint may have this URL. */
   checkUrl(url: string): Promise<EndpointUrl>
+  /** Who asks. */
+  callerOf(c: Context<E>): WebhookCaller
 }
 
 const maxOverlapSeconds = 7 * 86_400
@@ -47,15 +56,16 @@ const maxOverlapSeconds = 7 * 86_400
 const fields = z.strictObject({
   url: z.string().min(1).max(maxUrlLength),
   description: nameSchema.nullish(),
-  /** Left out or null: every type, those to come as well. */
+  /** Left out or null: every type, those to come as well. Which there are depends on whose endpoint it is. */
   events: z
-    .array(z.enum(webhookEventTypes))
+    .array(z.string().max(100))
     .min(1)
+    .max(100)
     .transform((types) => [...new Set(types)])
     .nullish(),
 })
-/** `merchantId` is for the operator; a merchant's endpoints are its own. */
-const newEndpointSchema = fields.extend({ merchantId: z.string().max(80).optional() })
+/** `merchantId` is for the operator: whose endpoint. Left out or null it is the operator's own. Others have their own. */
+const newEndpointSchema = fields.extend({ merchantId: z.string().max(80).nullish() })
 const changeSchema = fields
   .extend({ enabled: z.boolean() })
   .partial()
@@ -69,32 +79,25 @@ const rotationSchema = z
 const listSchema = pageSchema.extend({ state: z.enum(['pending', 'delivered', 'failed']).optional() })
 
 /**
- * Where a merchant is told what happened, and what was sent there. An endpoint's secret is in the answer that makes it,
+ * Where somebody is told what happened, and what was sent there. An endpoint's secret is in the answer that makes it,
  * and nowhere else. Events and their payloads: docs/webhooks.md.
  */
-export function createWebhookRoutes({ db, clock, logger, secrets, checkUrl }: WebhookRoutesDeps): Hono<ApiEnv> {
-  const routes = new Hono<ApiEnv>()
+export function createWebhookRoutes<E extends Env>(deps: WebhookRoutesDeps<E>): Hono<E> {
+  const { db, clock, logger, secrets, checkUrl, callerOf } = deps
+  const routes = new Hono<E>()
 
   routes.post('/', async (c) => {
-    const caller = c.get('caller')
-    const { url, merchantId: wanted, description, events } = await validBody(c, newEndpointSchema)
-    const merchantId = caller.merchantId ?? wanted
-    if (merchantId === undefined) {
-      return problem(400, 'request.invalid', 'The request is not valid.', {
-        detail: 'merchantId: the operator has to say whose endpoint it is',
-      })
-    }
-    if (wanted !== undefined && wanted !== merchantId) return unknownMerchant(wanted)
-    if (caller.merchantId === null) {
-      const id = idOf('mer', merchantId)
-      if (!id || !(await getMerchant(db, id))) return unknownMerchant(merchantId)
-    }
+    const caller = callerOf(c)
+    const { url, merchantId, description, events } = await validBody(c, newEndpointSchema)
+    const recipient = await recipientOf(caller, merchantId ?? null)
+    if (!recipient) return unknownMerchant(merchantId ?? '')
+    assertTypes(audienceOf(recipient), events)
     const box = boxOf()
-    const allowed = await allowedUrl(url, caller, merchantId)
+    const allowed = await allowedUrl(url, caller, recipient.merchantId ?? recipient.account ?? 'operator')
     const secret = createWebhookSecret()
-    const endpoint = await asCaller(db, caller, (queryable) =>
+    const endpoint = await caller.run((queryable) =>
       createWebhookEndpoint(queryable, {
-        merchantId,
+        ...recipient,
         url: allowed,
         description,
         eventTypes: events,
@@ -102,7 +105,7 @@ export function createWebhookRoutes({ db, clock, logger, secrets, checkUrl }: We
       }),
     )
     if (!endpoint) {
-      return problem(409, 'webhook.too_many', 'The merchant has as many endpoints as it may have.', {
+      return problem(409, 'webhook.too_many', 'There are as many endpoints as there may be.', {
         detail: `Endpoints: ${maxWebhookEndpoints}`,
         hint: 'Delete one that is not needed, or change its URL.',
       })
@@ -112,35 +115,35 @@ export function createWebhookRoutes({ db, clock, logger, secrets, checkUrl }: We
 
   routes.get('/', async (c) => {
     const page = validQuery(c, pageSchema)
-    const { items, nextCursor } = await asCaller(db, c.get('caller'), (queryable) =>
-      listWebhookEndpoints(queryable, page),
-    )
+    const { items, nextCursor } = await callerOf(c).run((queryable) => listWebhookEndpoints(queryable, page))
     return c.json({ webhooks: items.map(toJson), nextCursor })
   })
 
   routes.get('/:id', async (c) => {
     const id = idOf('whep', c.req.param('id'))
-    const endpoint = id && (await asCaller(db, c.get('caller'), (queryable) => getWebhookEndpoint(queryable, id)))
+    const endpoint = id && (await callerOf(c).run((queryable) => getWebhookEndpoint(queryable, id)))
     return endpoint ? c.json(toJson(endpoint)) : unknownEndpoint(c.req.param('id'))
   })
 
   routes.patch('/:id', async (c) => {
     const id = idOf('whep', c.req.param('id'))
     const { url, events, ...change } = await validBody(c, changeSchema)
-    const caller = c.get('caller')
+    const caller = callerOf(c)
     const allowed = url === undefined ? {} : { url: await allowedUrl(url, caller, id ?? 'none') }
     const eventTypes = events === undefined ? {} : { eventTypes: events }
     const endpoint =
       id &&
-      (await asCaller(db, caller, (queryable) =>
-        updateWebhookEndpoint(queryable, id, { ...change, ...allowed, ...eventTypes }),
-      ))
+      (await caller.run(async (queryable) => {
+        const found = events && (await getWebhookEndpoint(queryable, id))
+        if (found) assertTypes(audienceOf(found), events)
+        return updateWebhookEndpoint(queryable, id, { ...change, ...allowed, ...eventTypes })
+      }))
     return endpoint ? c.json(toJson(endpoint)) : unknownEndpoint(c.req.param('id'))
   })
 
   routes.delete('/:id', async (c) => {
     const id = idOf('whep', c.req.param('id'))
-    const deleted = id && (await asCaller(db, c.get('caller'), (queryable) => deleteWebhookEndpoint(queryable, id)))
+    const deleted = id && (await callerOf(c).run((queryable) => deleteWebhookEndpoint(queryable, id)))
     return deleted ? c.body(null, 204) : unknownEndpoint(c.req.param('id'))
   })
 
@@ -152,7 +155,7 @@ export function createWebhookRoutes({ db, clock, logger, secrets, checkUrl }: We
     const previousUntil = new Date(clock() + overlapSeconds * 1_000)
     const endpoint =
       id &&
-      (await asCaller(db, c.get('caller'), (queryable) =>
+      (await callerOf(c).run((queryable) =>
         rotateWebhookSecret(queryable, { id, secret: box.seal(secret, id), previousUntil }),
       ))
     return endpoint ? c.json({ ...toJson(endpoint), secret }) : unknownEndpoint(c.req.param('id'))
@@ -164,13 +167,13 @@ export function createWebhookRoutes({ db, clock, logger, secrets, checkUrl }: We
     boxOf()
     const sent =
       id &&
-      (await asCaller(db, c.get('caller'), async (queryable) => {
+      (await callerOf(c).run(async (queryable) => {
         const endpoint = await getWebhookEndpoint(queryable, id)
         if (!endpoint) return undefined
         assertEnabled(endpoint)
-        const { merchantId } = endpoint
+        const { merchantId, account } = endpoint
         const now = new Date(clock())
-        return createTestDelivery(queryable, { endpointId: id, merchantId, type: testEventType, now })
+        return createTestDelivery(queryable, { endpointId: id, merchantId, account, type: testEventType, now })
       }))
     return sent ? c.json({ ...sent, endpointId: id, state: 'pending' }, 202) : unknownEndpoint(c.req.param('id'))
   })
@@ -180,7 +183,7 @@ export function createWebhookRoutes({ db, clock, logger, secrets, checkUrl }: We
     const filter = validQuery(c, listSchema)
     const page =
       id &&
-      (await asCaller(db, c.get('caller'), async (queryable) => {
+      (await callerOf(c).run(async (queryable) => {
         if (!(await getWebhookEndpoint(queryable, id))) return undefined
         return listWebhookDeliveries(queryable, { ...filter, endpointId: id })
       }))
@@ -189,7 +192,7 @@ export function createWebhookRoutes({ db, clock, logger, secrets, checkUrl }: We
   })
 
   routes.get('/:id/deliveries/:deliveryId', async (c) => {
-    const found = await asCaller(db, c.get('caller'), async (queryable) => {
+    const found = await callerOf(c).run(async (queryable) => {
       const ids = idsOf(c.req.param())
       return ids && getWebhookDelivery(queryable, ids)
     })
@@ -207,7 +210,7 @@ export function createWebhookRoutes({ db, clock, logger, secrets, checkUrl }: We
     boxOf()
     const replayed =
       ids &&
-      (await asCaller(db, c.get('caller'), async (queryable) => {
+      (await callerOf(c).run(async (queryable) => {
         const found = await getWebhookDelivery(queryable, ids)
         const endpoint = found && (await getWebhookEndpoint(queryable, ids.endpointId))
         if (!endpoint) return undefined
@@ -224,6 +227,15 @@ export function createWebhookRoutes({ db, clock, logger, secrets, checkUrl }: We
     return c.json({ deliveryId: ids?.id, eventId: replayed, endpointId: ids?.endpointId, state: 'pending' }, 202)
   })
 
+  /** Whose a new endpoint is; undefined when there is no such merchant for this caller. */
+  async function recipientOf(caller: WebhookCaller, wanted: string | null): Promise<WebhookRecipient | undefined> {
+    const { audience, merchantId, account } = caller
+    if (audience !== 'operator') return wanted === null || wanted === merchantId ? { merchantId, account } : undefined
+    if (wanted === null) return { merchantId: null, account: null }
+    const id = idOf('mer', wanted)
+    return id && (await getMerchant(db, id)) ? { merchantId: id, account: null } : undefined
+  }
+
   function boxOf(): SecretBox {
     if (secrets) return secrets
     throw new ApiRefusal(501, 'webhook.not_configured', 'This gateway sends no webhooks.', {
@@ -232,7 +244,7 @@ export function createWebhookRoutes({ db, clock, logger, secrets, checkUrl }: We
   }
 
   /** @throws ApiRefusal 422, audited */
-  async function allowedUrl(text: string, { actor }: Caller, subject: string): Promise<string> {
+  async function allowedUrl(text: string, { actor }: WebhookCaller, subject: string): Promise<string> {
     const checked = await checkUrl(text)
     if (checked.ok) return checked.url.href
     const errorCode = 'webhook.url_refused'
@@ -250,6 +262,17 @@ function idsOf({ id = '', deliveryId = '' }: Record<string, string>): { id: stri
   const endpoint = idOf('whep', id)
   const delivery = idOf('whdl', deliveryId)
   return endpoint && delivery ? { id: delivery, endpointId: endpoint } : undefined
+}
+
+/** @throws ApiRefusal 400 */
+function assertTypes(audience: WebhookAudience, types: readonly string[] | null | undefined): void {
+  const known = webhookEventTypes[audience]
+  const unknown = types?.filter((type) => !known.includes(type)) ?? []
+  if (unknown.length === 0) return
+  throw new ApiRefusal(400, 'request.invalid', 'The request is not valid.', {
+    detail: `events: ${unknown.slice(0, 5).join(', ')}: there is no such event for this endpoint`,
+    hint: `There are: ${known.join(', ')}`,
+  })
 }
 
 /** @throws ApiRefusal 409 */

@@ -7,12 +7,13 @@ import {
   recordWebhookAttempt,
 } from '@protocolbanks/stream-db'
 import { createTestDatabase, type TestDatabase } from '@protocolbanks/stream-db/testing'
-import { Hono } from 'hono'
+import { type Context, Hono } from 'hono'
 import { pino } from 'pino'
 import { afterAll, beforeAll, expect, inject, test } from 'vitest'
 import { webhookEventTypes } from '../webhooks/webhookEvents.ts'
-import { authenticate } from './caller.ts'
+import { type ApiEnv, asCaller, authenticate } from './caller.ts'
 import { createTestApi, operatorApiKey, type TestApi, type TestMerchant } from './testing/testApi.ts'
+import type { WebhookCaller } from './webhookCaller.ts'
 import { createWebhookRoutes } from './webhookRoutes.ts'
 
 let database: TestDatabase
@@ -62,6 +63,7 @@ test('an endpoint is made with a secret that is shown once and stored sealed', a
   expect(endpoint).toEqual({
     id: expect.stringMatching(/^whep_[0-9a-f]{32}$/),
     merchantId: weather.id,
+    account: null,
     url: `${url}?a=b`,
     description: 'books',
     events: ['grant.frozen', 'settlement.confirmed'],
@@ -79,10 +81,15 @@ test('an endpoint is made with a secret that is shown once and stored sealed', a
   expect(stored).not.toContain(secret.slice('whsec_'.length))
 })
 
-test('the operator makes one for a merchant, and has to say for whom', async () => {
+test('the operator makes one for a merchant, or one of its own', async () => {
   const made = await api.post('/webhooks', operatorApiKey, { url, merchantId: maps.id })
   expect(made).toMatchObject({ status: 201, body: { merchantId: maps.id } })
-  expect(await api.post('/webhooks', operatorApiKey, { url })).toMatchObject({ status: 400 })
+  for (const merchantId of [undefined, null]) {
+    const own = await api.post('/webhooks', operatorApiKey, { url, merchantId, events: ['reconciliation.difference'] })
+    expect(own).toMatchObject({ status: 201, body: { merchantId: null, account: null } })
+    expect(await api.get(`/webhooks/${own.body.id}`, weather.key)).toMatchObject({ status: 404 })
+    await api.delete(`/webhooks/${own.body.id}`, operatorApiKey)
+  }
   for (const key of [operatorApiKey, weather.key]) {
     const wrong = await api.post('/webhooks', key, { url, merchantId: `mer_${'0'.repeat(32)}` })
     expect(wrong).toMatchObject({ status: 404, body: { code: 'merchant.unknown' } })
@@ -254,7 +261,13 @@ test('a gateway without a key makes no endpoint, and says what is missing', asyn
   const db = createDb({ url: database.url, onError: () => {} })
   const logger = pino({ level: 'silent' })
   const checkUrl = async (text: string) => ({ ok: true as const, url: new URL(text) })
-  const routes = createWebhookRoutes({ db, clock: Date.now, logger, secrets: undefined, checkUrl })
+  const callerOf = (c: Context<ApiEnv>): WebhookCaller => ({
+    ...c.get('caller'),
+    audience: 'merchant',
+    account: null,
+    run: (work) => asCaller(db, c.get('caller'), work),
+  })
+  const routes = createWebhookRoutes<ApiEnv>({ db, clock: Date.now, logger, secrets: undefined, checkUrl, callerOf })
   const app = new Hono().use(authenticate(db, operatorApiKey)).route('/webhooks', routes)
   app.onError((error) => ('response' in error ? (error.response as Response) : new Response(null, { status: 500 })))
   const response = await app.request('/webhooks', {
@@ -267,7 +280,20 @@ test('a gateway without a key makes no endpoint, and says what is missing', asyn
   await db.close()
 })
 
-test('every type can be asked for', async () => {
-  const { id } = await create(weather, { events: webhookEventTypes })
-  expect((await api.get(`/webhooks/${id}`, weather.key)).body.events).toEqual(webhookEventTypes)
+test('every type that is told to whose endpoint it is can be asked for, and no other', async () => {
+  const { merchant, operator } = webhookEventTypes
+  const { id } = await create(weather, { events: merchant })
+  expect((await api.get(`/webhooks/${id}`, weather.key)).body.events).toEqual(merchant)
+  const refused = {
+    status: 400,
+    body: { code: 'request.invalid', detail: expect.stringContaining('usage.quarantined') },
+  }
+  const events = ['grant.frozen', 'usage.quarantined']
+  expect(await api.post('/webhooks', weather.key, { url, events })).toMatchObject(refused)
+  expect(await api.patch(`/webhooks/${id}`, weather.key, { events })).toMatchObject(refused)
+  // The operator too: the endpoint is the merchant's.
+  expect(await api.patch(`/webhooks/${id}`, operatorApiKey, { events })).toMatchObject(refused)
+  const own = await api.post('/webhooks', operatorApiKey, { url, events: operator })
+  expect(own).toMatchObject({ status: 201, body: { events: operator } })
+  await api.delete(`/webhooks/${own.body.id}`, operatorApiKey)
 })

@@ -87,6 +87,7 @@ async function arrangeEndpoint(
   const secret = createWebhookSecret()
   const endpoint = await createWebhookEndpoint(database.db, {
     merchantId: owner,
+    account: null,
     url,
     eventTypes,
     sealSecret: (id) => secrets.seal(secret, id),

@@ -1,19 +1,22 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import {
+  countWaitingMessages,
   type Db,
   isDatabaseUnavailable,
   type LeasedDelivery,
   leaseWebhookDeliveries,
+  pruneOwnerSessions,
   pruneWebhooks,
   publishWebhookEvents,
   recordWebhookAttempt,
   type WebhookEndpoint,
+  type WebhookEvent,
 } from '@protocolbanks/stream-db'
 import type { Logger } from 'pino'
-import { Counter, type Registry } from 'prom-client'
+import { Counter, Gauge, type Registry } from 'prom-client'
 import { judgeAttempt, maxAttempts } from './judgeAttempt.ts'
 import type { SecretBox } from './secretBox.ts'
-import type { SendWebhook } from './sendWebhook.ts'
+import type { SendWebhook, WebhookAnswer, WebhookRequest } from './sendWebhook.ts'
 import { signWebhook } from './signWebhook.ts'
 import { endpointDisabledType, toWebhookPayload, webhookEventTypes } from './webhookEvents.ts'
 
@@ -30,6 +33,8 @@ export type WebhookWorkerOptions = {
   /** Another one each time. */
   createLeaseId(): string
   logger: Logger
+  /** How long events and published messages are kept; 30 days by default. */
+  keptMs?: number | undefined
   /** How long to wait when there was nothing. */
   idleMs?: number | undefined
   metrics?: Registry | undefined
@@ -47,36 +52,39 @@ const maxInFlight = 32
 /** At once, at one endpoint. */
 const maxPerEndpoint = 4
 const messagesAtOnce = 100
-const keptMs = 30 * 86_400_000
 const pruneEveryMs = 3_600_000
 const pruneLimit = 1_000
+const countEveryMs = 15_000
 const maxBackOffMs = 5_000
 
 /**
- * Sends what merchants asked to be told. Any number of workers may run: each message of the outbox becomes an event
- * once, and each try is one worker's, by lease. A worker that dies between sending and writing that down leaves the
- * event to be sent again, under the same id.
+ * Sends what merchants, owners and the operator asked to be told. Any number of workers may run: each message of the
+ * outbox becomes an event once, and each try is one worker's, by lease. A worker that dies between sending and writing
+ * that down leaves the event to be sent again, under the same id.
  *
  * @example createWebhookWorker({ db, secrets, send, leaseMs: 20_000, clock: Date.now, random: Math.random, createLeaseId: randomUUID, logger }).run(signal)
  */
 export function createWebhookWorker(options: WebhookWorkerOptions): WebhookWorker {
   const { db, secrets, send, leaseMs, clock, random, createLeaseId, logger, idleMs = 500 } = options
+  const { keptMs = 30 * 86_400_000 } = options
   const metrics = options.metrics && createMetrics(options.metrics)
   const now = () => new Date(clock())
   /** Tries on their way, and how many of each endpoint. */
   const inFlight = new Set<Promise<void>>()
   const perEndpoint = new Map<string, number>()
   let prunedAt = Number.NEGATIVE_INFINITY
+  let countedAt = Number.NEGATIVE_INFINITY
 
   /** Starts what is due. Answers whether there may be more. */
   async function step(): Promise<{ started: number; more: boolean }> {
     const published = await publishWebhookEvents(db, {
-      types: webhookEventTypes,
+      topics: webhookEventTypes,
       limit: messagesAtOnce,
       now: now(),
       maxAttempts,
     })
     await prune()
+    await countWaiting()
     const leased = await lease()
     for (const one of leased) start(one)
     return { started: leased.length, more: published === messagesAtOnce || leased.length > 0 }
@@ -110,12 +118,12 @@ export function createWebhookWorker(options: WebhookWorkerOptions): WebhookWorke
 
   async function deliver({ delivery, event, endpoint, owner }: LeasedDelivery & { owner: string }): Promise<void> {
     const startedAt = now()
-    const body = JSON.stringify(toWebhookPayload(event))
-    const signature = signWebhook({ id: event.id, at: startedAt, body, secrets: secretsOf(endpoint, startedAt) })
-    const headers = { ...signature, 'content-type': 'application/json', 'user-agent': 'ProtocolBanks-Webhooks/1' }
-    const answer = await send({ url: endpoint.url, headers, body })
+    const request = make(event, endpoint, startedAt)
+    const answer = 'error' in request ? request : await send(request)
     const endedAt = now()
-    const verdict = judgeAttempt({ ...delivery, ...answer, now: endedAt, random: random() })
+    const judged = judgeAttempt({ ...delivery, ...answer, now: endedAt, random: random() })
+    // What we could not make is no fault of who should have got it.
+    const verdict = 'error' in request && judged.state === 'failed' ? { ...judged, disable: 'never' as const } : judged
     const { recorded, disabled } = await recordWebhookAttempt(db, {
       delivery,
       owner,
@@ -130,7 +138,21 @@ export function createWebhookWorker(options: WebhookWorkerOptions): WebhookWorke
     logger.debug({ ...about, outcome: verdict.state, error: answer.error }, 'a webhook was tried')
     if (!disabled) return
     metrics?.disabled.inc()
-    logger.warn({ ...about, merchant: endpoint.merchantId }, 'an endpoint of webhooks was disabled')
+    const { merchantId, account } = endpoint
+    logger.warn({ ...about, merchant: merchantId, account }, 'an endpoint of webhooks was disabled')
+  }
+
+  /** The signed request, or why there is none: a mistake of ours, or a key that is missing. */
+  function make(event: WebhookEvent, endpoint: WebhookEndpoint, at: Date): WebhookRequest | WebhookAnswer {
+    try {
+      const body = JSON.stringify(toWebhookPayload(event))
+      const signature = signWebhook({ id: event.id, at, body, secrets: secretsOf(endpoint, at) })
+      const headers = { ...signature, 'content-type': 'application/json', 'user-agent': 'ProtocolBanks-Webhooks/1' }
+      return { url: endpoint.url, headers, body }
+    } catch (err) {
+      logger.error({ err, event: event.id, type: event.type, endpoint: endpoint.id }, 'a webhook cannot be made')
+      return { statusCode: null, responseBody: null, error: 'The event could not be made. This is a mistake of ours.' }
+    }
   }
 
   function secretsOf(endpoint: WebhookEndpoint, at: Date): string[] {
@@ -143,8 +165,20 @@ export function createWebhookWorker(options: WebhookWorkerOptions): WebhookWorke
   async function prune(): Promise<void> {
     if (clock() - prunedAt < pruneEveryMs) return
     const before = new Date(clock() - keptMs)
+    const gone = await pruneWebhooks(db, { before, limit: pruneLimit })
+    const sessions = await pruneOwnerSessions(db, { now: now(), limit: pruneLimit })
     // The rest in the next step.
-    if ((await pruneWebhooks(db, { types: webhookEventTypes, before, limit: pruneLimit })) === 0) prunedAt = clock()
+    if (gone + sessions === 0) prunedAt = clock()
+  }
+
+  async function countWaiting(): Promise<void> {
+    if (!metrics || clock() - countedAt < countEveryMs) return
+    countedAt = clock()
+    const waiting = await countWaitingMessages(db, webhookEventTypes)
+    metrics.waiting.reset()
+    for (const { topic, isKnown, count } of waiting) metrics.waiting.set({ topic, known: `${isKnown}` }, count)
+    const oldest = Math.min(...waiting.map(({ oldestAt }) => oldestAt.getTime()), clock())
+    metrics.oldest.set((clock() - oldest) / 1_000)
   }
 
   async function drain(): Promise<number> {
@@ -191,6 +225,17 @@ function createMetrics(registry: Registry) {
       name: 'gateway_webhook_attempts_total',
       help: 'Tries of webhooks by outcome: delivered, retry, failed.',
       labelNames: ['outcome'],
+      registers: [registry],
+    }),
+    waiting: new Gauge({
+      name: 'gateway_outbox_waiting_messages',
+      help: 'Messages of the outbox that nobody has taken, by topic. known="false": nobody ever will.',
+      labelNames: ['topic', 'known'],
+      registers: [registry],
+    }),
+    oldest: new Gauge({
+      name: 'gateway_outbox_oldest_message_seconds',
+      help: 'Age of the oldest message of the outbox that nobody has taken; 0 when there is none.',
       registers: [registry],
     }),
     disabled: new Counter({

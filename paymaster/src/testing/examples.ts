@@ -58,6 +58,7 @@ const grant: Grant = {
   epoch: 0n,
   status: 'active',
   effectiveStatus: 'active',
+  ownerFrozen: false,
   settled: 0n,
   periodIndex: 0,
   periodSettled: 0n,

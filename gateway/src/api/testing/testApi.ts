@@ -3,10 +3,11 @@ import type { Db } from '@protocolbanks/stream-db'
 import type { Address, Hex } from '@protocolbanks/stream-protocol'
 import { Hono } from 'hono'
 import { pino } from 'pino'
-import { getAddress } from 'viem'
+import { getAddress, verifyMessage } from 'viem'
 import { createAccountMirror } from '../../indexer/accountMirror.ts'
 import { createEmbeddedMeter } from '../../meter/embedded.ts'
 import type { Meter } from '../../meter/meter.ts'
+import { createOwnerSignIn, type OwnerSignInOptions } from '../../owners/ownerSignIn.ts'
 import type { Chain } from '../../payment/chain.ts'
 import { parseEndpointUrl } from '../../webhooks/endpointUrl.ts'
 import { createSecretBox } from '../../webhooks/secretBox.ts'
@@ -23,6 +24,9 @@ export const chain: Chain = {
   entryPoint: addressOf('d'),
 }
 
+/** The page that owners sign in at. */
+export const consoleOrigin = 'https://console.example.com'
+
 export type TestMerchant = { id: string; payee: Address; keyId: string; key: string }
 export type TestApi = ReturnType<typeof createTestApi>
 
@@ -31,7 +35,10 @@ export type TestApi = ReturnType<typeof createTestApi>
 type Answer = { status: number; headers: Headers; body: any }
 
 /** The management API with an embedded meter, on a database of the test's own. */
-export function createTestApi(db: Db, { meter: given }: { meter?: Meter } = {}) {
+export function createTestApi(
+  db: Db,
+  { meter: given, signIn }: { meter?: Meter; signIn?: Partial<OwnerSignInOptions> } = {},
+) {
   const meter = given ?? createEmbeddedMeter({ clock: Date.now, instance: 'gateway-1' })
   const logger = pino({ level: 'silent' })
   const mirror = createAccountMirror({ db, meter, token: chain.token, clock: Date.now, logger })
@@ -53,6 +60,17 @@ export function createTestApi(db: Db, { meter: given }: { meter?: Meter } = {}) 
         secrets: createSecretBox([randomBytes(32)]),
         checkUrl: async (url) => parseEndpointUrl(url, { allowPrivateNetworks: false }),
       },
+      ownerSignIn: createOwnerSignIn({
+        origins: [consoleOrigin],
+        sessionTtlMs: 3_600_000,
+        // Without a chain: keys alone sign.
+        verifySignature: ({ account: address, ...signed }) => verifyMessage({ address, ...signed }),
+        clientOf: (c) => c.req.header('x-client') ?? 'test',
+        secret: operatorApiKey,
+        clock: Date.now,
+        perMinute: 1_000,
+        ...signIn,
+      }),
     }),
   )
 

@@ -1,0 +1,161 @@
+import {
+  type Db,
+  freezeAsOwner,
+  type Grant,
+  type GrantControl,
+  getGrant,
+  listAccountFunds,
+  listChannels,
+  listCharges,
+  listControls,
+  listGrants,
+  listOwnerFreezes,
+  type Tx,
+  unfreezeAsOwner,
+  withOwner,
+} from '@protocolbanks/stream-db'
+import type { Address, Hex } from '@protocolbanks/stream-protocol'
+import { type Context, Hono } from 'hono'
+import type { Logger } from 'pino'
+import { z } from 'zod'
+import type { RateLimit } from '../owners/rateLimit.ts'
+import { problem } from '../problem.ts'
+import { writeRefusal } from './auditRefusals.ts'
+import { authenticateOwnerSession, type OwnerCaller, type OwnerEnv } from './ownerCaller.ts'
+import { viewOwnerChannel, viewOwnerCharge, viewOwnerGrant } from './ownerView.ts'
+import { grantIdSchema, nameSchema, pageSchema } from './schemas.ts'
+import { takeOne } from './takeOne.ts'
+import { validBody, validQuery } from './validate.ts'
+import type { WebhookCaller } from './webhookCaller.ts'
+import { createWebhookRoutes, type WebhookRoutesDeps } from './webhookRoutes.ts'
+
+export type OwnerRoutesDeps = {
+  db: Db
+  clock(): number
+  logger: Logger
+  chain: { token: Address }
+  tokenDecimals: number
+  /** Copies an account from Postgres to the meter, now. */
+  mirrorAccount(account: Address): Promise<boolean>
+  webhooks: Pick<WebhookRoutesDeps<OwnerEnv>, 'secrets' | 'checkUrl'>
+  /** Of what an account changes: each change is audited. */
+  changes: RateLimit
+}
+
+const chargesSchema = pageSchema.extend({ grantId: grantIdSchema.optional() })
+const reasonSchema = z.strictObject({ reason: nameSchema.optional() }).default({})
+
+type Change = (tx: Tx, of: { account: Address; grantId: Hex; reason: string }) => Promise<boolean>
+
+/**
+ * What the owner of an account sees and may do: the grants of this account, what was charged under them, freezes, and
+ * webhooks. Every query runs as `stream_owner`, whom Postgres shows one account's rows.
+ */
+export function createOwnerRoutes(deps: OwnerRoutesDeps): Hono<OwnerEnv> {
+  const { db, clock, logger, chain, tokenDecimals, mirrorAccount } = deps
+  const routes = new Hono<OwnerEnv>()
+  routes.use(authenticateOwnerSession(deps))
+
+  routes.get('/session', (c) => {
+    const { id, account, expiresAt } = c.get('owner')
+    return c.json({ id, account, expiresAt })
+  })
+
+  routes.get('/grants', async (c) => {
+    const page = validQuery(c, pageSchema)
+    const { account } = c.get('owner')
+    const answer = await withOwner(db, account, async (tx) => {
+      const { items, nextCursor } = await listGrants(tx, { ...page, account })
+      return { grants: await view(tx, items), nextCursor }
+    })
+    return c.json(answer)
+  })
+
+  routes.get('/grants/:id', async (c) => {
+    const grantId = grantIdOf(c)
+    const answer = grantId && (await withOwner(db, c.get('owner').account, (tx) => viewOne(tx, grantId)))
+    return answer ? c.json(answer) : unknownGrant(c.req.param('id'))
+  })
+
+  routes.post('/grants/:id/freeze', (c) => change(c, 'owner_freeze', freezeAsOwner))
+  routes.post('/grants/:id/unfreeze', (c) => change(c, 'owner_unfreeze', unfreezeAsOwner))
+
+  routes.get('/charges', async (c) => {
+    const filter = validQuery(c, chargesSchema)
+    const { account } = c.get('owner')
+    const { items, nextCursor } = await withOwner(db, account, (tx) => listCharges(tx, { ...filter, account }))
+    return c.json({ charges: items.map((charge) => viewOwnerCharge(charge, tokenDecimals)), nextCursor })
+  })
+
+  const callerOf = (c: Context<OwnerEnv>) => webhookCallerOf(db, c.get('owner'))
+  routes.route('/webhooks', createWebhookRoutes<OwnerEnv>({ db, clock, logger, callerOf, ...deps.webhooks }))
+
+  /** Changes the owner's own freeze, then the meter. */
+  async function change(c: Context<OwnerEnv, '/grants/:id/freeze'>, action: string, apply: Change): Promise<Response> {
+    const { account, actor } = c.get('owner')
+    takeOne(deps.changes, account)
+    const { reason = 'by hand' } = await validBody(c, reasonSchema)
+    const grantId = grantIdOf(c)
+    const answer =
+      grantId &&
+      (await withOwner(db, account, async (tx) => {
+        await apply(tx, { account, grantId, reason })
+        return viewOne(tx, grantId)
+      }))
+    if (!answer) {
+      const subject = c.req.param('id')
+      await writeRefusal({ db, logger }, { actor, action, subject, errorCode: 'grant.unknown' })
+      return unknownGrant(subject)
+    }
+    try {
+      await mirrorAccount(account)
+    } catch (err) {
+      logger.warn({ err, account, grantId }, "an owner's change has not reached the meter")
+      return problem(503, 'meter.unavailable', 'The change is stored, but has not reached the meter.', {
+        hint: 'It does as soon as the meter answers. Nothing has to be repeated.',
+        headers: { 'retry-after': '1' },
+      })
+    }
+    return c.json(answer)
+  }
+
+  async function viewOne(tx: Tx, grantId: Hex) {
+    const grant = await getGrant(tx, grantId)
+    const [shown] = grant ? await view(tx, [grant]) : []
+    const channels = await listChannels(tx, grantId)
+    return shown && { ...shown, channels: channels.map((channel) => viewOwnerChannel(channel, tokenDecimals)) }
+  }
+
+  async function view(tx: Tx, grants: readonly Grant[]) {
+    const controls: GrantControl[] = []
+    for (const { grantId } of grants) controls.push(...(await listControls(tx, { grantId })))
+    const ids = grants.map(({ grantId }) => grantId)
+    const freezes = await listOwnerFreezes(tx, ids)
+    const accounts = grants.map(({ account }) => account)
+    const [funds] = await listAccountFunds(tx, accounts, chain.token)
+    return grants.map((grant) =>
+      viewOwnerGrant(
+        grant,
+        { controls, freezes, funds: grant.token === chain.token ? funds : undefined },
+        tokenDecimals,
+      ),
+    )
+  }
+
+  return routes
+}
+
+function webhookCallerOf(db: Db, { account, actor }: OwnerCaller): WebhookCaller {
+  return { audience: 'owner', merchantId: null, account, actor, run: (work) => withOwner(db, account, work) }
+}
+
+function grantIdOf(c: Context<OwnerEnv, '/grants/:id'>): Hex | undefined {
+  const parsed = grantIdSchema.safeParse(c.req.param('id'))
+  return parsed.success ? parsed.data : undefined
+}
+
+function unknownGrant(id: string): Response {
+  return problem(404, 'grant.unknown', 'There is no such grant of your account.', {
+    detail: `Grant: ${id.slice(0, 80)}`,
+  })
+}

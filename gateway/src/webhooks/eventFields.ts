@@ -1,0 +1,33 @@
+import { addressSchema, hex32Schema } from '@protocolbanks/stream-protocol'
+import { z } from 'zod'
+
+// What events have in common. The database writes them with the change; these schemas say what leaves.
+
+/** Base units of the token, as a decimal string. */
+export const amountAtomic = z.string().regex(/^\d{1,39}$/)
+export const blockNumber = z.string().regex(/^\d{1,20}$/)
+
+/** Of the grant, the strictest of everything that stops it, at the moment of the change. */
+export const grantStatus = z.enum(['pending', 'none', 'active', 'frozen', 'revoked'])
+
+/** Unix seconds, as an ISO 8601 time. */
+export const momentFromSeconds = z.int().transform((seconds) => new Date(seconds * 1_000).toISOString())
+
+/** Another endpoint of the same recipient was disabled. */
+export const endpointDisabled = z.strictObject({
+  endpointId: z.string(),
+  url: z.string(),
+  reason: z.enum(['failures', 'gone']),
+})
+
+/** An account asks money back from its reserve. */
+export const withdrawalRequested = z.strictObject({
+  account: addressSchema,
+  token: addressSchema,
+  balanceAtomic: amountAtomic,
+  withdrawingAtomic: amountAtomic,
+  /** From when the money can be taken. */
+  withdrawableAt: momentFromSeconds,
+})
+
+export const grantIdentity = { grantId: hex32Schema, account: addressSchema, token: addressSchema }
