@@ -15,7 +15,7 @@ import {
 import { type Address, BaseError } from '@protocolbanks/stream-protocol'
 import { entryPointAbi } from '@protocolbanks/stream-protocol/abi/entryPointAbi'
 import { sponsorPaymasterAbi } from '@protocolbanks/stream-protocol/abi/sponsorPaymasterAbi'
-import { createLogger, createTracing, runChecks, stopOnSignals } from '@protocolbanks/stream-runtime'
+import { createCrashPoints, createLogger, createTracing, runChecks, stopOnSignals } from '@protocolbanks/stream-runtime'
 import { createPublicClient, http } from 'viem'
 import { createApp } from './app.ts'
 import { loadConfig } from './config.ts'
@@ -43,6 +43,7 @@ const tracing = createTracing({
 const metrics = createMetrics()
 const clock = Date.now
 const chainId = config.CHAIN_ID
+const crashPoint = createCrashPoints(config.CRASH_AT)
 
 await migrate({ url: config.DATABASE_URL })
 const db = createDb({
@@ -82,6 +83,7 @@ async function openPlace(entryPoint: EntryPoint, paymaster: Address) {
     reserve: (reservation) => reserveSponsorship(db, reservation),
     estimate: url ? createBundler({ url, chainId, entryPoint, chain }).estimate : undefined,
     clock,
+    crashPoint,
   })
   return { entryPoint, paymaster, signer, service }
 }
