@@ -3,6 +3,7 @@ import { type Handler, Hono, type MiddlewareHandler } from 'hono'
 import type { Logger } from 'pino'
 import type { createChargesApi } from './payment/chargesApi.ts'
 import { problem } from './problem.ts'
+import type { RequestTrace } from './tracing/traceRequests.ts'
 import { unavailableProblem } from './unavailable.ts'
 
 export type AppDeps = StatusDeps & {
@@ -13,20 +14,25 @@ export type AppDeps = StatusDeps & {
   /** In front of every other path. */
   payment: MiddlewareHandler
   proxy: Handler
+  /** In front of everything that is not for the operator's tools. */
+  trace: MiddlewareHandler
   logger: Logger
 }
 
+type AppEnv = { Variables: { trace?: RequestTrace } }
+
 /** Every route of the gateway. What is not /api, /health, /ready or /metrics is looked up among the services. */
-export function createApp({ api, charges, payment, proxy, readiness, registry, logger }: AppDeps): Hono {
-  const app = new Hono()
+export function createApp({ api, charges, payment, proxy, trace, readiness, registry, logger }: AppDeps): Hono<AppEnv> {
+  const app = new Hono<AppEnv>()
   app.route('/', createStatusApp({ readiness, registry }))
+  app.use(trace)
   app.route('/api/charges', charges)
   app.route('/api', api)
   app.all('*', payment, proxy)
-  app.onError((error) => {
+  app.onError((error, c) => {
     const unavailable = unavailableProblem(error)
     if (unavailable) return unavailable
-    logger.error({ err: error }, 'request failed')
+    logger.error({ err: error, traceId: c.get('trace')?.context.traceId }, 'request failed')
     return problem(500, 'internal', 'Something went wrong on our side.', {
       hint: 'Repeat the request with the same id.',
     })

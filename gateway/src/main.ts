@@ -35,6 +35,8 @@ import { paymentMiddleware } from './payment/paymentMiddleware.ts'
 import { createProxy } from './proxy/proxy.ts'
 import { createReconciler } from './reconciliation/reconciler.ts'
 import { createServiceTable } from './services/serviceTable.ts'
+import { type EndedCall, logCall } from './tracing/logCall.ts'
+import { traceRequests } from './tracing/traceRequests.ts'
 import { checkEndpointUrl } from './webhooks/endpointUrl.ts'
 import { createSecretBox } from './webhooks/secretBox.ts'
 import { createWebhookSender } from './webhooks/sendWebhook.ts'
@@ -130,7 +132,10 @@ const webhooks = createWebhookWorker({
 const stopping = new AbortController()
 const services = createServiceTable(() => listAllServices(db))
 const serviceOf = (path: string) => services.match(path)
-const onOutcome = (outcome: string) => metrics.calls.inc({ outcome })
+const onOutcome = (outcome: string, call: EndedCall) => {
+  metrics.calls.inc({ outcome })
+  logCall(logger, outcome, call)
+}
 const gate = createPaymentGate({
   chain,
   meter,
@@ -150,11 +155,6 @@ const gate = createPaymentGate({
   now: clock,
 })
 const publicUrl = config.PUBLIC_URL ?? `http://${config.HOST}:${config.PORT}`
-const app = createApp({
-  api: createApi({
-    db,
-    meter,
-    clock,
 const ownerSignIn = createOwnerSignIn({
   origins: config.OWNER_ORIGINS ?? [new URL(publicUrl).origin],
   sessionTtlMs: config.OWNER_SESSION_SECONDS * 1_000,
@@ -169,6 +169,12 @@ const ownerSignIn = createOwnerSignIn({
   clock,
   perMinute: config.OWNER_SIGN_INS_PER_MINUTE,
 })
+const app = createApp({
+  api: createApi({
+    db,
+    meter,
+    clock,
+    ownerSignIn,
     logger,
     operatorApiKey: config.OPERATOR_API_KEY,
     chain,
@@ -182,13 +188,13 @@ const ownerSignIn = createOwnerSignIn({
     gate,
     services,
     merchantOf,
-    ownerSignIn,
     createTicketId: randomUUID,
     outcomeTimeoutMs: 60_000,
     onOutcome,
   }),
   payment: paymentMiddleware({ gate, serviceOf, publicUrl, onOutcome }),
   proxy: createProxy({ serviceOf, dispatcher: new Agent({ connections: 256, pipelining: 1 }) }),
+  trace: traceRequests({ tracing, clock, createId: randomUUID }),
   readiness: () => runChecks({ database: db.ping, meter: meter.ping, chain: checkChain }, readinessTimeoutMs),
   registry: metrics.registry,
   logger,

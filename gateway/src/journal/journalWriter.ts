@@ -1,5 +1,6 @@
 import { setTimeout } from 'node:timers/promises'
 import { appendCharges, type ChargeEvent, type Db, errorCodeOf, isDatabaseUnavailable } from '@protocolbanks/stream-db'
+import { parseTraceparent } from '@protocolbanks/stream-runtime'
 import type { Logger } from 'pino'
 import { Counter, Gauge, type Registry } from 'prom-client'
 import { MeterUnavailableError } from '../meter/errors.ts'
@@ -141,7 +142,13 @@ export function createJournalWriter(options: JournalWriterOptions): JournalWrite
 }
 
 function toCharge({ record, ...event }: UsageEvent): ChargeEvent {
-  return { ...event, merchantId: record.merchant, serviceId: record.service, signature: record.signature }
+  return {
+    ...event,
+    merchantId: record.merchant,
+    serviceId: record.service,
+    signature: record.signature,
+    traceId: parseTraceparent(record.trace)?.traceId,
+  }
 }
 
 function createMetrics(registry: Registry, lagMs: () => number) {

@@ -140,6 +140,8 @@ export type UsageRecord = {
   merchant: string
   /** The voucher's signature, over `cumulativeAmount`. */
   signature: Hex
+  /** Where the request belongs, as W3C `traceparent`. */
+  trace?: string | undefined
 }
 
 export type Decision =

@@ -4,6 +4,8 @@ import { LRUCache } from 'lru-cache'
 import { z } from 'zod'
 import { problem } from '../problem.ts'
 import type { ServiceTable } from '../services/serviceTable.ts'
+import type { EndedCall } from '../tracing/logCall.ts'
+import type { RequestTrace } from '../tracing/traceRequests.ts'
 import { fingerprintOf } from './fingerprint.ts'
 import type { PaymentGate, ServedCharge } from './paymentGate.ts'
 
@@ -30,10 +32,10 @@ export type ChargesApiOptions = {
   createTicketId(): string
   /** A charge whose outcome nobody reported within this time was served. */
   outcomeTimeoutMs: number
-  onOutcome?(outcome: string): void
+  onOutcome?(outcome: string, call: EndedCall): void
 }
 
-type ChargesEnv = { Variables: { merchantId: string } }
+type ChargesEnv = { Variables: { merchantId: string; trace?: RequestTrace } }
 
 /** Charges in flight at merchants who ask from their own process. */
 const maxOpenTickets = 100_000
@@ -44,7 +46,7 @@ const maxOpenTickets = 100_000
  */
 export function createChargesApi(options: ChargesApiOptions): Hono<ChargesEnv> {
   const { gate, services, merchantOf, createTicketId, onOutcome } = options
-  const open = new LRUCache<string, { merchantId: string; charge: ServedCharge }>({
+  const open = new LRUCache<string, { merchantId: string; charge: ServedCharge; call: EndedCall }>({
     max: maxOpenTickets,
     ttl: options.outcomeTimeoutMs,
     ttlAutopurge: true,
@@ -84,24 +86,30 @@ export function createChargesApi(options: ChargesApiOptions): Hono<ChargesEnv> {
         hint: 'Create it with POST /api/services.',
       })
     }
+    const trace = c.get('trace')
+    const charging = trace?.child('charge')
     const verdict = await gate.authorize({
       service,
       amount: amountAtomic === undefined ? service.price : BigInt(amountAtomic),
       url,
       payment: paymentSignature ?? undefined,
       fingerprint: () => fingerprintOf(method, url, bodyHash === undefined ? undefined : Buffer.from(bodyHash)),
+      trace: trace?.context,
     })
+    charging?.end(verdict.kind === 'refused' ? verdict.code : undefined)
+    const call: EndedCall = { trace, service, ticket: undefined }
     if (verdict.kind === 'serve') {
       const ticket = parsed.data.ticket ?? createTicketId()
       if (open.has(ticket) || cancelled.has(`${merchantId} ${ticket}`)) {
         await verdict.charge.release()
         return problem(409, 'ticket.used', 'This ticket was used or given up before.', { detail: `Ticket: ${ticket}` })
       }
-      open.set(ticket, { merchantId, charge: verdict.charge })
+      call.ticket = verdict.charge.ticket
+      open.set(ticket, { merchantId, charge: verdict.charge, call })
       return c.json({ outcome: 'charged', ticket, headers: { 'payment-response': verdict.charge.receipt } })
     }
     if (verdict.kind === 'replay') throw new Error('a merchant-served answer is never kept here')
-    onOutcome?.(verdict.code)
+    onOutcome?.(verdict.code, call)
     const { response } = verdict
     const headers = Object.fromEntries(response.headers)
     return c.json({ outcome: 'answer', status: response.status, headers, body: await response.text() })
@@ -119,11 +127,11 @@ export function createChargesApi(options: ChargesApiOptions): Hono<ChargesEnv> {
     open.delete(ticket)
     if (c.req.param('outcome') === 'served') {
       entry.charge.served(undefined)
-      onOutcome?.('served')
+      onOutcome?.('served', entry.call)
       return c.json({ released: false })
     }
     const released = await entry.charge.release()
-    onOutcome?.(released ? 'released' : 'broken')
+    onOutcome?.(released ? 'released' : 'broken', entry.call)
     return c.json({ released })
   })
 

@@ -4,6 +4,7 @@ import {
   type SettleResponse,
   verifyVoucher,
 } from '@protocolbanks/stream-protocol'
+import { formatTraceparent, type TraceContext } from '@protocolbanks/stream-runtime'
 import type { Answer, AnswerStore, Outcome } from '../answers/answerStore.ts'
 import type { GrantDirectory, KnownGrant } from '../grants/grantDirectory.ts'
 import type { ChannelMeter, Decision, Meter, Ticket, Use } from '../meter/meter.ts'
@@ -25,6 +26,8 @@ export type PaidRequest = {
   payment: string | undefined
   /** Hash of what is asked for; only computed when there is a payment. */
   fingerprint(): string
+  /** Where the request belongs. */
+  trace?: TraceContext | undefined
 }
 
 export type Verdict =
@@ -106,12 +109,17 @@ export function createPaymentGate(deps: PaymentGateDeps): PaymentGate {
       maxAmountPerCall: service.maxAmountPerCall,
       maxCallsPerMinute: service.maxCallsPerMinute,
       settlementMarginSeconds: deps.settlementMarginSeconds,
-      event: { service: service.id, merchant: service.merchantId, signature: voucher.signature },
+      event: {
+        service: service.id,
+        merchant: service.merchantId,
+        signature: voucher.signature,
+        trace: request.trace && formatTraceparent(request.trace),
+      },
     }
     const decision = await chargeMirrored(use)
     const paid = { ...request, source: grant.source }
     if (decision.ok) return serve(paid, decision.ticket, decision.channel, answers.begin(keyOf(decision.ticket)))
-    if (decision.code === 'request.duplicate') return repeat(paid, decision)
+    if (decision.code === 'request.duplicate') return repeat({ ...paid, trace: undefined }, decision)
     return refuse(request, decision.code, decision.channel && { grantId: grant.grantId, ...decision.channel })
   }
 
@@ -177,7 +185,7 @@ export function createPaymentGate(deps: PaymentGateDeps): PaymentGate {
     return { kind: 'refused', code, response: refusePayment(chain, { code, service, amount, url, channel }) }
   }
 
-  function receiptOf({ service, source }: ChargedRequest, ticket: Ticket, channel: ChannelMeter): string {
+  function receiptOf({ service, source, trace }: ChargedRequest, ticket: Ticket, channel: ChannelMeter): string {
     const receipt: SettleResponse = {
       success: true,
       transaction: '',
@@ -191,6 +199,8 @@ export function createPaymentGate(deps: PaymentGateDeps): PaymentGate {
         requestId: ticket.requestId,
         service: service.id,
         source,
+        // Of the request that was charged: a retry has another.
+        traceId: trace?.traceId,
       },
     }
     return Buffer.from(JSON.stringify(receipt)).toString('base64')

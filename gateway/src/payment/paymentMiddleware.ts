@@ -1,6 +1,8 @@
 import type { MiddlewareHandler } from 'hono'
 import type { Answer } from '../answers/answerStore.ts'
 import type { Service } from '../services/serviceTable.ts'
+import type { EndedCall } from '../tracing/logCall.ts'
+import type { RequestTrace } from '../tracing/traceRequests.ts'
 import { fingerprintOf } from './fingerprint.ts'
 import type { PaymentGate, ServedCharge } from './paymentGate.ts'
 
@@ -11,7 +13,7 @@ export type PaymentMiddlewareOptions = {
   /** Origin under which clients reach this process, e.g. `https://api.example`. */
   publicUrl: string
   /** Called with the refusal code or `served`, `replayed`, `released`, `broken`. */
-  onOutcome?(outcome: string): void
+  onOutcome?(outcome: string, call: EndedCall): void
 }
 
 /** Bodies and answers up to this many bytes are buffered: to compare a retry, and to give its answer again. */
@@ -29,6 +31,9 @@ export function paymentMiddleware({
     const service = serviceOf(c.req.path)
     if (!service) return next()
 
+    const trace: RequestTrace | undefined = c.get('trace')
+    const call: EndedCall = { trace, service, ticket: undefined }
+    const charging = trace?.child('charge')
     const { method } = c.req
     const url = publicUrl + c.req.url.slice(c.req.url.indexOf('/', 8))
     const body = await bufferBody(c.req)
@@ -38,17 +43,21 @@ export function paymentMiddleware({
       url,
       payment: c.req.header('payment-signature'),
       fingerprint: () => fingerprintOf(method, url, body),
+      trace: trace?.context,
     })
+    charging?.end(verdict.kind === 'refused' ? verdict.code : undefined)
     if (verdict.kind === 'refused') {
-      onOutcome?.(verdict.code)
+      onOutcome?.(verdict.code, call)
       return verdict.response
     }
     if (verdict.kind === 'replay') {
-      onOutcome?.('replayed')
+      onOutcome?.('replayed', call)
       return replay(verdict.answer, verdict.receipt)
     }
 
     const { charge } = verdict
+    call.ticket = charge.ticket
+    const serving = trace?.child('serve')
     const calledAt = performance.now()
     try {
       await next()
@@ -57,7 +66,7 @@ export function paymentMiddleware({
         const isReleased = await charge.release()
         // The client has to know that it was charged after all; a retry with the same id is free.
         if (!isReleased) c.header('payment-response', charge.receipt)
-        onOutcome?.(isReleased ? 'released' : 'broken')
+        onOutcome?.(isReleased ? 'released' : 'broken', call)
         return
       }
       const servedAt = performance.now()
@@ -66,10 +75,12 @@ export function paymentMiddleware({
       c.res.headers.set('cache-control', 'private')
       const upstreamMs: number = c.get('upstreamMs') ?? servedAt - calledAt
       c.res.headers.set('server-timing', `gateway;dur=${(performance.now() - startedAt - upstreamMs).toFixed(3)}`)
-      onOutcome?.('served')
+      onOutcome?.('served', call)
     } catch (error) {
-      onOutcome?.((await charge.release()) ? 'released' : 'broken')
+      onOutcome?.((await charge.release()) ? 'released' : 'broken', call)
       throw error
+    } finally {
+      serving?.end()
     }
   }
 }

@@ -1,9 +1,11 @@
 import { Readable } from 'node:stream'
+import { formatTraceparent } from '@protocolbanks/stream-runtime'
 import type { Context, Handler } from 'hono'
 import { type Dispatcher, errors, request } from 'undici'
 import { bufferBody, maxBufferedBytes } from '../payment/paymentMiddleware.ts'
 import { problem } from '../problem.ts'
 import type { Service } from '../services/serviceTable.ts'
+import type { RequestTrace } from '../tracing/traceRequests.ts'
 
 export type ProxyOptions = {
   serviceOf(path: string): Service | undefined
@@ -78,6 +80,8 @@ function forwardHeaders(c: Context): Record<string, string> {
     if (!hopByHop.has(name) && !named.has(name)) headers[name] = value
   }
   headers['x-forwarded-host'] = c.req.header('host') ?? ''
+  const trace: RequestTrace | undefined = c.get('trace')
+  if (trace) headers.traceparent = formatTraceparent(trace.context)
   headers['x-forwarded-proto'] = c.req.url.startsWith('https:') ? 'https' : 'http'
   return headers
 }

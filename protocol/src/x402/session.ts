@@ -44,5 +44,7 @@ export const sessionReceiptSchema = channelSchema.extend({
   service: z.string(),
   /** What pays, one of `grantSources`: reserve is guaranteed, allowance is credit. */
   source: z.string().max(32).optional(),
+  /** Names this charge to the gateway's operator: 32 hex digits, the trace id of W3C Trace Context. */
+  traceId: z.string().max(64).optional(),
 })
 export type SessionReceipt = z.output<typeof sessionReceiptSchema>

@@ -49,6 +49,8 @@ export type TraceSpan = {
   /** For what is a part of this span, here and in other processes. */
   readonly context: TraceContext
   set(attributes: Attributes): void
+  /** A part of this span. */
+  child(name: string, options?: Omit<SpanOptions, 'in' | 'isRoot'>): TraceSpan
   /** `failure`: what went wrong, one line without secrets. Once. */
   end(failure?: string): void
 }
@@ -97,22 +99,36 @@ export function createTracing({ service, endpoint, ratio, logger }: TracingOptio
   const tracer = provider.getTracer('stream')
   const sampler = new TraceIdRatioBasedSampler(ratio)
 
+  function start(name: string, { in: context, isRoot, kind, attributes, links, startTimeMs }: SpanOptions): TraceSpan {
+    if (!context.isSampled) return silentSpan(context)
+    const options = {
+      kind: kinds[kind ?? 'internal'],
+      ...(attributes && { attributes }),
+      ...(links && { links: links.slice(0, maxLinks).map((link): Link => ({ context: toSpanContext(link) })) }),
+      ...(startTimeMs === undefined ? {} : { startTime: startTimeMs }),
+    }
+    if (isRoot) return toTraceSpan(ids.withRoot(context, () => tracer.startSpan(name, { ...options, root: true })))
+    return toTraceSpan(tracer.startSpan(name, options, trace.setSpanContext(ROOT_CONTEXT, toSpanContext(context))))
+  }
+
+  function toTraceSpan(span: Span): TraceSpan {
+    const { traceId, spanId } = span.spanContext()
+    const context = { traceId, spanId, isSampled: true }
+    return {
+      context,
+      set: (attributes) => void span.setAttributes(attributes),
+      child: (name, options) => start(name, { ...options, in: context }),
+      end(failure) {
+        if (failure !== undefined) span.setStatus({ code: SpanStatusCode.ERROR, message: failure })
+        span.end()
+      },
+    }
+  }
+
   return {
     isSampled: (traceId) =>
       sampler.shouldSample(ROOT_CONTEXT, traceId).decision === SamplingDecision.RECORD_AND_SAMPLED,
-
-    start(name, { in: context, isRoot, kind = 'internal', attributes = {}, links = [], startTimeMs }) {
-      if (!context.isSampled) return silentSpan(context)
-      const options = {
-        kind: kinds[kind],
-        attributes,
-        links: links.slice(0, maxLinks).map((link): Link => ({ context: toSpanContext(link) })),
-        ...(startTimeMs === undefined ? {} : { startTime: startTimeMs }),
-      }
-      if (isRoot) return toTraceSpan(ids.withRoot(context, () => tracer.startSpan(name, { ...options, root: true })))
-      return toTraceSpan(tracer.startSpan(name, options, trace.setSpanContext(ROOT_CONTEXT, toSpanContext(context))))
-    },
-
+    start,
     async shutdown() {
       const late = new Promise<void>((resolve) => setTimeout(resolve, shutdownMs).unref())
       await Promise.race([provider.shutdown().catch(() => undefined), late])
@@ -147,18 +163,7 @@ function toSpanContext({ traceId, spanId, isSampled }: TraceContext): SpanContex
   return { traceId, spanId, traceFlags: isSampled ? TraceFlags.SAMPLED : TraceFlags.NONE, isRemote: true }
 }
 
-function toTraceSpan(span: Span): TraceSpan {
-  const { traceId, spanId } = span.spanContext()
-  return {
-    context: { traceId, spanId, isSampled: true },
-    set: (attributes) => void span.setAttributes(attributes),
-    end(failure) {
-      if (failure !== undefined) span.setStatus({ code: SpanStatusCode.ERROR, message: failure })
-      span.end()
-    },
-  }
-}
-
 function silentSpan(context: TraceContext): TraceSpan {
-  return { context, set() {}, end() {} }
+  const span: TraceSpan = { context, set() {}, end() {}, child: () => span }
+  return span
 }

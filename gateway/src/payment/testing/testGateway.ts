@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import {
   createVoucherHasher,
   encodeHeader,
@@ -6,6 +7,7 @@ import {
   paymentSignatureHeader,
   signVoucher,
 } from '@protocolbanks/stream-protocol'
+import { createTracing } from '@protocolbanks/stream-runtime'
 import { Hono } from 'hono'
 import { pino } from 'pino'
 import { Registry } from 'prom-client'
@@ -19,6 +21,7 @@ import { createEmbeddedMeter } from '../../meter/embedded.ts'
 import type { AccountState, Meter } from '../../meter/meter.ts'
 import { createProxy } from '../../proxy/proxy.ts'
 import { createServiceTable, type Service } from '../../services/serviceTable.ts'
+import { traceRequests } from '../../tracing/traceRequests.ts'
 import type { Chain } from '../chain.ts'
 import { sessionRequirements } from '../offer.ts'
 import { createPaymentGate } from '../paymentGate.ts'
@@ -127,6 +130,8 @@ export function createTestGateway({
   })
   const serviceOf = (path: string) => services.match(path)
   const outcomes: string[] = []
+  const logger = pino({ level: 'silent' })
+  const tracing = createTracing({ service: 'gateway', endpoint: undefined, ratio: 0, logger })
   const app = createApp({
     api: new Hono(),
     charges: new Hono(),
@@ -137,9 +142,10 @@ export function createTestGateway({
       onOutcome: (outcome) => outcomes.push(outcome),
     }),
     proxy: createProxy({ serviceOf, dispatcher: new Agent() }),
+    trace: traceRequests({ tracing, clock: () => state.nowMs, createId: randomUUID }),
     readiness: async () => ({}),
     registry: new Registry(),
-    logger: pino({ level: 'silent' }),
+    logger,
   })
   return { app, gate, services, meter, service, state, accountState, outcomes, ready: () => services.refresh() }
 }
