@@ -18,17 +18,22 @@ const outcomes = new Set([
   'budget.sender',
   // A topic of the outbox.
   'reconciliation.difference',
+  'usage.quarantined',
   // Types of webhooks, docs/webhooks.md. Those about grants have the names of refusals.
   'settlement.confirmed',
   'settlement.reopened',
   'settlement.failed',
   'settlement.dead',
   'grant.unfrozen',
+  'grant.created',
+  'grant.exhausted',
+  'session_key.registered',
   'reserve.withdrawal_requested',
   'webhook_endpoint.disabled',
   'webhook_endpoint.test',
   // Settings of a Postgres session.
   'stream.merchant_id',
+  'stream.account',
   'stream.migrate',
   'stream.sponsorship',
 ])
