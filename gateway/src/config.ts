@@ -57,6 +57,9 @@ const configSchema = z.object({
   OWNER_SIGN_INS_PER_MINUTE: z.coerce.number().int().positive().default(30),
   /** Proxies in front that append to X-Forwarded-For. 0: a client is who connects. */
   TRUSTED_PROXY_HOPS: z.coerce.number().int().min(0).max(10).default(0),
+  /** What one grant, and one account, may owe all merchants together on credit; base units. Without them: no bound. */
+  CREDIT_PER_GRANT_ATOMIC: z.coerce.bigint().nonnegative().optional(),
+  CREDIT_PER_ACCOUNT_ATOMIC: z.coerce.bigint().nonnegative().optional(),
   MAX_GRANTS_IN_MEMORY: z.coerce.number().int().positive().default(100_000),
   MAX_ANSWER_BYTES: z.coerce
     .number()

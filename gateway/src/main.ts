@@ -10,7 +10,9 @@ import {
   ensureChannel,
   getGrant,
   listAllServices,
+  listCreditDebtors,
   migrate,
+  requestExposedSettlements,
 } from '@protocolbanks/stream-db'
 import { createLogger, createTracing, runChecks, stopOnSignals } from '@protocolbanks/stream-runtime'
 import { Agent } from 'undici'
@@ -19,6 +21,7 @@ import { createAnswerStore } from './answers/answerStore.ts'
 import { createApi } from './api/createApi.ts'
 import { createApp } from './app.ts'
 import { loadConfig } from './config.ts'
+import { createExposureKeeper } from './exposure/exposureKeeper.ts'
 import { createGrantDirectory } from './grants/grantDirectory.ts'
 import { createAccountMirror } from './indexer/accountMirror.ts'
 import { createIndexer } from './indexer/indexer.ts'
@@ -136,6 +139,21 @@ const onOutcome = (outcome: string, call: EndedCall) => {
   metrics.calls.inc({ outcome })
   logCall(logger, outcome, call)
 }
+const operatorCredit = {
+  maxPerGrant: config.CREDIT_PER_GRANT_ATOMIC,
+  maxPerAccount: config.CREDIT_PER_ACCOUNT_ATOMIC,
+}
+const exposure = createExposureKeeper({
+  meter,
+  limited: services.limited,
+  listDebtors: (page) => listCreditDebtors(db, page),
+  mirrorAccount: mirror.mirrorAccount,
+  requestSettlements: () =>
+    requestExposedSettlements(db, { now: new Date(clock()), token: chain.token, ...operatorCredit, limit: 100 }),
+  clock,
+  logger,
+  metrics: metrics.registry,
+})
 const gate = createPaymentGate({
   chain,
   meter,
@@ -151,6 +169,9 @@ const gate = createPaymentGate({
   maxChainAgeMs: config.MAX_CHAIN_STALENESS_SECONDS * 1_000,
   instance,
   settlementMarginSeconds: config.SETTLEMENT_MARGIN_SECONDS,
+  operatorCredit,
+  makeRoom: exposure.makeRoom,
+  onExposureLimit: (limit) => metrics.exposureRefusals.inc({ limit }),
   retryWaitMs,
   now: clock,
 })
@@ -204,6 +225,7 @@ const workers = [
   indexer.run(stopping.signal),
   reconciler.run(stopping.signal),
   webhooks.run(stopping.signal),
+  exposure.run(stopping.signal),
   refreshServices(stopping.signal),
 ]
 const stopJournal = new AbortController()

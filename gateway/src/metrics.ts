@@ -20,5 +20,11 @@ export function createMetrics({ chainAgeMs }: { chainAgeMs(): number }) {
       labelNames: ['outcome'],
       registers: [registry],
     }),
+    exposureRefusals: new Counter({
+      name: 'gateway_exposure_refusals_total',
+      help: 'Calls refused with limit.exposure, by limit: grant, account, merchant, operator_grant, operator_account.',
+      labelNames: ['limit'],
+      registers: [registry],
+    }),
   }
 }

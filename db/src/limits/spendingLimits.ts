@@ -10,10 +10,13 @@ export type SpendingLimits = {
   maxAmountPerDay?: bigint | undefined
 }
 
-type Row = { [limit in keyof SpendingLimits]-?: Exclude<SpendingLimits[limit], undefined> | null }
+/** Every limit named, if only as undefined. */
+export type NamedSpendingLimits = { [limit in keyof Required<SpendingLimits>]: SpendingLimits[limit] }
 
-/** From columns of the same names, every limit present. */
-export function toSpendingLimits(row: Row): { [limit in keyof SpendingLimits]-?: SpendingLimits[limit] } {
+type Row = { [limit in keyof Required<SpendingLimits>]: Exclude<SpendingLimits[limit], undefined> | null }
+
+/** From columns of the same names. */
+export function toSpendingLimits(row: Row): NamedSpendingLimits {
   return {
     maxAmountPerCall: row.maxAmountPerCall ?? undefined,
     maxCallsPerMinute: row.maxCallsPerMinute ?? undefined,

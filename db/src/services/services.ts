@@ -2,7 +2,7 @@ import { type Address, BaseError } from '@protocolbanks/stream-protocol'
 import { asc, desc, eq, lt, sql } from 'drizzle-orm'
 import type { Queryable } from '../createDb.ts'
 import { isUniqueViolation } from '../errors.ts'
-import { type SpendingLimits, toSpendingLimits } from '../limits/spendingLimits.ts'
+import { type NamedSpendingLimits, type SpendingLimits, toSpendingLimits } from '../limits/spendingLimits.ts'
 import { type MerchantCredit, toMerchantCredit } from '../merchants/credit.ts'
 import { merchantCreditTable, merchantTable } from '../merchants/table.ts'
 import { newId } from '../newId.ts'
@@ -10,7 +10,7 @@ import { limitOf, type Page, type PageRequest, toPage } from '../page.ts'
 import { serviceTable } from './table.ts'
 
 /** One priced API of a merchant, with what one grant may spend at it. Amounts in the token's base units. */
-export type Service = SpendingLimits & {
+export type Service = NamedSpendingLimits & {
   /** `svc_` and a sortable id. */
   id: string
   merchantId: string

@@ -12,6 +12,7 @@ import { apiProblem } from './apiProblem.ts'
 import { auditRefusals } from './auditRefusals.ts'
 import { createAuditRoutes } from './auditRoutes.ts'
 import { type ApiEnv, asCaller, authenticate } from './caller.ts'
+import { createCreditRoutes } from './creditRoutes.ts'
 import { createMerchantRoutes } from './merchantRoutes.ts'
 import { createOwnerRoutes } from './ownerRoutes.ts'
 import { createOwnerSessionRoutes } from './ownerSessionRoutes.ts'
@@ -25,7 +26,7 @@ import { createWebhookRoutes, type WebhookRoutesDeps } from './webhookRoutes.ts'
 
 export type ApiDeps = {
   db: Db
-  meter: Pick<Meter, 'read' | 'peekUsage'>
+  meter: Pick<Meter, 'read' | 'peekUsage' | 'exposureOf'>
   clock(): number
   logger: Logger
   /** The operator's first key, from the configuration; others are issued here. */
@@ -70,6 +71,7 @@ export function createApi(deps: ApiDeps): Hono {
     })
   })
   routes.route('/merchants', createMerchantRoutes({ db }))
+  routes.route('/merchants', createCreditRoutes({ ...deps, tokenDecimals }))
   routes.route('/api-keys', createApiKeyRoutes({ db }))
   routes.route('/services', createServiceRoutes({ ...deps, tokenDecimals }))
   routes.route('/session-keys', createSessionKeyRoutes({ ...deps, tokenDecimals }))

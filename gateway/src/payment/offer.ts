@@ -16,6 +16,9 @@ import { type PaymentRefusal, refusals } from './refusals.ts'
 /** How long a client may take from the price to the payment, in seconds. */
 const maxTimeoutSeconds = 60
 
+/** Of a merchant who serves nothing on credit. */
+const reserveOnly = grantSources.filter((source) => source === 'reserve')
+
 /** The `session` entry of `accepts` for one call. */
 export function sessionRequirements(chain: Chain, service: Service, amount: bigint): PaymentRequirements {
   return {
@@ -30,7 +33,7 @@ export function sessionRequirements(chain: Chain, service: Service, amount: bigi
       settler: chain.settler,
       service: service.id,
       scope: service.pathPrefix,
-      sources: grantSources,
+      sources: service.credit?.mode === 'reserve_only' ? reserveOnly : grantSources,
     },
   }
 }
@@ -47,7 +50,7 @@ type Refusal = {
 
 /** The refusal of a call: problem+json, and with a 402 the offer of x402 v2 in `PAYMENT-REQUIRED`. */
 export function refusePayment(chain: Chain, { code, service, amount, url, channel, detail }: Refusal): Response {
-  const { status, title, hint } = refusals[code]
+  const { status, title, hint, retryAfterSeconds } = refusals[code]
   const headers: Record<string, string> = { 'cache-control': 'no-store' }
   if (status === 402) {
     const offer: PaymentRequired = {
@@ -68,6 +71,6 @@ export function refusePayment(chain: Chain, { code, service, amount, url, channe
     }
     headers[paymentRequiredHeader] = Buffer.from(JSON.stringify(offer)).toString('base64')
   }
-  if (status === 429) headers['retry-after'] = '60'
+  if (retryAfterSeconds !== undefined) headers['retry-after'] = `${retryAfterSeconds}`
   return problem(status, code, title, { detail, hint, headers })
 }

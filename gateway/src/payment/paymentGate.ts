@@ -6,14 +6,15 @@ import {
 } from '@protocolbanks/stream-protocol'
 import { formatTraceparent, type TraceContext } from '@protocolbanks/stream-runtime'
 import type { Answer, AnswerStore, Outcome } from '../answers/answerStore.ts'
+import { creditLimitsOf, type OperatorCredit } from '../exposure/creditLimitsOf.ts'
 import type { GrantDirectory, KnownGrant } from '../grants/grantDirectory.ts'
-import type { ChannelMeter, Decision, Meter, Ticket, Use } from '../meter/meter.ts'
+import type { ChannelMeter, Decision, ExposureLimit, Meter, Ticket, Use } from '../meter/meter.ts'
 import { problem } from '../problem.ts'
 import type { Service } from '../services/serviceTable.ts'
 import { type Chain, networkOf } from './chain.ts'
 import { refusePayment, sessionRequirements } from './offer.ts'
 import { readPayment } from './readPayment.ts'
-import type { PaymentRefusal } from './refusals.ts'
+import { exposureDetails, type PaymentRefusal } from './refusals.ts'
 
 /** A call of a paid service, as the gate sees it. */
 export type PaidRequest = {
@@ -64,6 +65,11 @@ export type PaymentGateDeps = {
   /** Of this process, in the meter. */
   instance: string
   settlementMarginSeconds: number
+  /** What the operator lets grants and accounts owe on credit; nothing limits them when it is left out. */
+  operatorCredit?: OperatorCredit
+  /** Moves room under the limit of the service's merchant to where it was refused. True: charge again. */
+  makeRoom?(service: Service): Promise<boolean>
+  onExposureLimit?(limit: ExposureLimit): void
   /** How long a retry waits for the first request to end. */
   retryWaitMs: number
   now(): number
@@ -71,7 +77,7 @@ export type PaymentGateDeps = {
 
 /** Steps 2 and 3 of the path of one request (docs/architecture.md): parse, verify, charge. */
 export function createPaymentGate(deps: PaymentGateDeps): PaymentGate {
-  const { chain, meter, grants, answers } = deps
+  const { chain, meter, grants, answers, operatorCredit = {} } = deps
   const hashVoucher = createVoucherHasher(chain)
   const network = networkOf(chain)
 
@@ -108,6 +114,7 @@ export function createPaymentGate(deps: PaymentGateDeps): PaymentGate {
       nowMs: deps.now(),
       maxAmountPerCall: service.maxAmountPerCall,
       maxCallsPerMinute: service.maxCallsPerMinute,
+      credit: creditLimitsOf(service.credit, operatorCredit),
       settlementMarginSeconds: deps.settlementMarginSeconds,
       event: {
         service: service.id,
@@ -116,18 +123,29 @@ export function createPaymentGate(deps: PaymentGateDeps): PaymentGate {
         trace: request.trace && formatTraceparent(request.trace),
       },
     }
-    const decision = await chargeMirrored(use)
+    const decision = await chargeMirrored(use, service)
     const paid = { ...request, source: grant.source }
     if (decision.ok) return serve(paid, decision.ticket, decision.channel, answers.begin(keyOf(decision.ticket)))
     if (decision.code === 'request.duplicate') return repeat({ ...paid, trace: undefined }, decision)
-    return refuse(request, decision.code, decision.channel && { grantId: grant.grantId, ...decision.channel })
+    if (decision.limit !== undefined) deps.onExposureLimit?.(decision.limit)
+    const channel = decision.channel && { grantId: grant.grantId, ...decision.channel }
+    return refuse(request, decision.code, channel, decision.limit)
   }
 
-  /** Charges; a grant that the meter does not hold yet, or has lost, is copied there from Postgres first. */
-  async function chargeMirrored(use: Use): Promise<Decision> {
-    const decision = await meter.charge(use)
-    if (decision.ok || decision.code !== 'grant.unknown') return decision
-    return (await deps.mirrorAccount(use.account)) ? meter.charge(use) : decision
+  /**
+   * Charges; a grant that the meter does not hold yet, or has lost, is copied there from Postgres first. What one partition
+   * of the meter has no budget for is charged when another's could be moved there.
+   */
+  async function chargeMirrored(use: Use, service: Service): Promise<Decision> {
+    let decision = await meter.charge(use)
+    if (!decision.ok && decision.code === 'grant.unknown' && (await deps.mirrorAccount(use.account))) {
+      decision = await meter.charge(use)
+    }
+    for (let tries = 0; tries < maxRoomTries && !decision.ok && 'limit' in decision; tries++) {
+      if (decision.limit !== 'merchant' || !(await deps.makeRoom?.(service))) break
+      decision = await meter.charge(use)
+    }
+    return decision
   }
 
   /** A request id that was charged before: the first answer, or the call once more when it was never answered. */
@@ -180,9 +198,15 @@ export function createPaymentGate(deps: PaymentGateDeps): PaymentGate {
     }
   }
 
-  function refuse(request: PaidRequest, code: PaymentRefusal, channel?: { grantId: string } & ChannelMeter): Verdict {
+  function refuse(
+    request: PaidRequest,
+    code: PaymentRefusal,
+    channel?: { grantId: string } & ChannelMeter,
+    limit?: ExposureLimit,
+  ): Verdict {
     const { service, amount, url } = request
-    return { kind: 'refused', code, response: refusePayment(chain, { code, service, amount, url, channel }) }
+    const detail = limit && exposureDetails[limit]
+    return { kind: 'refused', code, response: refusePayment(chain, { code, service, amount, url, channel, detail }) }
   }
 
   function receiptOf({ service, source, trace }: ChargedRequest, ticket: Ticket, channel: ChannelMeter): string {
@@ -217,6 +241,9 @@ export function createPaymentGate(deps: PaymentGateDeps): PaymentGate {
 
   return { authorize }
 }
+
+/** Others may take what was moved for this request. */
+const maxRoomTries = 2
 
 /** With the source of the grant that pays for it. */
 type ChargedRequest = PaidRequest & { source: GrantSource }

@@ -1,4 +1,4 @@
-import type { RefusalCode } from '../meter/meter.ts'
+import type { ExposureLimit, RefusalCode } from '../meter/meter.ts'
 
 /** Why a paid call is refused although the request itself is well formed. */
 export type PaymentRefusal =
@@ -13,7 +13,16 @@ export type PaymentRefusal =
   | 'payee.not_granted'
   | 'voucher.invalid_signature'
 
-type Text = { status: 402 | 409 | 429; title: string; hint: string }
+/** Which limit it was, for `detail`: the agent learns whose, not how much a merchant trusts others with. */
+export const exposureDetails: Record<ExposureLimit, string> = {
+  grant: 'Limit: what one grant may owe this merchant.',
+  account: 'Limit: what one account may owe this merchant.',
+  merchant: 'Limit: what all accounts may owe this merchant.',
+  operator_grant: 'Limit: what one grant may owe all merchants.',
+  operator_account: 'Limit: what one account may owe all merchants.',
+}
+
+type Text = { status: 402 | 409 | 429; title: string; hint: string; retryAfterSeconds?: number }
 
 /** One clear answer per refusal. Kept in step with docs/errors.md. */
 export const refusals: Record<PaymentRefusal, Text> = {
@@ -92,6 +101,7 @@ export const refusals: Record<PaymentRefusal, Text> = {
   },
   'limit.rate': {
     status: 429,
+    retryAfterSeconds: 60,
     title: 'Too many calls of this grant in this minute.',
     hint: 'Go on in the next minute.',
   },
@@ -113,6 +123,7 @@ export const refusals: Record<PaymentRefusal, Text> = {
   },
   'limit.exposure': {
     status: 429,
+    retryAfterSeconds: 5,
     title: 'What is owed on credit and not settled yet has reached a limit.',
     hint: 'Go on when it is settled, which happens by itself; a grant that is paid from a reserve has no such limit.',
   },

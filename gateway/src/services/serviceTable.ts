@@ -1,3 +1,4 @@
+import type { MerchantCredit } from '@protocolbanks/stream-db'
 import type { Address } from '@protocolbanks/stream-protocol'
 
 /** One priced API of a merchant, as the payment gate needs it. Amounts in base units. */
@@ -15,12 +16,16 @@ export type Service = {
   upstreamTimeoutMs: number
   maxAmountPerCall: bigint | undefined
   maxCallsPerMinute: number | undefined
+  /** What its merchant serves on credit; undefined: whatever grants and accounts allow. */
+  credit?: MerchantCredit | undefined
 }
 
 export type ServiceTable = {
   /** The service with the longest prefix that holds the path, whole segments only. */
   match(path: string): Service | undefined
   byName(merchantId: string, name: string): Service | undefined
+  /** One service of each merchant with a limit on what all accounts may owe it. */
+  limited(): (Service & { credit: MerchantCredit })[]
   /** Reads Postgres again; keeps the old table when that fails. */
   refresh(): Promise<void>
 }
@@ -42,6 +47,14 @@ export function createServiceTable(load: () => Promise<Service[]>): ServiceTable
     },
     byName(merchantId, name) {
       return byMerchantAndName.get(`${merchantId} ${name}`)
+    },
+    limited() {
+      const byMerchant = new Map<string, Service & { credit: MerchantCredit }>()
+      for (const service of byPrefix.values()) {
+        const { credit } = service
+        if (credit?.maxTotal !== undefined) byMerchant.set(service.merchantId, { ...service, credit })
+      }
+      return [...byMerchant.values()]
     },
     async refresh() {
       const services = await load()

@@ -91,6 +91,7 @@ export function createTestApi(
     invalidations: () => invalidated,
     get: (path: string, key: string) => request('GET', path, key),
     post: (path: string, key: string, body?: unknown) => request('POST', path, key, body),
+    put: (path: string, key: string, body: unknown) => request('PUT', path, key, body),
     patch: (path: string, key: string, body: unknown) => request('PATCH', path, key, body),
     delete: (path: string, key: string) => request('DELETE', path, key),
     async createMerchant(name: string): Promise<TestMerchant> {
