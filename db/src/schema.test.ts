@@ -21,9 +21,11 @@ import {
 } from './sentinel/table.ts'
 import { serviceTable } from './services/table.ts'
 import {
+  payeeBlockTable,
   settlementItemTable,
   settlementRequestTable,
   settlementTable,
+  settlementTransitionTable,
   settlementWriteOffTable,
 } from './settlements/table.ts'
 import { sponsorshipShareTable, sponsorshipTable } from './sponsorships/table.ts'
@@ -45,20 +47,20 @@ const tables = [
   channelTable,
   chargeTable,
   grantControlTable,
-  grantLimitTable,
   grantTable,
   indexedBlockTable,
   indexerCursorTable,
+  grantLimitTable,
   merchantCreditTable,
   merchantTable,
   meterGenerationTable,
   meterProcessTable,
   outboxTable,
-  reconciliationDifferenceTable,
-  reconciliationTable,
   payeeBlockTable,
   ownerFreezeTable,
   ownerSessionTable,
+  reconciliationDifferenceTable,
+  reconciliationTable,
   sentinelCursorTable,
   sentinelEventTable,
   sentinelGrantStateTable,
@@ -70,6 +72,7 @@ const tables = [
   settlementTable,
   settlementTransactionMemberTable,
   settlementTransactionTable,
+  settlementTransitionTable,
   settlementWriteOffTable,
   sponsorshipShareTable,
   sponsorshipTable,

@@ -50,7 +50,7 @@ test('who sends transactions of their own needs their key, and neither bundler n
     SETTLEMENT_ROUTE: 'transaction',
     TRANSACTION_MAX_ACCOUNTS: 50,
     TRANSACTION_MAX_GAS: 15_000_000n,
-    TRANSACTION_CONFIRMATIONS: 2,
+    CONFIRMATIONS: 2,
   })
   expect(JSON.stringify(config)).not.toContain(ownTransactions.TRANSACTION_KEY)
   expect(() => loadConfig({ ...ownTransactions, TRANSACTION_KEY: undefined })).toThrow(/TRANSACTION_KEY/)
@@ -62,7 +62,7 @@ test.each([
   ['TRANSACTION_KEY', '0x12'],
   ['TRANSACTION_MAX_ACCOUNTS', '101'],
   ['TRANSACTION_MAX_GAS', '16777217'],
-  ['TRANSACTION_CONFIRMATIONS', '0'],
+  ['CONFIRMATIONS', '0'],
 ])('%s=%s is refused by its name', (name, value) => {
   expect(() => loadConfig({ ...ownTransactions, [name]: value })).toThrow(name)
 })

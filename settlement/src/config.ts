@@ -30,6 +30,12 @@ const commonSchema = z.object({
   /** First wait after a failed attempt; each further one is four times as long. */
   RETRY_BASE_MS: milliseconds(5_000, 10),
   MAX_ATTEMPTS: z.coerce.number().int().min(1).max(10).default(3),
+  /** Blocks that make an outcome final, the one that includes it among them. */
+  CONFIRMATIONS: z.coerce.number().int().min(1).max(256).default(2),
+  /** What waits longer than this is replaced with higher fees under the same nonce, and keeps no other grant out. */
+  STUCK_MS: milliseconds(45_000, 500),
+  /** Nothing is sent while the chain asks for more, and nothing is replaced by what costs more. */
+  MAX_FEE_PER_GAS_WEI: z.coerce.bigint().positive().default(500_000_000_000n),
   /** Blocks that are searched for a UserOperation after a restart. */
   LOOKBACK_BLOCKS: z.coerce.bigint().positive().default(5_000n),
 })
@@ -55,12 +61,6 @@ const transactionSchema = commonSchema.extend({
   TRANSACTION_MAX_ACCOUNTS: z.coerce.number().int().min(1).max(maxSettlements).default(50),
   /** Below the 2^24 that a transaction may have by EIP-7825. */
   TRANSACTION_MAX_GAS: z.coerce.bigint().min(500_000n).max(16_777_216n).default(15_000_000n),
-  /** Nothing is sent while the chain asks for more, and nothing is replaced by what costs more. */
-  TRANSACTION_MAX_FEE_PER_GAS_WEI: z.coerce.bigint().positive().default(500_000_000_000n),
-  /** What waits longer than this is replaced with higher fees under the same nonce. */
-  TRANSACTION_STUCK_MS: milliseconds(45_000, 500),
-  /** Blocks that make an outcome final, the one that includes it among them. */
-  TRANSACTION_CONFIRMATIONS: z.coerce.number().int().min(1).max(256).default(2),
 })
 
 const configSchema = z.discriminatedUnion('SETTLEMENT_ROUTE', [userOperationSchema, transactionSchema])

@@ -1,3 +1,4 @@
+import { setTimeout } from 'node:timers/promises'
 import { serve } from '@hono/node-server'
 import {
   adaptersOf,
@@ -7,24 +8,48 @@ import {
   type EntryPoint,
 } from '@protocolbanks/stream-bundler-client'
 import {
+  chargesOfSettlement,
   claimSettlement,
   createDb,
-  leaseDueSettlements,
+  type DueSettlement,
+  getSettlement,
+  leaseSettlement,
   listBusyAccounts,
   listClaimable,
+  listDueSettlements,
+  maxTraced,
   migrate,
+  recordPayeeAnswers,
+  releaseSettlement,
+  retakeSettlement,
+  type SettlementWork,
+  takeDuePayeeBlocks,
 } from '@protocolbanks/stream-db'
 import { type Address, createVoucherHasher } from '@protocolbanks/stream-protocol'
-import { createLogger, createStatusApp, createTracing, runChecks, stopOnSignals } from '@protocolbanks/stream-runtime'
+import {
+  createCrashPoints,
+  createLogger,
+  createStatusApp,
+  createTracing,
+  outgoingTrace,
+  runChecks,
+  stopOnSignals,
+} from '@protocolbanks/stream-runtime'
 import { v4 } from 'uuid'
 import { createPublicClient, http } from 'viem'
 import { privateKeyToAccount } from 'viem/accounts'
 import { loadConfig, type TransactionConfig, type UserOperationConfig } from './config.ts'
 import { createInclusionWatcher } from './inclusion/inclusionWatcher.ts'
 import { createMetrics } from './metrics.ts'
+import { takesTransfer } from './payable/askToken.ts'
+import { checkPayees } from './payable/payeeChecker.ts'
 import { createTransactionRoute } from './routes/transactionRoute.ts'
 import { createTransactionStore } from './routes/transactionStore.ts'
 import { createUserOperationRoute } from './routes/userOperationRoute.ts'
+import { createSettlementReporter } from './tracing/settlementReporter.ts'
+import { traceBundler, traceSponsor, traceWatcher } from './tracing/traceCalls.ts'
+import { traceRoute } from './tracing/traceRoute.ts'
+import { firstLine } from './worker/judgeFailure.ts'
 import type { Route } from './worker/route.ts'
 import { createSettlementStore } from './worker/settlementStore.ts'
 import { createWorker } from './worker/worker.ts'
@@ -36,8 +61,10 @@ const readinessTimeoutMs = 2_000
 /** After a crash another worker takes over within this. It is renewed while one is at work. */
 const leaseMs = 30_000
 const callTimeoutMs = 8_000
-/** One lane of the nonce key for all settlements of an account: they follow each other, and a fresh lane costs gas. */
-const lane = 0
+/** A failed settlement whose account has no free lane is looked at again after this. */
+const busyMs = 2_000
+/** Blocked payees are asked about this often at most. */
+const payeeRoundMs = 2_000
 
 const config = loadConfig()
 const logger = createLogger({ service: 'settlement', level: config.LOG_LEVEL, secrets: config.secretValues })
@@ -48,6 +75,7 @@ const tracing = createTracing({
   logger,
 })
 const clock = Date.now
+const crashPoint = createCrashPoints(config.CRASH_AT)
 const owner = v4()
 const chainId = config.CHAIN_ID
 const module = config.SESSION_MODULE
@@ -70,7 +98,12 @@ const common = {
   retryPolicy: { baseMs: config.RETRY_BASE_MS, maxAttempts: config.MAX_ATTEMPTS, random: Math.random },
   inclusionTimeoutMs: config.INCLUSION_TIMEOUT_MS,
   lookbackBlocks: config.LOOKBACK_BLOCKS,
-  storeOf: (id: string) => createSettlementStore(db, { id, owner }),
+  storeOf: ({ settlement: { id }, grant: { token } }: SettlementWork) =>
+    createSettlementStore(db, { id, owner, token, clock }),
+  confirmations: config.CONFIRMATIONS,
+  stuckMs: config.STUCK_MS,
+  maxFeePerGas: config.MAX_FEE_PER_GAS_WEI,
+  crashPoint,
   leaseMs,
   clock,
   logger,
@@ -79,20 +112,36 @@ const { route, signer, checks, close } =
   config.SETTLEMENT_ROUTE === 'transaction' ? wireTransactions(config) : wireUserOperations(config)
 
 const now = () => new Date(clock())
+const reporter = createSettlementReporter({
+  tracing,
+  async listChargeTraces(id) {
+    const charges = await chargesOfSettlement(db, id, { limit: maxTraced, tracedOnly: true })
+    return [...new Set(charges.flatMap(({ traceId }) => traceId ?? []))]
+  },
+  load: (id) => getSettlement(db, id),
+  clock,
+  logger,
+})
+const expiryMarginSeconds = config.EXPIRY_MARGIN_SECONDS
+const stuckMs = config.STUCK_MS
 const worker = createWorker({
-  leaseDue: (limit) => leaseDueSettlements(db, { owner, leaseMs, limit, now: now() }),
-  listClaimable: (limit) => listClaimable(db, { now: now(), limit, expiryMarginSeconds: config.EXPIRY_MARGIN_SECONDS }),
-  listBusyAccounts: (accounts) => listBusyAccounts(db, accounts),
-  claim: ({ grantId, trigger }) =>
-    claimSettlement(db, { grantId, trigger, lane, leaseOwner: owner, leaseMs, now: now() }),
-  route,
+  listDue: (limit) => listDueSettlements(db, { now: now(), limit, expiryMarginSeconds }),
+  takeUp,
+  listClaimable: (limit) => listClaimable(db, { now: now(), limit, expiryMarginSeconds }),
+  listBusyAccounts: (accounts) => listBusyAccounts(db, accounts, { now: now(), stuckMs }),
+  async claim({ grantId, trigger }) {
+    const work = await claimSettlement(db, { grantId, trigger, leaseOwner: owner, leaseMs, now: now(), stuckMs })
+    if (work) crashPoint('settlement.claimed')
+    if (work) await reporter.claimed(work)
+    return work
+  },
+  urgencyPolicy: () => ({ now: now(), expiryMarginSeconds }),
+  route: traceRoute(route, { tracing, reporter, createId: v4 }),
   onResult(result, { settlement }) {
     metrics.results.inc({ outcome: result.outcome, code: 'code' in result ? result.code : '' })
     if (result.outcome !== 'confirmed') return
     metrics.paid.inc(Number(result.paid))
     metrics.seconds.observe((clock() - settlement.createdAt.getTime()) / 1_000)
-    const { id, grantId } = settlement
-    logger.info({ settlement: id, grantId, paid: result.paid.toString() }, 'confirmed')
   },
   pollMs: config.POLL_MS,
   logger,
@@ -107,7 +156,7 @@ const server = serve({ fetch: app.fetch, hostname: config.HOST, port: config.POR
   logger.info({ port, chainId, module, route: route.name, signer, owner }, 'listening')
 })
 const stopping = new AbortController()
-const working = worker.run(stopping.signal)
+const working = Promise.all([worker.run(stopping.signal), checkPayeesUntil(stopping.signal)])
 
 stopOnSignals({ stop, drainMs, logger })
 
@@ -122,6 +171,31 @@ async function stop(): Promise<void> {
   await tracing.shutdown()
 }
 
+/** Leases what is due, and takes a failed one up again in a lane of its account. */
+async function takeUp({ id }: DueSettlement): Promise<SettlementWork | undefined> {
+  const work = await leaseSettlement(db, { id, owner, leaseMs, now: now() })
+  if (work?.settlement.state !== 'failed') return work
+  const retaken = await retakeSettlement(db, { id, owner, now: now(), stuckMs })
+  if (retaken === 'busy') await releaseSettlement(db, { id, owner, nextAttemptAt: new Date(clock() + busyMs) })
+  return typeof retaken === 'string' ? undefined : retaken
+}
+
+async function checkPayeesUntil(signal: AbortSignal): Promise<void> {
+  while (!signal.aborted) {
+    try {
+      await checkPayees({
+        takeDue: (limit) => takeDuePayeeBlocks(db, { now: now(), limit }),
+        isPaid: ({ token, payee }) => takesTransfer(chain, token, signer, payee),
+        record: (answers) => recordPayeeAnswers(db, answers, now()),
+        logger,
+      })
+    } catch (error) {
+      logger.warn({ reason: firstLine(error) }, 'blocked payees could not be asked about')
+    }
+    await setTimeout(payeeRoundMs, undefined, { signal }).catch(() => {})
+  }
+}
+
 async function checkChain(): Promise<void> {
   const found = await chain.getChainId()
   if (found !== chainId) throw new Error(`The RPC serves chain ${found}; configured is ${chainId}.`)
@@ -133,11 +207,11 @@ type Wiring = { route: Route; signer: Address; checks: Record<string, () => Prom
 function wireUserOperations(config: UserOperationConfig): Wiring {
   const { BUNDLER_URL, PAYMASTER_URL, PAYMASTER_API_KEY: apiKey } = config
   const services = entryPoints.map((entryPoint) => {
-    const context = { chainId, entryPoint, timeoutMs: callTimeoutMs }
+    const context = { chainId, entryPoint, timeoutMs: callTimeoutMs, headers: outgoingTrace }
     return {
       entryPoint,
-      bundler: createBundler({ ...context, url: BUNDLER_URL, chain }),
-      sponsor: createSponsor({ ...context, url: PAYMASTER_URL, apiKey }),
+      bundler: traceBundler(createBundler({ ...context, url: BUNDLER_URL, chain }), tracing),
+      sponsor: traceSponsor(createSponsor({ ...context, url: PAYMASTER_URL, apiKey }), tracing),
     }
   })
   const resolve = createAdapterResolver({ chain, adapters: adaptersOf(entryPoints) })
@@ -165,8 +239,9 @@ function wireUserOperations(config: UserOperationConfig): Wiring {
       },
       // The bundler knows operations by their hash, whichever EntryPoint they are for.
       isPending: (userOpHash) => serviceOf(entryPoints[0]).bundler.isPending(userOpHash),
-      watcher,
+      watcher: traceWatcher(watcher, tracing),
       settler,
+      neutral: settler.address,
       maxInFlight: config.MAX_IN_FLIGHT,
     }),
     signer: settler.address,
@@ -193,9 +268,6 @@ function wireTransactions(config: TransactionConfig): Wiring {
       pollMs: config.POLL_MS,
       maxAccounts: config.TRANSACTION_MAX_ACCOUNTS,
       maxGas: config.TRANSACTION_MAX_GAS,
-      maxFeePerGas: config.TRANSACTION_MAX_FEE_PER_GAS_WEI,
-      stuckMs: config.TRANSACTION_STUCK_MS,
-      confirmations: config.TRANSACTION_CONFIRMATIONS,
     }),
     signer: sender.address,
     checks: {

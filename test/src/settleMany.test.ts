@@ -44,7 +44,7 @@ afterEach(async () => {
   // What a test leaves open is nothing to the next.
   const { query } = sponsored.database
   await query(
-    `update settlement set state = 'dead', written_off_at = now() where state in ('intended', 'submitted', 'failed')`,
+    `update settlement set state = 'dead', failure_reason = 'internal', written_off_at = now() where state not in ('confirmed', 'dead')`,
   )
   await query(`update "grant" set status = 'revoked'`)
 })
@@ -230,7 +230,7 @@ test('a transaction that the chain has become too dear for is replaced under the
   const grants = await arrange(2, [seller])
   const sender = await createSender()
   await node().setAutomine(false)
-  await startWorker(sender, { TRANSACTION_STUCK_MS: '1000' })
+  await startWorker(sender, { STUCK_MS: '1000' })
   for (const one of grants) await charge(sponsored, one, [[seller, 10_000_000n]])
   await expect.poll(async () => (await transactionsOf(sender))[0]?.sentAt, { timeout: 15_000 }).toBeInstanceOf(Date)
   const [first] = (await transactionsOf(sender)) as [SettlementTransaction]
@@ -287,7 +287,7 @@ test('an outcome counts when its block is deep enough, and what a reorganisation
   const seller = await createSeller(sponsored)
   const [one] = (await arrange(1, [seller])) as [Arranged]
   const sender = await createSender()
-  await startWorker(sender, { TRANSACTION_CONFIRMATIONS: '3' })
+  await startWorker(sender, { CONFIRMATIONS: '3' })
   await charge(sponsored, one, [[seller, 10_000_000n]])
   await expect.poll(() => balanceOf(sponsored, seller.merchant.payee), { timeout: 15_000 }).toBe(10_000_000n)
   const included = await sponsored.clients.publicClient.getBlockNumber()
@@ -407,7 +407,7 @@ function startWorker({ privateKey }: { privateKey: Hex }, change: Record<string,
   return startSettlement({
     SETTLEMENT_ROUTE: 'transaction',
     TRANSACTION_KEY: privateKey,
-    TRANSACTION_CONFIRMATIONS: '1',
+    CONFIRMATIONS: '1',
     ...change,
   })
 }

@@ -134,7 +134,7 @@ test('a grant frozen on-chain after it was claimed waits, and is settled when it
   const worker = await startWorker()
   await expect.poll(() => logOf(worker, 'grant.frozen'), { timeout: 10_000 }).toBe(true)
   const [open] = (await listSettlements(sponsored.database.db, { grantId: grant.grantId })).items
-  expect(open).toMatchObject({ state: 'intended', attempts: 0 })
+  expect(open).toMatchObject({ state: 'failed', failureReason: 'grant_frozen', attempts: 0 })
   const module = sponsored.contracts.sessionKeyValidator
   const hash = await person.bundlerClient.sendUserOperation({
     account: person.account,
@@ -166,7 +166,7 @@ test('without a bundler it is not ready, loses nothing, and goes on by itself wh
   await expect
     .poll(() => readiness(worker), { timeout: 10_000 })
     .toMatchObject({ status: 503, bundler: expect.not.stringMatching(/^ok$/) })
-  await expect.poll(() => stateOf(grant), { timeout: 10_000 }).toBe('intended')
+  await expect.poll(() => stateOf(grant), { timeout: 10_000 }).toBe('pending')
   sponsored.bundler = await startBundler({ rpcUrl: sponsored.anvil.url, entryPoint: sponsored.entryPoint, port })
   const settlement = await settled(grant, 'confirmed')
   expect(settlement.attempts).toBe(0)
@@ -263,6 +263,7 @@ async function startWorker(change: Record<string, string> = {}): Promise<Service
       SETTLER_KEY: devAccounts.settler.privateKey,
       POLL_MS: '50',
       RETRY_BASE_MS: '100',
+      CONFIRMATIONS: '1',
       ...change,
     },
   })

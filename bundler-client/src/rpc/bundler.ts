@@ -3,9 +3,12 @@ import { type Client, createClient, hexToBigInt, http, type PublicClient, type T
 import { type BundlerActions, bundlerActions } from 'viem/account-abstraction'
 import type { EntryPoint } from '../accounts/accountAdapter.ts'
 import { BundlerUnavailableError } from '../errors/bundlerErrors.ts'
+import { readRpcFailure } from '../errors/readRpcFailure.ts'
 import { toBundlerError } from '../errors/toBundlerError.ts'
+import { hashUserOperation } from '../userOperation/hashUserOperation.ts'
 import { toViemUserOperation } from '../userOperation/toViemUserOperation.ts'
 import type { UserOperation } from '../userOperation/userOperation.ts'
+import { withHeaders } from './withHeaders.ts'
 
 export type Fees = { maxFeePerGas: bigint; maxPriorityFeePerGas: bigint }
 
@@ -27,11 +30,14 @@ export type Bundler = {
   fees(): Promise<Fees>
   /** The operation has its paymaster's stub data and a dummy signature. */
   estimate(op: UserOperation): Promise<GasLimits>
-  /** @returns userOpHash, as the bundler computes it. */
+  /** @returns userOpHash, as the bundler computes it. One that it has already is taken again. */
   send(op: UserOperation): Promise<Hex>
   /** The transaction that included the operation; undefined while there is none, or the bundler does not know it. */
   findTransaction(userOpHash: Hex): Promise<TransactionReceipt | undefined>
-  /** Whether the bundler holds it and has not included it yet. */
+  /**
+   * Whether the bundler holds it and has not included it yet. Asked by Pimlico's method, where there is one: some bundlers
+   * show an operation by its hash only once it is included.
+   */
   isPending(userOpHash: Hex): Promise<boolean>
   /** Answers when the bundler serves this chain and EntryPoint. */
   ping(): Promise<void>
@@ -45,6 +51,8 @@ export type BundlerOptions = {
   chain: Pick<PublicClient, 'estimateFeesPerGas'>
   /** Of one call; 10,000 by default. */
   timeoutMs?: number | undefined
+  /** More headers for each call, asked at the call: W3C `traceparent`. */
+  headers?: (() => Record<string, string>) | undefined
 }
 
 /**
@@ -52,13 +60,21 @@ export type BundlerOptions = {
  * const bundler = createBundler({ url, chainId, entryPoint: entryPoint08, chain: publicClient })
  * const userOpHash = await bundler.send(op)
  */
-export function createBundler({ url, chainId, entryPoint, chain, timeoutMs = 10_000 }: BundlerOptions): Bundler {
+export function createBundler({
+  url,
+  chainId,
+  entryPoint,
+  chain,
+  timeoutMs = 10_000,
+  headers,
+}: BundlerOptions): Bundler {
   // No retries in here: whoever calls knows what may be repeated.
   const client: Client & BundlerActions = createClient({
-    transport: http(url, { retryCount: 0, timeout: timeoutMs }),
+    transport: http(url, { retryCount: 0, timeout: timeoutMs, ...withHeaders(headers) }),
   }).extend(bundlerActions)
   const entryPointAddress = entryPoint.address
   let tellsFees = true
+  let tellsStatus = true
 
   return {
     async fees() {
@@ -83,7 +99,14 @@ export function createBundler({ url, chainId, entryPoint, chain, timeoutMs = 10_
     },
 
     send(op) {
-      return mapErrors(() => client.sendUserOperation({ ...toViemUserOperation(op), entryPointAddress }))
+      return mapErrors(async () => {
+        try {
+          return await client.sendUserOperation({ ...toViemUserOperation(op), entryPointAddress })
+        } catch (error) {
+          if (!/already known/i.test(readRpcFailure(error).detail)) throw error
+          return hashUserOperation({ chainId, entryPoint }, op)
+        }
+      })
     },
 
     async findTransaction(userOpHash) {
@@ -98,6 +121,11 @@ export function createBundler({ url, chainId, entryPoint, chain, timeoutMs = 10_
     },
 
     async isPending(userOpHash) {
+      if (tellsStatus) {
+        const status = await mapErrors(() => askStatus(client, userOpHash))
+        if (status !== undefined) return status === 'not_submitted' || status === 'submitted' || status === 'queued'
+        tellsStatus = false
+      }
       return mapErrors(async () => {
         try {
           return (await client.getUserOperation({ hash: userOpHash })).transactionHash === null
@@ -137,6 +165,22 @@ async function askFees(client: Client): Promise<Fees | undefined> {
     }
   } catch (error) {
     // It answered, but does not know the method.
+    if (toBundlerError(error) instanceof BundlerUnavailableError) throw error
+    return undefined
+  }
+}
+
+/** The same for where an operation stands, e.g. `not_submitted` (it waits), `submitted` (in a bundle), `not_found`. */
+async function askStatus(client: Client, userOpHash: Hex): Promise<string | undefined> {
+  try {
+    const answer: unknown = await client.request<{
+      Method: 'pimlico_getUserOperationStatus'
+      Parameters: [Hex]
+      ReturnType: unknown
+    }>({ method: 'pimlico_getUserOperationStatus', params: [userOpHash] })
+    const { status } = answer as { status?: unknown }
+    return typeof status === 'string' ? status : undefined
+  } catch (error) {
     if (toBundlerError(error) instanceof BundlerUnavailableError) throw error
     return undefined
   }

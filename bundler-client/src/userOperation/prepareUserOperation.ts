@@ -2,7 +2,7 @@ import type { Address, Hex } from '@protocolbanks/stream-protocol'
 import { entryPointAbi } from '@protocolbanks/stream-protocol/abi/entryPointAbi'
 import type { PublicClient } from 'viem'
 import type { AccountAdapter } from '../accounts/accountAdapter.ts'
-import { type Bundler, withCallGasMargin } from '../rpc/bundler.ts'
+import { type Bundler, type Fees, withCallGasMargin } from '../rpc/bundler.ts'
 import type { Sponsor } from '../rpc/sponsor.ts'
 import { hashUserOperation } from './hashUserOperation.ts'
 import type { UserOperation } from './userOperation.ts'
@@ -20,6 +20,10 @@ export type PrepareParams = {
   /** Zero: the owner. */
   validator: Address
   lane: number
+  /** The lane's next by default. The one of an operation that waits: this one replaces it. */
+  nonce?: bigint | undefined
+  /** What the bundler asks for now by default. */
+  fees?: Fees | undefined
   callData: Hex
   factory?: { address: Address; data: Hex } | undefined
   /** Signs the raw userOpHash: 65 bytes r, s, v. */
@@ -35,7 +39,10 @@ export async function prepareUserOperation(
 ): Promise<PreparedUserOperation> {
   const { chainId, adapter, account, validator, lane, callData, factory, sign } = params
   const { entryPoint } = adapter
-  const [nonce, fees] = await Promise.all([readNonce(chain, { adapter, account, validator, lane }), bundler.fees()])
+  const [nonce, fees] = await Promise.all([
+    params.nonce ?? readNonce(chain, { adapter, account, validator, lane }),
+    params.fees ?? bundler.fees(),
+  ])
   const bare: UserOperation = {
     sender: account,
     nonce,

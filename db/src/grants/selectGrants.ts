@@ -7,7 +7,7 @@ import { accountTable, grantTable } from './table.ts'
 
 /** Grants with everything that stops them, newest first. */
 export function selectGrants(db: Queryable, condition: SQL | undefined, limit: number): Promise<Grant[]> {
-  const { updatedAt: _, ...columns } = getTableColumns(grantTable)
+  const { updatedAt: _, raisedBlock: __, ...columns } = getTableColumns(grantTable)
   return db
     .select({ ...columns, effectiveStatus, ownerFrozen })
     .from(grantTable)

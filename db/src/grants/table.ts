@@ -22,6 +22,7 @@ export const grantTable = pgTable('grant', {
   periodIndex: bigint('period_index', { mode: 'number' }).notNull().default(0),
   periodSettled: uint128('period_settled').notNull().default(0n),
   blockNumber: bigint('block_number', { mode: 'bigint' }).notNull().default(0n),
+  raisedBlock: bigint('raised_block', { mode: 'bigint' }).notNull().default(0n),
   createdAt: moment('created_at').notNull().defaultNow(),
   updatedAt: moment('updated_at').notNull().defaultNow(),
 })
@@ -38,6 +39,7 @@ export const accountTable = pgTable('account', {
   reserveWithdrawing: uint128('reserve_withdrawing').notNull().default(0n),
   reserveWithdrawableAt: bigint('reserve_withdrawable_at', { mode: 'number' }).notNull().default(0),
   blockNumber: bigint('block_number', { mode: 'bigint' }).notNull(),
+  raisedBlock: bigint('raised_block', { mode: 'bigint' }).notNull().default(0n),
 })
 
 export const channelTable = pgTable('channel', {

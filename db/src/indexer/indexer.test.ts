@@ -178,7 +178,6 @@ test('a settlement whose block was lost is open again, one of a grant that has a
       claimSettlement(db(), {
         grantId: grant.grantId,
         trigger: 'request',
-        lane: 0,
         leaseOwner: 'one',
         leaseMs: 1_000,
         now: checkedAt,
@@ -214,5 +213,5 @@ test('a settlement whose block was lost is open again, one of a grant that has a
     items: [{ paid: null }],
   })
   expect(await getSettlement(db(), overtaken.id)).toMatchObject({ state: 'dead', writtenOffAt: expect.any(Date) })
-  expect(await getSettlement(db(), open?.settlement.id ?? '')).toMatchObject({ state: 'intended' })
+  expect(await getSettlement(db(), open?.settlement.id ?? '')).toMatchObject({ state: 'pending' })
 })

@@ -12,6 +12,7 @@ import {
   upsertGrantsFromChain,
 } from '../grants/mirror.ts'
 import { accountTable, channelTable, grantTable } from '../grants/table.ts'
+import { openStatesSql } from '../settlements/stateLists.ts'
 import { chainEventTable, indexedBlockTable, indexerCursorTable } from './table.ts'
 
 /** Up to where the chain is mirrored. */
@@ -201,7 +202,7 @@ async function reopenSettlements(tx: Queryable, blockNumber: bigint): Promise<vo
   await tx.execute(sql`
     with lost as (
       select s.id, s.state, row_number() over (partition by s.grant_id order by s.id desc) = 1 and not exists (
-          select from settlement o where o.grant_id = s.grant_id and o.state in ('intended', 'submitted', 'failed')
+          select from settlement o where o.grant_id = s.grant_id and o.state in ${openStatesSql}
         ) as reopen
       from settlement s where s.state = 'confirmed' and s.block_number > ${blockNumber.toString()}
     ),
@@ -211,7 +212,9 @@ async function reopenSettlements(tx: Queryable, blockNumber: bigint): Promise<vo
     update settlement s set
       state = case when lost.reopen then 'submitted' else 'dead' end,
       written_off_at = case when lost.reopen then null else now() end,
-      error_code = 'chain.reorganised', error_message = 'The block that included it is no longer part of the chain.',
-      tx_hash = null, block_number = null, gas_used = null, gas_cost_wei = null, next_attempt_at = null, updated_at = now()
+      failure_reason = 'reorganised', error_code = 'chain.reorganised',
+      error_message = 'The block that included it is no longer part of the chain.',
+      tx_hash = null, block_number = null, gas_used = null, gas_cost_wei = null, sent_at = null, lane_since = now(),
+      next_attempt_at = null, updated_at = now()
     from lost where s.id = lost.id`)
 }

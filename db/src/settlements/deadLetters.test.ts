@@ -37,7 +37,7 @@ async function charge({ grant, seller }: Owing, amount: bigint, cumulativeAmount
 }
 
 function claim({ grant: { grantId } }: Owing, trigger: 'threshold' | 'request' = 'threshold') {
-  return claimSettlement(database.db, { grantId, trigger, lane: 0, leaseOwner: 'one', leaseMs: 60_000, now })
+  return claimSettlement(database.db, { grantId, trigger, leaseOwner: 'one', leaseMs: 60_000, now })
 }
 
 async function claimable({ grant: { grantId } }: Owing) {
@@ -47,7 +47,13 @@ async function claimable({ grant: { grantId } }: Owing) {
 
 async function arrangeDead(owing: Owing): Promise<string> {
   const id = (await claim(owing))?.settlement.id ?? ''
-  const failure = { id, owner: 'one', errorCode: 'voucher.signature', errorMessage: 'not signed' }
+  const failure = {
+    id,
+    owner: 'one',
+    reason: 'voucher_invalid',
+    errorCode: 'voucher.signature',
+    errorMessage: 'not signed',
+  } as const
   expect(await markDead(database.db, failure)).toBe(true)
   return id
 }
@@ -110,7 +116,7 @@ test('what is not dead, or was written off, is neither retried nor written off, 
     expect(await writeOffDeadLetter(database.db, { ...act, id, reason: 'other' })).toBe(false)
   }
   expect((await listAudit(database.db)).items).toHaveLength(before)
-  expect(await getSettlement(database.db, open)).toMatchObject({ state: 'intended', writtenOffAt: null })
+  expect(await getSettlement(database.db, open)).toMatchObject({ state: 'pending', writtenOffAt: null })
   const isListed = async (wanted: boolean) => {
     const { items } = await listSettlements(database.db, { state: 'dead', writtenOff: wanted, limit: 200 })
     return items.some(({ id }) => id === writtenOff)

@@ -1,21 +1,17 @@
-import type { Address, Hex } from '@protocolbanks/stream-protocol'
+import type { Address, GrantSource, Hex } from '@protocolbanks/stream-protocol'
 import { sql } from 'drizzle-orm'
 import { getAddress } from 'viem'
 import type { Queryable } from '../createDb.ts'
-import { collectible, isFree, skippedSince, writtenOff } from './collectible.ts'
+import { collectible, isFree, isPayeeBlocked, skippedSince, writtenOff } from './collectible.ts'
 import type { SettlementTrigger } from './settlement.ts'
+import { orderByUrgency, type Urgency } from './urgency.ts'
 
-export type Claimable = {
-  grantId: Hex
-  account: Address
-  trigger: SettlementTrigger
-  /** What a settlement would move now, base units. */
-  owed: bigint
-}
+/** `owed`: what a settlement would move now. */
+export type Claimable = Urgency & { account: Address; trigger: SettlementTrigger }
 
 export type ClaimableOptions = {
   now: Date
-  /** At most so many grants: those that expire first, then requested ones, withdrawn ones, then the largest. */
+  /** At most so many grants, in the order of `compareUrgency`. */
   limit: number
   /** Grants that end within this are settled whatever they owe. */
   expiryMarginSeconds: number
@@ -35,7 +31,8 @@ const requestTtlMs = 24 * 3_600_000
  * such that the chain would accept now, by its mirror. Of a grant's several services the strictest counts.
  *
  * A withdrawal makes all reserve grants of the account due while it takes money that they owe: then everything is paid
- * long before its delay ends. One that leaves enough makes nothing due, or a tiny one would settle every call alone.
+ * long before its delay ends. One that leaves enough makes nothing due, or a tiny one would settle every call alone. What
+ * is owed to a payee whom the token does not pay waits.
  */
 export async function listClaimable(db: Queryable, options: ClaimableOptions): Promise<Claimable[]> {
   const { now, limit, expiryMarginSeconds } = options
@@ -44,10 +41,11 @@ export async function listClaimable(db: Queryable, options: ClaimableOptions): P
   const nowSeconds = Math.floor(now.getTime() / 1_000)
   const requestedSince = new Date(now.getTime() - requestTtlMs).toISOString()
   const backoffSince = new Date(now.getTime() - skippedBackoffSeconds * 1_000)
-  const { rows } = await db.execute<{ grant_id: Hex; account: string; trigger: SettlementTrigger; owed: string }>(sql`
+  const { rows } = await db.execute<Row>(sql`
     with requested as (
-      select distinct grant_id from settlement_request
+      select grant_id, min(created_at) as since from settlement_request
       where settlement_id is null and created_at > ${requestedSince}::timestamptz
+      group by grant_id
     ),
     withdrawn as (
       select a.account, a.token from account a
@@ -59,8 +57,10 @@ export async function listClaimable(db: Queryable, options: ClaimableOptions): P
       having sum(c.charged - c.settled) > greatest(a.reserve_balance - a.reserve_withdrawing, 0)
     ),
     owing as (
-      select g.grant_id, g.account, g.valid_until, r.grant_id is not null as requested,
+      select g.grant_id, g.account, g.valid_until, g.source, r.grant_id is not null as requested,
         w.account is not null as withdrawn,
+        least(r.since, min(c.first_unsettled_at
+          + make_interval(secs => coalesce(terms.max_age_seconds, ${defaultMaxAgeSeconds})))) as due_since,
         sum(${collectible} - c.settled) as owed,
         min(coalesce(terms.threshold, ${defaultThreshold.toString()}::numeric)) as threshold,
         bool_or(c.first_unsettled_at + make_interval(secs => coalesce(terms.max_age_seconds, ${defaultMaxAgeSeconds}))
@@ -78,8 +78,8 @@ export async function listClaimable(db: Queryable, options: ClaimableOptions): P
         and g.status = 'active' and g.valid_after <= ${nowSeconds} and g.valid_until >= ${nowSeconds}
         and not coalesce(a.account_frozen or a.epoch > g.epoch, false)
         and (r.grant_id is not null or not (${skippedSince(backoffSince)} or ${writtenOff}))
-        and ${isFree}
-      group by g.grant_id, r.grant_id, w.account
+        and not ${isPayeeBlocked} and ${isFree}
+      group by g.grant_id, r.grant_id, r.since, w.account
     ),
     triggered as (
       select *, case
@@ -90,13 +90,29 @@ export async function listClaimable(db: Queryable, options: ClaimableOptions): P
         when aged then 'age' end as trigger
       from owing
     )
-    select grant_id, account, trigger, owed from triggered where trigger is not null
-    order by array_position(array['expiry', 'request', 'withdrawal'], trigger) nulls last, owed desc, grant_id
+    select grant_id, account, trigger, valid_until, due_since, withdrawn, source, owed
+    from triggered where trigger is not null
+    order by ${orderByUrgency({ now, expiryMarginSeconds })}
     limit ${limit}`)
   return rows.map((row) => ({
     grantId: row.grant_id,
     account: getAddress(row.account),
     trigger: row.trigger,
+    validUntil: Number(row.valid_until),
+    dueSince: row.due_since === null ? null : new Date(row.due_since),
+    withdrawn: row.withdrawn,
+    source: row.source,
     owed: BigInt(row.owed),
   }))
+}
+
+type Row = {
+  grant_id: Hex
+  account: string
+  trigger: SettlementTrigger
+  valid_until: string
+  due_since: string | Date | null
+  withdrawn: boolean
+  source: GrantSource
+  owed: string
 }

@@ -3,6 +3,7 @@ import { and, eq, isNull, sql } from 'drizzle-orm'
 import type { Queryable } from '../createDb.ts'
 import { isUniqueViolation } from '../errors.ts'
 import { heldBy } from './heldBy.ts'
+import type { FailureReason } from './settlement.ts'
 import { settlementItemTable, settlementTable } from './table.ts'
 
 /** Which settlement, and who holds its lease. Every function here answers false when that is no longer so. */
@@ -16,7 +17,7 @@ export function recordUserOperation(
   db: Queryable,
   { id, owner, userOpHash, userOperation }: Held & { userOpHash: Hex; userOperation: unknown },
 ): Promise<boolean> {
-  return change(db, { id, owner }, { ...newest(userOpHash), userOperation })
+  return change(db, { id, owner }, { ...newest(userOpHash), userOperation, state: 'intended', sentAt: null, waits: 0 })
 }
 
 /** The hash that was the newest until now joins the earlier ones. */
@@ -30,10 +31,36 @@ function newest(userOpHash: Hex | null) {
   }
 }
 
-/** The bundler took it. The lease stays: renew it while waiting, or release it to look again later. */
+/**
+ * The bundler took it, now or before. The lease stays: renew it while waiting, or release it to look again later.
+ */
 export function markSubmitted(db: Queryable, held: Held): Promise<boolean> {
-  return change(db, held, { state: 'submitted', errorCode: null, errorMessage: null })
+  const sentAt = sql`coalesce(${settlementTable.sentAt}, now())`
+  return change(db, held, { state: 'submitted', sentAt, ...noFailure })
 }
+
+/** It is in a block, which is not deep enough yet. */
+export function markIncluded(
+  db: Queryable,
+  { id, owner, txHash, blockNumber }: Held & { txHash: Hex; blockNumber: bigint },
+): Promise<boolean> {
+  return change(db, { id, owner }, { state: 'included', txHash, blockNumber, ...noFailure })
+}
+
+/** Its block is no longer part of the chain: it is under way again. */
+export function markTakenBack(db: Queryable, held: Held): Promise<boolean> {
+  return change(db, held, { state: 'submitted', ...takenBack })
+}
+
+export const takenBack = {
+  txHash: null,
+  blockNumber: null,
+  // Whether the bundler still has it is not known.
+  sentAt: null,
+  failureReason: 'reorganised',
+  errorCode: 'chain.reorganised',
+  errorMessage: 'The block that included it is no longer part of the chain.',
+} as const
 
 export type Confirmation = Held & {
   /** Which attempt was included. Null: an ordinary transaction. */
@@ -46,7 +73,7 @@ export type Confirmation = Held & {
   items: readonly { payee: Address; paid: bigint; skippedReason?: string | undefined }[]
 }
 
-/** The chain included it. Ends the settlement and writes each item's outcome, in one transaction. */
+/** The outcome is final. Ends the settlement and writes each item's outcome, in one transaction. */
 export function markConfirmed(db: Queryable, confirmation: Confirmation): Promise<boolean> {
   const { id, owner, items, userOpHash, ...outcome } = confirmation
   return db.transaction(async (tx) => {
@@ -58,8 +85,7 @@ export function markConfirmed(db: Queryable, confirmation: Confirmation): Promis
         // A transaction paid: no UserOperation is the outcome.
         ...(userOpHash === null ? newest(null) : { userOpHash }),
         state: 'confirmed',
-        errorCode: null,
-        errorMessage: null,
+        ...noFailure,
         nextAttemptAt: null,
         ...released,
       },
@@ -75,31 +101,39 @@ export function markConfirmed(db: Queryable, confirmation: Confirmation): Promis
   })
 }
 
-export type Failure = Held & { errorCode: string; errorMessage: string }
+/** `reason`: what to do about it; `errorCode` and `errorMessage`: what exactly happened. */
+export type Failure = Held & { reason: FailureReason; errorCode: string; errorMessage: string }
 
 /** The attempt failed; the next is due at `nextAttemptAt`. Counts the attempt. */
 export function markRetry(
   db: Queryable,
-  { id, owner, errorCode, errorMessage, nextAttemptAt }: Failure & { nextAttemptAt: Date },
+  { id, owner, nextAttemptAt, ...failure }: Failure & { nextAttemptAt: Date },
 ): Promise<boolean> {
+  return change(db, { id, owner }, { state: 'failed', ...failureOf(failure), ...counted, nextAttemptAt, ...released })
+}
+
+/**
+ * It cannot be paid for now: it waits, and counts no attempt. Due again at `nextAttemptAt`, or when the mirror shows that a
+ * block after `lookedBlock` raised what can be paid.
+ */
+export function markUnpayable(
+  db: Queryable,
+  { id, owner, nextAttemptAt, lookedBlock, ...failure }: Failure & { nextAttemptAt: Date; lookedBlock: bigint },
+): Promise<boolean> {
+  const waits = sql`${settlementTable.waits} + 1`
   return change(
     db,
     { id, owner },
-    { state: 'failed', ...failureOf(errorCode, errorMessage), nextAttemptAt, ...released },
+    { state: 'failed', ...failureOf(failure), waits, lookedBlock, nextAttemptAt, ...released },
   )
 }
 
 /** Gave up: no further attempt until an operator says so. Counts the attempt. */
-export function markDead(db: Queryable, { id, owner, errorCode, errorMessage }: Failure): Promise<boolean> {
+export function markDead(db: Queryable, { id, owner, ...failure }: Failure): Promise<boolean> {
   return change(
     db,
     { id, owner },
-    {
-      state: 'dead',
-      ...failureOf(errorCode, errorMessage),
-      nextAttemptAt: null,
-      ...released,
-    },
+    { state: 'dead', ...failureOf(failure), ...counted, nextAttemptAt: null, ...released },
   )
 }
 
@@ -108,7 +142,7 @@ export async function retryDeadSettlement(db: Queryable, id: string): Promise<bo
   try {
     const rows = await db
       .update(settlementTable)
-      .set({ state: 'failed', attempts: 0, nextAttemptAt: null, updatedAt: sql`now()` })
+      .set({ state: 'failed', attempts: 0, waits: 0, nextAttemptAt: null, updatedAt: sql`now()` })
       .where(isDead(id))
       .returning({ id: settlementTable.id })
     return rows.length === 1
@@ -135,8 +169,11 @@ function isDead(id: string) {
   return and(eq(settlementTable.id, id), eq(settlementTable.state, 'dead'), isNull(settlementTable.writtenOffAt))
 }
 
-function failureOf(errorCode: string, errorMessage: string) {
-  return { errorCode, errorMessage: errorMessage.slice(0, 2_000), attempts: sql`${settlementTable.attempts} + 1` }
+const counted = { attempts: sql`${settlementTable.attempts} + 1`, waits: 0 }
+const noFailure = { failureReason: null, errorCode: null, errorMessage: null, waits: 0 }
+
+function failureOf({ reason, errorCode, errorMessage }: Omit<Failure, keyof Held>) {
+  return { failureReason: reason, errorCode, errorMessage: errorMessage.slice(0, 2_000) }
 }
 
 type SettlementChange = Parameters<ReturnType<typeof updateOf>['set']>[0]

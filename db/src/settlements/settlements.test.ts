@@ -11,8 +11,9 @@ import type { Service } from '../services/services.ts'
 import { updateService } from '../services/services.ts'
 import { createTestDatabase, type TestDatabase } from '../testing/createTestDatabase.ts'
 import { arrangeGrant, arrangeMerchant, chargeEvent, randomAddress, randomHex, usdc } from '../testing/fixtures.ts'
+import { leaseDue } from '../testing/leaseDue.ts'
 import { claimSettlement } from './claimSettlement.ts'
-import { leaseDueSettlements, releaseSettlement, renewSettlementLease } from './leases.ts'
+import { releaseSettlement, renewSettlementLease } from './leases.ts'
 import { listClaimable } from './listClaimable.ts'
 import {
   markConfirmed,
@@ -57,7 +58,6 @@ const claim = (grantId: Hex, change: Partial<Parameters<typeof claimSettlement>[
   claimSettlement(database.db, {
     grantId,
     trigger: 'threshold',
-    lane: 1,
     leaseOwner: 'one',
     leaseMs: 60_000,
     now,
@@ -91,6 +91,10 @@ describe('a grant is claimable', () => {
       grantId: enough.grantId,
       account: enough.grant.account,
       trigger: 'threshold',
+      validUntil: enough.grant.terms.validUntil,
+      dueSince: later(86_400),
+      withdrawn: false,
+      source: 'allowance',
       owed: 10_000_000n,
     })
     expect(await claimable(little.grantId)).toBeUndefined()
@@ -206,7 +210,7 @@ describe('a grant is claimable', () => {
     expect(await claimable(grantId)).toBeUndefined()
   })
 
-  test('in the order: ending soon, asked for, most owed', async () => {
+  test('in the order: ending soon, overdue, most owed', async () => {
     await database.query('update channel set settled = charged')
     const small = await arrangeOwing(10_000_001n)
     const large = await arrangeOwing(20_000_000n)
@@ -225,7 +229,7 @@ describe('claiming', () => {
     const { grant, grantId, seller, charge } = await arrangeOwing(10_000_000n)
     const work = await claim(grantId)
     expect(work).toMatchObject({
-      settlement: { grantId, account: grant.account, state: 'intended', lane: 1, attempts: 0, leaseUntil: later(60) },
+      settlement: { grantId, account: grant.account, state: 'pending', lane: 0, attempts: 0, leaseUntil: later(60) },
       grant: { ...grant.terms, grantId },
       items: [
         {
@@ -281,7 +285,7 @@ describe('claiming', () => {
 
 describe('leases', () => {
   const lease = async (id: string, owner: string, at: Date) => {
-    const works = await leaseDueSettlements(database.db, { owner, leaseMs: 60_000, limit: 1_000, now: at })
+    const works = await leaseDue(database.db, { owner, leaseMs: 60_000, now: at })
     return works.find(({ settlement }) => settlement.id === id)
   }
 
@@ -290,13 +294,20 @@ describe('leases', () => {
     const id = work?.settlement.id ?? ''
     expect(await lease(id, 'two', later(59))).toBeUndefined()
     expect(await lease(id, 'two', later(60))).toMatchObject({ items: work?.items, settlement: { leaseOwner: 'two' } })
-    const late = { id, owner: 'one', errorCode: 'x', errorMessage: 'x', nextAttemptAt: now }
+    const late = {
+      id,
+      owner: 'one',
+      reason: 'internal',
+      errorCode: 'x',
+      errorMessage: 'x',
+      nextAttemptAt: now,
+    } as const
     expect(await markSubmitted(database.db, late)).toBe(false)
     expect(await markRetry(database.db, late)).toBe(false)
     expect(await markDead(database.db, late)).toBe(false)
     expect(await markConfirmed(database.db, confirmation(id, 1n, []))).toBe(false)
     expect(await renewSettlementLease(database.db, { ...late, until: later(500) })).toBe(false)
-    expect(await getSettlement(database.db, id)).toMatchObject({ state: 'intended', attempts: 0 })
+    expect(await getSettlement(database.db, id)).toMatchObject({ state: 'pending', attempts: 0 })
   })
 
   test('a renewed lease holds, a released one is due at its moment', async () => {
@@ -315,9 +326,7 @@ describe('leases', () => {
     }
     const due = later(7_200)
     const batches = await Promise.all(
-      Array.from({ length: 6 }, (_, index) =>
-        leaseDueSettlements(database.db, { owner: `w${index}`, leaseMs: 60_000, limit: 1_000, now: due }),
-      ),
+      Array.from({ length: 6 }, (_, index) => leaseDue(database.db, { owner: `w${index}`, leaseMs: 60_000, now: due })),
     )
     const leased = batches.flat().map(({ settlement }) => settlement.id)
     expect(new Set(leased).size).toBe(leased.length)
@@ -376,7 +385,7 @@ describe('outcomes', () => {
     const { grantId, seller } = await arrangeOwing(10_000_000n)
     const id = (await claim(grantId))?.settlement.id ?? ''
     await moveIndexer(700n)
-    const items = [{ payee: seller.merchant.payee, paid: 0n, skippedReason: 'TransferFailed' }]
+    const items = [{ payee: seller.merchant.payee, paid: 0n, skippedReason: 'InvalidSignature' }]
     expect(await markConfirmed(database.db, confirmation(id, 600n, items))).toBe(true)
     const real = new Date()
     expect(await claimable(grantId, real)).toBeUndefined()
@@ -389,26 +398,38 @@ describe('outcomes', () => {
 
   test('a failed attempt is counted and due again later', async () => {
     const id = (await claim((await arrangeOwing(10_000_000n)).grantId))?.settlement.id ?? ''
-    const failure = { id, owner: 'one', errorCode: 'bundler.unavailable', errorMessage: 'x'.repeat(5_000) }
+    const failure = {
+      id,
+      owner: 'one',
+      reason: 'unavailable',
+      errorCode: 'bundler.unavailable',
+      errorMessage: 'x'.repeat(5_000),
+    } as const
     expect(await markRetry(database.db, { ...failure, nextAttemptAt: later(5) })).toBe(true)
     const failed = await getSettlement(database.db, id)
     expect(failed).toMatchObject({ state: 'failed', attempts: 1, errorCode: 'bundler.unavailable', leaseOwner: null })
     expect(failed?.errorMessage).toHaveLength(2_000)
-    const works = await leaseDueSettlements(database.db, { owner: 'two', leaseMs: 1, limit: 1_000, now: later(5) })
+    const works = await leaseDue(database.db, { owner: 'two', leaseMs: 1, now: later(5) })
     expect(works.map(({ settlement }) => settlement.id)).toContain(id)
   })
 
   test('a dead settlement stops its grant until an operator retries it or writes it off', async () => {
     const { grantId } = await arrangeOwing(10_000_000n)
     const id = (await claim(grantId))?.settlement.id ?? ''
-    const failure = { id, owner: 'one', errorCode: 'userop.reverted', errorMessage: 'AA23' }
+    const failure = {
+      id,
+      owner: 'one',
+      reason: 'reverted',
+      errorCode: 'userop.reverted',
+      errorMessage: 'AA23',
+    } as const
     expect(await retryDeadSettlement(database.db, id)).toBe(false)
     expect(await markDead(database.db, failure)).toBe(true)
     expect(await claimable(grantId)).toBeUndefined()
     expect(await claim(grantId)).toBeUndefined()
 
     expect(await retryDeadSettlement(database.db, id)).toBe(true)
-    const due = await leaseDueSettlements(database.db, { owner: 'one', leaseMs: 60_000, limit: 1_000, now: later(100) })
+    const due = await leaseDue(database.db, { owner: 'one', leaseMs: 60_000, now: later(100) })
     expect(due.find(({ settlement }) => settlement.id === id)?.settlement).toMatchObject({
       state: 'failed',
       attempts: 0,

@@ -2,6 +2,7 @@ import type { Address } from '@protocolbanks/stream-protocol'
 import { and, asc, eq, inArray, isNull, lte, or } from 'drizzle-orm'
 import type { Queryable } from '../createDb.ts'
 import { loadSettlementWork, type SettlementWork } from '../settlements/loadSettlementWork.ts'
+import { openStates } from '../settlements/settlement.ts'
 import { settlementTable } from '../settlements/table.ts'
 import type { SettlementTransaction } from './settlementTransaction.ts'
 import { settlementTransactionMemberTable, settlementTransactionTable } from './table.ts'
@@ -45,7 +46,7 @@ export function leaseOpenTransaction(
             .where(
               and(
                 inArray(settlementTable.id, ids),
-                inArray(settlementTable.state, ['intended', 'submitted', 'failed']),
+                inArray(settlementTable.state, [...openStates]),
                 or(
                   isNull(settlementTable.leaseUntil),
                   lte(settlementTable.leaseUntil, now),

@@ -1,11 +1,11 @@
 import { afterAll, beforeAll, expect, inject, test } from 'vitest'
 import { appendCharges } from '../journal/appendCharges.ts'
 import { claimSettlement } from '../settlements/claimSettlement.ts'
-import { leaseDueSettlements } from '../settlements/leases.ts'
 import { markConfirmed, markDead } from '../settlements/outcomes.ts'
 import { getSettlement } from '../settlements/settlements.ts'
 import { createTestDatabase, type TestDatabase } from '../testing/createTestDatabase.ts'
 import { arrangeGrant, arrangeMerchant, chargeEvent, randomAddress, randomHex } from '../testing/fixtures.ts'
+import { leaseDue } from '../testing/leaseDue.ts'
 import { leaseOpenTransaction } from './leaseOpenTransaction.ts'
 import {
   closeTransaction,
@@ -37,7 +37,7 @@ async function arrangeSettlements(count: number, owner = 'one'): Promise<string[
     const charge = { amount: 10_000_000n, cumulativeAmount: 10_000_000n, occurredAtMs: now.getTime() }
     await appendCharges(database.db, [chargeEvent(grant, seller, charge)])
     const { grantId } = grant
-    const claim = { grantId, trigger: 'threshold', lane: 0, leaseOwner: owner, leaseMs, now } as const
+    const claim = { grantId, trigger: 'threshold', leaseOwner: owner, leaseMs, now } as const
     ids.push((await claimSettlement(database.db, claim))?.settlement.id ?? '')
   }
   return ids
@@ -94,7 +94,7 @@ test('whoever takes it up after a crash finds what may have been sent, and the s
   })
   expect(taken.works.map(({ settlement }) => settlement.id)).toEqual(ids)
   expect(taken.works[0]).toMatchObject({
-    settlement: { state: 'submitted', leaseOwner: 'two' },
+    settlement: { state: 'intended', leaseOwner: 'two' },
     transactions: [{ id, hashes: [first, second] }],
   })
 
@@ -117,7 +117,7 @@ test('a settlement that another worker took over stays with that one', async () 
   const sender = randomAddress()
   const [first = '', second = ''] = await arrangeSettlements(2)
   await open(sender, [first, second])
-  const due = await leaseDueSettlements(database.db, { owner: 'other', leaseMs, limit: 1_000, now: later(61) })
+  const due = await leaseDue(database.db, { owner: 'other', leaseMs, now: later(61) })
   expect(due.map(({ settlement }) => settlement.id)).toEqual(expect.arrayContaining([first, second]))
   const confirmed = { ...ended(), userOpHash: randomHex(32), items: [] }
   const { state: _, ...outcome } = confirmed
@@ -131,7 +131,7 @@ test('renewing holds the transaction and its settlements; a release gives it to 
   const { id = '' } = (await open(sender, ids)) ?? {}
   expect(await renewTransactionLease(database.db, { id, owner: 'one', until: later(300) })).toBe(true)
   expect(await lease(sender, 'two', later(299))).toEqual({ kind: 'busy' })
-  const due = await leaseDueSettlements(database.db, { owner: 'two', leaseMs, limit: 1_000, now: later(299) })
+  const due = await leaseDue(database.db, { owner: 'two', leaseMs, now: later(299) })
   expect(due.filter(({ settlement }) => ids.includes(settlement.id))).toEqual([])
   expect(await releaseTransaction(database.db, { id, owner: 'one', nextAttemptAt: later(360) })).toBe(true)
   expect(await lease(sender, 'two', later(299))).toMatchObject({ kind: 'leased', works: [{}, {}] })
@@ -145,17 +145,29 @@ test('its end and the outcomes of its settlements are written together or not at
   const end = ended()
   await expect(
     closeTransaction(database.db, { ...held, end }, async (tx) => {
-      await markDead(tx, { id: refused, owner: 'one', errorCode: 'grant.revoked', errorMessage: 'x' })
+      await markDead(tx, {
+        id: refused,
+        owner: 'one',
+        reason: 'grant_ended',
+        errorCode: 'grant.revoked',
+        errorMessage: 'x',
+      })
       throw new Error('Postgres is gone.')
     }),
   ).rejects.toThrow('Postgres is gone.')
-  expect(await getSettlement(database.db, refused)).toMatchObject({ state: 'intended' })
+  expect(await getSettlement(database.db, refused)).toMatchObject({ state: 'pending' })
   expect((await listTransactions(database.db, { sender })).items).toMatchObject([{ state: 'open' }])
 
   const { state: _, ...outcome } = end
   const write = async (tx: Parameters<Parameters<typeof closeTransaction>[2]>[0]) => {
     await markConfirmed(tx, { id: paid, owner: 'one', userOpHash: null, ...outcome, items: [] })
-    await markDead(tx, { id: refused, owner: 'one', errorCode: 'grant.revoked', errorMessage: 'x' })
+    await markDead(tx, {
+      id: refused,
+      owner: 'one',
+      reason: 'grant_ended',
+      errorCode: 'grant.revoked',
+      errorMessage: 'x',
+    })
   }
   expect(await closeTransaction(database.db, { ...held, end }, write)).toBe(true)
   expect(await getSettlement(database.db, paid)).toMatchObject({

@@ -4,6 +4,8 @@ import type { Queryable, Tx } from '../createDb.ts'
 import { isUniqueViolation } from '../errors.ts'
 import { newId } from '../newId.ts'
 import { limitOf, type Page, type PageRequest, toPage } from '../page.ts'
+import { takenBack } from '../settlements/outcomes.ts'
+import { openStates } from '../settlements/settlement.ts'
 import { settlementTable } from '../settlements/table.ts'
 import type { SettlementTransaction } from './settlementTransaction.ts'
 import { settlementTransactionMemberTable, settlementTransactionTable } from './table.ts'
@@ -51,21 +53,22 @@ export async function openTransaction(
   }
 }
 
-/** Remembers a signed transaction before it is sent, so that a crash after sending loses nothing. */
+/** Remembers a signed transaction before it is sent, so that a crash after sending loses nothing. Its settlements are intended. */
 export function recordTransaction(
   db: Queryable,
   { id, owner, nonce, rawTransaction, hash }: HeldTransaction & { nonce: number; rawTransaction: Hex; hash: Hex },
 ): Promise<boolean> {
-  return change(
-    db,
-    { id, owner },
-    {
-      nonce,
-      rawTransaction,
-      hashes: sql`array_append(${settlementTransactionTable.hashes}, ${hash.toLowerCase()}::text)`,
-      sentAt: null,
-    },
-  )
+  const version = {
+    nonce,
+    rawTransaction,
+    hashes: sql`array_append(${settlementTransactionTable.hashes}, ${hash.toLowerCase()}::text)`,
+    sentAt: null,
+  }
+  return db.transaction(async (tx) => {
+    if (!(await change(tx, { id, owner }, version))) return false
+    await changeMembers(tx, { id, owner }, { state: 'intended', waits: 0 })
+    return true
+  })
 }
 
 /** A node took the newest. Its settlements are submitted. Repeating it keeps the first moment. */
@@ -76,7 +79,24 @@ export function markTransactionSent(
   return db.transaction(async (tx) => {
     const sentAt = sql`coalesce(${settlementTransactionTable.sentAt}, ${now.toISOString()}::timestamptz)`
     if (!(await change(tx, { id, owner }, { sentAt }))) return false
-    await changeMembers(tx, { id, owner }, { state: 'submitted', errorCode: null, errorMessage: null })
+    const noFailure = { failureReason: null, errorCode: null, errorMessage: null }
+    await changeMembers(tx, { id, owner }, { state: 'submitted', ...noFailure })
+    return true
+  })
+}
+
+/** One of its versions is in a block, which is not deep enough yet; `undefined`: no longer. So are its settlements. */
+export function markTransactionIncluded(
+  db: Queryable,
+  { id, owner, block }: HeldTransaction & { block: { txHash: Hex; blockNumber: bigint } | undefined },
+): Promise<boolean> {
+  return db.transaction(async (tx) => {
+    if (!(await change(tx, { id, owner }, {}))) return false
+    await changeMembers(
+      tx,
+      { id, owner },
+      block ? { state: 'included', ...block } : { state: 'submitted', ...takenBack },
+    )
     return true
   })
 }
@@ -164,7 +184,7 @@ export async function listTransactions(
   return toPage(rows, limit, (last) => last.id)
 }
 
-const isOpenSettlement = inArray(settlementTable.state, ['intended', 'submitted', 'failed'])
+const isOpenSettlement = inArray(settlementTable.state, [...openStates])
 
 type TransactionChange = Parameters<ReturnType<typeof updateOf>['set']>[0]
 type SettlementChange = Parameters<ReturnType<typeof updateOfSettlement>['set']>[0]

@@ -61,7 +61,6 @@ async function claim(): Promise<{ id: string; owner: string }> {
   const work = await claimSettlement(db, {
     grantId: grant.grantId,
     trigger: 'threshold',
-    lane: 0,
     leaseOwner: 'worker',
     leaseMs: 60_000,
     now: new Date(),
@@ -119,7 +118,7 @@ test('a confirmed settlement tells each merchant of their own claim alone', asyn
 test('each failed attempt and the end of trying are told, a retry by hand and a sending are not', async () => {
   const held = await claim()
   await markSubmitted(database.db, held)
-  const failure = { errorCode: 'chain.unavailable', errorMessage: 'No answer.' }
+  const failure = { reason: 'unavailable', errorCode: 'chain.unavailable', errorMessage: 'No answer.' } as const
   await markRetry(database.db, { ...held, ...failure, nextAttemptAt: new Date() })
   await database.query(
     "update settlement set lease_owner = $2, lease_until = now() + interval '1 hour' where id = $1",

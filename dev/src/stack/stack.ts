@@ -184,6 +184,8 @@ async function startServices(p: {
       PAYMASTER_API_KEY: operatorApiKey,
       SETTLER_KEY: devAccounts.settler.privateKey,
       POLL_MS: '250',
+      // Without a block time the next block comes with the next transaction, which may never be.
+      CONFIRMATIONS: options.blockTimeSeconds === undefined ? '1' : '2',
     })
     return { paymaster, settlement }
   }

@@ -71,9 +71,9 @@ async function arrangeOwing(): Promise<{ grantId: Hex }> {
 async function arrangeDead(): Promise<string> {
   const { grantId } = await arrangeOwing()
   const lease = { leaseOwner: 'one', leaseMs: 60_000, now: new Date() }
-  const work = await claimSettlement(database.db, { grantId, trigger: 'threshold', lane: 0, ...lease })
+  const work = await claimSettlement(database.db, { grantId, trigger: 'threshold', ...lease })
   const id = work?.settlement.id ?? ''
-  await markDead(database.db, { id, owner: 'one', errorCode: 'voucher.signature', errorMessage: 'not signed' })
+  await markDead(database.db, { id, owner: 'one', reason: 'voucher_invalid', errorCode: 'voucher.signature', errorMessage: 'not signed' })
   return id
 }
 

@@ -489,7 +489,6 @@ describe('/settlements', () => {
     const claimed = await claimSettlement(database.db, {
       grantId: grant.grantId,
       trigger: 'request',
-      lane: 0,
       leaseOwner: 'test',
       leaseMs: 60_000,
       now: new Date(),

@@ -13,16 +13,20 @@ export type InclusionWatcher = {
     userOpHash: Hex,
     options: { fromBlock: bigint; timeoutMs: number; signal: AbortSignal },
   ): Promise<TransactionReceipt>
+  /** Resolves once the chain has this block; false when the time is over, or `signal` aborts. */
+  waitForBlock(blockNumber: bigint, options: { timeoutMs: number; signal: AbortSignal }): Promise<boolean>
   close(): void
 }
 
 export type InclusionWatcherOptions = {
-  chain: Pick<PublicClient, 'getLogs' | 'getTransactionReceipt'>
+  chain: Pick<PublicClient, 'getLogs' | 'getTransactionReceipt' | 'getBlockNumber'>
   /** Whose events are looked for; one or more. */
   entryPoints: readonly Address[]
   pollMs: number
   onError(error: unknown): void
 }
+
+type WaitingForBlock = { blockNumber: bigint; reached(): void }
 
 type Waiting = { userOpHash: Hex; fromBlock: bigint; found(receipt: TransactionReceipt): void }
 
@@ -36,10 +40,18 @@ export function createInclusionWatcher({
   onError,
 }: InclusionWatcherOptions): InclusionWatcher {
   const waiting = new Set<Waiting>()
+  const waitingForBlock = new Set<WaitingForBlock>()
   let timer: NodeJS.Timeout | undefined
   let closed = false
 
+  async function lookAtHead(): Promise<void> {
+    if (waitingForBlock.size === 0) return
+    const head = await chain.getBlockNumber({ cacheTime: 0 })
+    for (const one of [...waitingForBlock]) if (one.blockNumber <= head) one.reached()
+  }
+
   async function look(): Promise<void> {
+    if (waiting.size === 0) return
     // A Set keeps its order: those who were looked for go to the end, so that nobody starves.
     const batch = [...waiting].slice(0, maxHashes)
     for (const one of batch) if (waiting.delete(one)) waiting.add(one)
@@ -57,9 +69,9 @@ export function createInclusionWatcher({
   }
 
   function schedule(): void {
-    if (timer || closed || waiting.size === 0) return
+    if (timer || closed || waiting.size + waitingForBlock.size === 0) return
     timer = setTimeout(async () => {
-      await look().catch(onError)
+      await Promise.all([look(), lookAtHead()]).catch(onError)
       timer = undefined
       schedule()
     }, pollMs)
@@ -89,6 +101,23 @@ export function createInclusionWatcher({
         const timeout = setTimeout(giveUp, timeoutMs)
         signal.addEventListener('abort', giveUp, { once: true })
         waiting.add(one)
+        if (signal.aborted) giveUp()
+        schedule()
+      })
+    },
+    waitForBlock(blockNumber, { timeoutMs, signal }) {
+      return new Promise((resolve) => {
+        const finish = (isReached: boolean) => {
+          waitingForBlock.delete(one)
+          clearTimeout(timeout)
+          signal.removeEventListener('abort', giveUp)
+          resolve(isReached)
+        }
+        const giveUp = () => finish(false)
+        const one: WaitingForBlock = { blockNumber, reached: () => finish(true) }
+        const timeout = setTimeout(giveUp, timeoutMs)
+        signal.addEventListener('abort', giveUp, { once: true })
+        waitingForBlock.add(one)
         if (signal.aborted) giveUp()
         schedule()
       })

@@ -63,6 +63,7 @@ async function arrange(change: {
       record: async (_, version) => {
         records.push(version)
       },
+      included: async () => {},
       sent: async () => {},
       recordedFrom: async () => earlier,
     },
@@ -72,6 +73,7 @@ async function arrange(change: {
     pollMs: 1,
     inclusionTimeoutMs: 5_000,
     clock: Date.now,
+    crashPoint: () => {},
     logger: pino({ level: 'silent' }),
   }
   const version = await signTransaction(sender, { ...request, nonce })

@@ -12,6 +12,7 @@ import {
 } from 'viem'
 import { findReceipt } from '../worker/findOutcomes.ts'
 import { firstLine } from '../worker/judgeFailure.ts'
+import type { CrashPoint } from '../worker/verdict.ts'
 import { decideTransaction, type TransactionPolicy, type TransactionView } from './decideTransaction.ts'
 import type { TransactionStore } from './transactionStore.ts'
 
@@ -26,13 +27,14 @@ export type DriveDeps = TransactionPolicy & {
     | 'estimateFeesPerGas'
   >
   sender: Sender
-  store: Pick<TransactionStore, 'record' | 'sent' | 'recordedFrom'>
+  store: Pick<TransactionStore, 'record' | 'sent' | 'included' | 'recordedFrom'>
   /** Wei. */
   maxFeePerGas: bigint
   pollMs: number
   /** One look at a transaction ends after this. */
   inclusionTimeoutMs: number
   clock(): number
+  crashPoint: CrashPoint
   logger: Logger
 }
 
@@ -79,10 +81,12 @@ export async function driveTransaction(
   const deadline = performance.now() + deps.inclusionTimeoutMs
   let transaction = recorded
   let complaint: string | undefined
+  let block: Hex | undefined
 
   while (!signal.aborted && performance.now() < deadline) {
     try {
       const { view, receipt } = await look(transaction, deps)
+      await noteBlock(receipt)
       const step = decideTransaction(transaction.nonce, view, deps)
       if (step === 'finish' && receipt) return { kind: 'included', receipt }
       if (step === 'lose') return { kind: 'lost' }
@@ -98,12 +102,23 @@ export async function driveTransaction(
   }
   return { kind: 'pending' }
 
+  /** Writes down once in which block it is, or that it no longer is. */
+  async function noteBlock(receipt: TransactionReceipt | undefined): Promise<void> {
+    if (receipt?.blockHash === block) return
+    const included = receipt && { txHash: receipt.transactionHash, blockNumber: receipt.blockNumber }
+    await store.included(transaction.id, included)
+    block = receipt?.blockHash
+    if (receipt) deps.crashPoint('settlement.included')
+  }
+
   async function send(): Promise<void> {
     const answer = await broadcast(chain, transaction.rawTransaction)
     const { id, nonce, sentAt } = transaction
     const hash = transaction.hashes.at(-1)
     if (answer === 'taken') {
+      deps.crashPoint('settlement.sent')
       await store.sent(id)
+      deps.crashPoint('settlement.submitted')
       logger.info({ transaction: id, nonce, hash, again: sentAt !== null }, 'submitted')
       transaction = { ...transaction, sentAt: sentAt ?? new Date(clock()) }
       complaint = undefined

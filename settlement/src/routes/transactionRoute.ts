@@ -1,21 +1,15 @@
 import { estimateSettleMany, type Fees, readSettleManyOutcome } from '@protocolbanks/stream-bundler-client'
 import type { SettlementTransaction, SettlementWork, TransactionEnd } from '@protocolbanks/stream-db'
-import type { Address, Voucher } from '@protocolbanks/stream-protocol'
+import type { Address } from '@protocolbanks/stream-protocol'
 import type { PublicClient, TransactionReceipt } from 'viem'
-import { buildClaims } from '../worker/buildClaims.ts'
+import { type ChooseDeps, chooseClaims } from '../payable/chooseClaims.ts'
+import type { LeftOut } from '../worker/buildClaims.ts'
 import { checkGrant } from '../worker/checkGrant.ts'
-import {
-  FeeAboveLimitError,
-  LeaseLostError,
-  NoClaimError,
-  OtherTokenError,
-  TransactionLostError,
-} from '../worker/errors.ts'
+import { FeeAboveLimitError, LeaseLostError, OtherTokenError, TransactionLostError } from '../worker/errors.ts'
 import { attemptsOf, type FoundOutcome, findOutcomes } from '../worker/findOutcomes.ts'
 import { firstLine, isLost, type JudgeDeps, judgeFailure } from '../worker/judgeFailure.ts'
 import { isPayeeNotKnown, judgeOutcome } from '../worker/judgeOutcome.ts'
 import { mergeOutcomes } from '../worker/mergeOutcomes.ts'
-import { readKnownPayees } from '../worker/readKnownPayees.ts'
 import type { Batch, Route } from '../worker/route.ts'
 import type { SettlementStore } from '../worker/settlementStore.ts'
 import { applyVerdict, type SettleResult, type Verdict } from '../worker/verdict.ts'
@@ -31,16 +25,16 @@ import { type Candidate, planTransaction, type TransactionPlan } from './planTra
 import type { SettlementVerdict, TransactionStore } from './transactionStore.ts'
 
 export type TransactionRouteDeps = JudgeDeps &
+  Omit<ChooseDeps, 'chain' | 'neutral'> &
   Omit<DriveDeps, 'store'> & {
     chainId: number
     /** Grants in other tokens are not settled: theirs could use up all of the gas. */
     token: Address
     /** For UserOperations that were sent before this route was chosen. */
     entryPoints: readonly Address[]
-    chain: DriveDeps['chain'] & Pick<PublicClient, 'readContract' | 'multicall' | 'getLogs' | 'call' | 'estimateGas'>
+    chain: DriveDeps['chain'] & ChooseDeps['chain'] & Pick<PublicClient, 'getLogs' | 'estimateGas'>
     store: TransactionStore
-    storeOf(settlementId: string): SettlementStore
-    hashVoucher: (voucher: Voucher) => Uint8Array
+    storeOf(work: SettlementWork): SettlementStore
     leaseMs: number
     /** Accounts of one transaction. */
     maxAccounts: number
@@ -57,6 +51,9 @@ const soonMs = 1_000
  */
 export function createTransactionRoute(deps: TransactionRouteDeps): Route {
   const { store, clock, logger, leaseMs } = deps
+  const choosing: ChooseDeps = { ...deps, neutral: deps.sender.address }
+  /** Of what this process has built: who takes a transaction over does not know it. */
+  const leftOutOf = new WeakMap<SettlementWork, LeftOut[]>()
 
   return {
     name: 'transaction',
@@ -90,7 +87,7 @@ export function createTransactionRoute(deps: TransactionRouteDeps): Route {
     const leased = { transaction }
     const renew = async (until: Date) => {
       if (leased.transaction) return store.renew(leased.transaction.id, until)
-      for (const work of works) if (!results.has(work)) await deps.storeOf(work.settlement.id).renew(until)
+      for (const work of works) if (!results.has(work)) await deps.storeOf(work).renew(until)
     }
     await withLease({ renew }, { leaseMs, clock, signal, logger }, async (held) => {
       const begun = transaction
@@ -118,10 +115,12 @@ export function createTransactionRoute(deps: TransactionRouteDeps): Route {
     }
     const postpone = (postponed: readonly SettlementWork[]) =>
       Promise.all(postponed.map((work) => write(work, waitFor('transaction.pending'))))
+    const seen: { head?: bigint } = {}
     let plan: TransactionPlan
     let fees: Fees
     try {
       const head = await deps.chain.getBlockNumber({ cacheTime: 0 })
+      seen.head = head
       const candidates = await chooseCandidates(works, head, write)
       if (candidates.length === 0) return undefined
       plan = await planTransaction(candidates, {
@@ -139,10 +138,13 @@ export function createTransactionRoute(deps: TransactionRouteDeps): Route {
     } catch (error) {
       if (isLost(error)) throw error
       // It concerns all that have no result yet.
-      for (const work of works) if (!results.has(work)) await write(work, await judgeFailure(error, work, deps))
+      for (const work of works)
+        if (!results.has(work)) await write(work, await judgeFailure(error, work, deps, seen.head))
       return undefined
     }
-    for (const { work, error } of plan.refused) await write(work, await judgeFailure(error, work, deps))
+    for (const { work, error } of plan.refused) {
+      await write(work, await judgeFailure(error, work, deps, seen.head))
+    }
     await postpone(plan.later)
     const members = plan.candidates.map(({ work }) => work)
     if (members.length === 0) return undefined
@@ -153,12 +155,14 @@ export function createTransactionRoute(deps: TransactionRouteDeps): Route {
       return undefined
     }
     onOpen(opened)
+    deps.crashPoint('settlement.built')
     const { address } = deps.sender
     // Read after the sender was reserved: nobody else of ours uses it now.
     const nonce = await deps.chain.getTransactionCount({ address, blockTag: 'latest' })
     const request = { chainId: deps.chainId, nonce, to: deps.module, data: plan.data, gas: plan.gas, ...fees }
     const version = await signTransaction(deps.sender, request)
     await store.record(opened.id, { nonce, ...version })
+    deps.crashPoint('settlement.recorded')
     return { recorded: { id: opened.id, nonce, ...version, hashes: [version.hash], sentAt: null }, members }
   }
 
@@ -177,14 +181,14 @@ export function createTransactionRoute(deps: TransactionRouteDeps): Route {
         else candidates.push(chosen)
       } catch (error) {
         if (isLost(error)) throw error
-        await write(work, await judgeFailure(error, work, deps))
+        await write(work, await judgeFailure(error, work, deps, head))
       }
     }
     return candidates
   }
 
   async function choose(work: SettlementWork, head: bigint, accounts: Set<Address>): Promise<Candidate | Verdict> {
-    const { settlement, grant, items } = work
+    const { grant } = work
     const { grantId, account } = grant
     const attempts = attemptsOf(work)
     if (attempts.count > 0) {
@@ -201,15 +205,10 @@ export function createTransactionRoute(deps: TransactionRouteDeps): Route {
     // A second settlement of an account comes with the next transaction.
     if (accounts.has(account)) return waitFor('transaction.pending')
     if (grant.token !== deps.token) throw new OtherTokenError({ grantId, token: grant.token, ours: deps.token })
-    const isNew = attempts.count === 0
-    const at = { module: deps.module, blockNumber: head }
-    const known = isNew ? await readKnownPayees(deps.chain, work, at) : undefined
-    const { claims, leftOut } = buildClaims(deps.hashVoucher, { grantId, terms: grant, items, known })
-    if (leftOut.length > 0)
-      logger.error({ settlement: settlement.id, grantId, leftOut }, 'vouchers that cannot be settled')
-    if (claims.length === 0) throw new NoClaimError({ grantId, leftOut })
+    const chosen = await chooseClaims(work, choosing, { blockNumber: head, isNew: attempts.count === 0 })
+    leftOutOf.set(work, chosen.leftOut)
     accounts.add(account)
-    return { work, claims }
+    return { work, claims: chosen.claims }
   }
 
   async function currentFees(): Promise<Fees> {
@@ -238,19 +237,21 @@ export function createTransactionRoute(deps: TransactionRouteDeps): Route {
         return await judgeIncluded(work, id, end.receipt)
       } catch (error) {
         if (isLost(error)) throw error
-        return judgeFailure(error, work, deps)
+        return judgeFailure(error, work, deps, end.kind === 'included' ? end.receipt.blockNumber : undefined)
       }
     }
     const verdicts: SettlementVerdict[] = []
-    for (const work of works) verdicts.push({ settlementId: work.settlement.id, verdict: await verdictOf(work) })
+    for (const work of works) verdicts.push({ work, verdict: await verdictOf(work) })
+    deps.crashPoint('settlement.confirming')
     const closed = await store.close(id, toEnd(end), verdicts)
+    deps.crashPoint('settlement.confirmed')
     for (const [index, work] of works.entries()) results.set(work, closed[index] ?? { outcome: 'lost' })
     logger.info({ transaction: id, end: end.kind, settlements: works.length }, 'transaction done')
   }
 
   async function judgeIncluded(work: SettlementWork, id: string, receipt: TransactionReceipt): Promise<Verdict> {
     const { account, grantId } = work.grant
-    const { leftOut } = buildClaims(deps.hashVoucher, { grantId, terms: work.grant, items: work.items })
+    const leftOut = leftOutOf.get(work)
     const [outcome] = readSettleManyOutcome(receipt, { module: deps.module, settlements: [{ account, grantId }] })
     if (!outcome) throw new TypeError('One settlement has one outcome.')
     const now: FoundOutcome = { userOpHash: null, outcome }
@@ -276,7 +277,7 @@ export function createTransactionRoute(deps: TransactionRouteDeps): Route {
 
   async function applyOne(work: SettlementWork, verdict: Verdict): Promise<SettleResult> {
     try {
-      return await applyVerdict(deps.storeOf(work.settlement.id), verdict)
+      return await applyVerdict(deps.storeOf(work), verdict, deps.crashPoint)
     } catch (error) {
       if (error instanceof LeaseLostError) return { outcome: 'lost' }
       throw error

@@ -4,12 +4,14 @@ import {
   type LeasedTransaction,
   leaseOpenTransaction,
   listRawTransactions,
+  markTransactionIncluded,
   markTransactionSent,
   openTransaction,
   recordTransaction,
   releaseTransaction,
   renewTransactionLease,
   type SettlementTransaction,
+  type SettlementWork,
   type TransactionEnd,
 } from '@protocolbanks/stream-db'
 import type { Address, Hex } from '@protocolbanks/stream-protocol'
@@ -26,6 +28,8 @@ export type TransactionStore = {
   /** The version that is about to be sent. */
   record(id: string, version: { nonce: number; rawTransaction: Hex; hash: Hex }): Promise<void>
   sent(id: string): Promise<void>
+  /** The block it is in, which is not deep enough yet; undefined: that block is gone. */
+  included(id: string, block: { txHash: Hex; blockNumber: bigint } | undefined): Promise<void>
   /** The sender's signed transactions with nonces from here to below there, in their order. */
   recordedFrom(nonce: number, below: number): Promise<Hex[]>
   renew(id: string, until: Date): Promise<void>
@@ -34,7 +38,7 @@ export type TransactionStore = {
   close(id: string, end: TransactionEnd, verdicts: readonly SettlementVerdict[]): Promise<SettleResult[]>
 }
 
-export type SettlementVerdict = { settlementId: string; verdict: Verdict }
+export type SettlementVerdict = { work: SettlementWork; verdict: Verdict }
 
 export type TransactionStoreOptions = { sender: Address; owner: string; leaseMs: number; clock(): number }
 
@@ -54,6 +58,7 @@ export function createTransactionStore(
     open: (settlementIds) => openTransaction(db, { sender, settlementIds, owner, leaseMs, now: now() }),
     record: (id, version) => mustHold(id, recordTransaction(db, { id, owner, ...version })),
     sent: (id) => mustHold(id, markTransactionSent(db, { id, owner, now: now() })),
+    included: (id, block) => mustHold(id, markTransactionIncluded(db, { id, owner, block })),
     recordedFrom: (nonce, below) => listRawTransactions(db, { sender, from: nonce, below }),
     renew: (id, until) => mustHold(id, renewTransactionLease(db, { id, owner, until })),
     release: (id) => mustHold(id, releaseTransaction(db, { id, owner, nextAttemptAt: new Date(clock() + takeUpMs) })),
@@ -61,9 +66,10 @@ export function createTransactionStore(
       let results: SettleResult[] = []
       const closing = closeTransaction(db, { id, owner, end }, async (tx) => {
         results = []
-        for (const { settlementId, verdict } of verdicts) {
+        for (const { work, verdict } of verdicts) {
+          const held = { id: work.settlement.id, owner, token: work.grant.token, clock }
           try {
-            results.push(await applyVerdict(createSettlementStore(tx, { id: settlementId, owner }), verdict))
+            results.push(await applyVerdict(createSettlementStore(tx, held), verdict))
           } catch (error) {
             // Another worker took this settlement over, and finds the transaction by its hashes.
             if (!(error instanceof LeaseLostError)) throw error

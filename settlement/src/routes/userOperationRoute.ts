@@ -1,11 +1,12 @@
 import type { SettlementWork } from '@protocolbanks/stream-db'
+import type { SettleDeps } from '../worker/look.ts'
 import type { Route } from '../worker/route.ts'
 import type { SettlementStore } from '../worker/settlementStore.ts'
-import { type SettleDeps, settleOne } from '../worker/settleOne.ts'
+import { settleOne } from '../worker/settleOne.ts'
 import { withLease } from '../worker/withLease.ts'
 
 export type UserOperationRouteDeps = SettleDeps & {
-  storeOf(settlementId: string): SettlementStore
+  storeOf(work: SettlementWork): SettlementStore
   leaseMs: number
   /** Settlements at once. */
   maxInFlight: number
@@ -15,7 +16,7 @@ export type UserOperationRouteDeps = SettleDeps & {
 export function createUserOperationRoute(deps: UserOperationRouteDeps): Route {
   const { storeOf, leaseMs, maxInFlight, clock, logger } = deps
   const settle = (work: SettlementWork, signal: AbortSignal) => {
-    const store = storeOf(work.settlement.id)
+    const store = storeOf(work)
     return withLease(store, { leaseMs, clock, signal, logger }, (held) => settleOne(work, store, deps, held))
   }
   return {

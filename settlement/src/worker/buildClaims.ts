@@ -8,9 +8,12 @@ import {
   isPayee,
   type Voucher,
 } from '@protocolbanks/stream-protocol'
+import type { UnpaidReason } from '../payable/explainUnpaid.ts'
 
 /** An item that must not go on-chain: the module would skip it, or it could spoil the others' encoding. */
-export type LeftOut = { payee: Address; reason: 'voucher.signature' | 'voucher.proof' | 'voucher.amount' }
+export type LeftOut = { payee: Address; reason: BadVoucher | UnpaidReason }
+
+export type BadVoucher = 'voucher.signature' | 'voucher.proof' | 'voucher.amount'
 
 export type BuildClaimsParams = {
   grantId: Hex

@@ -1,4 +1,5 @@
 import { type Address, BaseError, type Hex } from '@protocolbanks/stream-protocol'
+import type { UnpaidReason } from '../payable/explainUnpaid.ts'
 import type { LeftOut } from './buildClaims.ts'
 
 export class NoClaimError extends BaseError {
@@ -14,6 +15,43 @@ export class NoClaimError extends BaseError {
     })
     this.code = leftOut[0]?.reason ?? 'settlement.empty'
   }
+}
+
+/** The chain would pay none of the claims now. `code`: why not the first of them. */
+export class UnpayableError extends BaseError {
+  override readonly code: UnpaidReason
+  override readonly retryable = true
+  /** Payees whom the token refuses to pay. */
+  readonly blockedPayees: readonly Address[]
+  /** Of the grant's current period, unix seconds. */
+  readonly periodEndsAt: number | undefined
+  constructor({
+    grantId,
+    leftOut,
+    periodEndsAt,
+  }: { grantId: Hex; leftOut: readonly LeftOut[]; periodEndsAt: number | undefined }) {
+    super('None of the claims can be paid now.', {
+      metaMessages: [
+        `Grant: ${grantId}`,
+        ...leftOut.map(({ payee, reason }) => `Payee ${payee}: ${reason}`),
+        'It is settled once they can be.',
+      ],
+      docsPath: '/errors#claim',
+    })
+    const reasons = leftOut.map(({ reason }) => reason).filter(isUnpaidReason)
+    // Funds and limits stop all payees, a block only one.
+    this.code = reasons.find((reason) => reason !== 'claim.payee_blocked') ?? reasons[0] ?? 'claim.token_refuses'
+    this.blockedPayees = blockedPayeesOf(leftOut)
+    this.periodEndsAt = periodEndsAt
+  }
+}
+
+export function blockedPayeesOf(leftOut: readonly LeftOut[]): Address[] {
+  return leftOut.flatMap(({ payee, reason }) => (reason === 'claim.payee_blocked' ? [payee] : []))
+}
+
+function isUnpaidReason(reason: LeftOut['reason']): reason is UnpaidReason {
+  return reason.startsWith('claim.')
 }
 
 export class OtherSettlerError extends BaseError {
@@ -95,6 +133,18 @@ export class OperationDroppedError extends BaseError {
     super('The UserOperation was sent, but is neither on the chain nor with the bundler.', {
       metaMessages: [`UserOperation: ${userOpHash}`, 'Another one is built.'],
       docsPath: '/errors#settlement',
+    })
+  }
+}
+
+/** Its nonce is used, and none of its versions is on the chain. */
+export class NonceUsedError extends BaseError {
+  override readonly code = 'operation.nonce_used'
+  override readonly retryable = true
+  constructor({ userOpHash, nonce }: { userOpHash: Hex; nonce: bigint }) {
+    super("Another operation of the account took the UserOperation's nonce.", {
+      metaMessages: [`UserOperation: ${userOpHash}`, `Nonce: ${nonce}`, 'Another one is built with the next nonce.'],
+      docsPath: '/errors#operation-nonce-used',
     })
   }
 }

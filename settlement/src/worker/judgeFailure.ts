@@ -5,24 +5,29 @@ import type { Logger } from 'pino'
 import { type PublicClient, BaseError as ViemError } from 'viem'
 import { checkGrant } from './checkGrant.ts'
 import { decideNext, type RetryPolicy } from './decideNext.ts'
-import { ChainUnavailableError, LeaseLostError } from './errors.ts'
+import { ChainUnavailableError, LeaseLostError, UnpayableError } from './errors.ts'
 import type { Verdict } from './verdict.ts'
 
 export type JudgeDeps = {
   module: Address
   chain: Pick<PublicClient, 'readContract'>
-  retryPolicy: RetryPolicy
+  retryPolicy: Omit<RetryPolicy, 'nowMs'>
   clock(): number
   logger: Logger
 }
 
-/** What becomes of a settlement whose attempt threw. */
-export async function judgeFailure(thrown: unknown, work: SettlementWork, deps: JudgeDeps): Promise<Verdict> {
-  const { id, grantId, attempts } = work.settlement
+/** What becomes of a settlement whose look threw. `lookedBlock`: the chain's block at its beginning, as far as it is known. */
+export async function judgeFailure(
+  thrown: unknown,
+  work: SettlementWork,
+  deps: JudgeDeps,
+  lookedBlock: bigint | undefined,
+): Promise<Verdict> {
+  const { id, grantId, attempts, waits } = work.settlement
   const { logger, retryPolicy, clock } = deps
   const error = await explain(thrown, work, deps)
-  const next = decideNext(error, attempts, retryPolicy)
-  const failure = { errorCode: codeOf(error), errorMessage: messageOf(error) }
+  const { reason, ...next } = decideNext(error, { attempts, waits }, { ...retryPolicy, nowMs: clock() })
+  const failure = { reason, errorCode: codeOf(error), errorMessage: messageOf(error) }
   const told = { settlement: id, grantId, attempts, next, ...failure }
   if (next.do === 'giveUp') {
     logger.error(told, 'settlement given up; an operator has to retry it or write it off')
@@ -30,8 +35,16 @@ export async function judgeFailure(thrown: unknown, work: SettlementWork, deps: 
   }
   logger.warn(told, 'settlement not done yet')
   const nextAttemptAt = new Date(clock() + next.ms)
-  if (next.do === 'wait') return { do: 'wait', code: failure.errorCode, nextAttemptAt }
-  return { do: 'retry', failure, nextAttemptAt }
+  switch (next.do) {
+    case 'wait':
+      return { do: 'wait', code: failure.errorCode, nextAttemptAt }
+    case 'retry':
+      return { do: 'retry', failure, nextAttemptAt }
+    case 'postpone': {
+      const blockedPayees = error instanceof UnpayableError ? error.blockedPayees : []
+      return { do: 'postpone', failure, nextAttemptAt, lookedBlock: lookedBlock ?? 0n, blockedPayees }
+    }
+  }
 }
 
 /** Nothing can be written: another worker has the lease, or Postgres is gone and the lease runs out. */

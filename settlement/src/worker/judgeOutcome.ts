@@ -2,7 +2,7 @@ import type { ClaimOutcome, SettlementOutcome } from '@protocolbanks/stream-bund
 import type { SettlementWork } from '@protocolbanks/stream-db'
 import type { Address } from '@protocolbanks/stream-protocol'
 import type { LeftOut } from './buildClaims.ts'
-import { PayeeNotKnownError, SettlementRevertedError } from './errors.ts'
+import { blockedPayeesOf, PayeeNotKnownError, SettlementRevertedError } from './errors.ts'
 import type { FoundOutcome } from './findOutcomes.ts'
 import type { Verdict } from './verdict.ts'
 
@@ -32,6 +32,7 @@ export function judgeOutcome(
       gasCostWei,
       items: items.map(({ payee }) => outcomeOf(payee, outcome.claims, leftOut)),
     },
+    blockedPayees: blockedPayeesOf(leftOut),
   }
 }
 
@@ -54,5 +55,5 @@ function outcomeOf(
     const { paid, skippedReason } = claim
     return { payee, paid, ...(skippedReason !== undefined && { skippedReason }) }
   }
-  return { payee, paid: 0n, skippedReason: leftOut.find((one) => one.payee === payee)?.reason ?? 'not claimed' }
+  return { payee, paid: 0n, skippedReason: leftOut.find((one) => one.payee === payee)?.reason ?? 'claim.not_made' }
 }

@@ -1,54 +1,23 @@
-import {
-  type AccountAdapter,
-  type Bundler,
-  encodeSettle,
-  prepareUserOperation,
-  type Sponsor,
-  toRpcUserOperation,
-} from '@protocolbanks/stream-bundler-client'
+import { encodeSettle, fromRpcUserOperation } from '@protocolbanks/stream-bundler-client'
 import type { SettlementWork } from '@protocolbanks/stream-db'
-import type { Address, Hex, Voucher } from '@protocolbanks/stream-protocol'
-import type { PublicClient } from 'viem'
-import type { InclusionWatcher } from '../inclusion/inclusionWatcher.ts'
-import { buildClaims, type LeftOut } from './buildClaims.ts'
-import { NoClaimError, OperationDroppedError, OtherSettlerError } from './errors.ts'
-import { type Attempts, attemptsOf, type FoundOutcome, findOutcomes, readOutcome } from './findOutcomes.ts'
-import { firstLine, isLost, type JudgeDeps, judgeFailure } from './judgeFailure.ts'
+import { chooseClaims } from '../payable/chooseClaims.ts'
+import { driveOperation } from './driveOperation.ts'
+import { OtherSettlerError } from './errors.ts'
+import { type FoundOutcome, findOutcomes } from './findOutcomes.ts'
+import { firstLine, isLost, judgeFailure } from './judgeFailure.ts'
 import { isPayeeNotKnown, judgeOutcome } from './judgeOutcome.ts'
+import { createLook, type Flight, type Look, prepareFlight, type SettleDeps, withinLimit } from './look.ts'
 import { mergeOutcomes } from './mergeOutcomes.ts'
-import { readKnownPayees } from './readKnownPayees.ts'
 import type { SettlementStore } from './settlementStore.ts'
 import { applyVerdict, type SettleResult, type Verdict } from './verdict.ts'
 
-export type SettleDeps = JudgeDeps & {
-  chainId: number
-  chain: Pick<PublicClient, 'readContract' | 'multicall' | 'getBlockNumber' | 'getLogs' | 'getTransactionReceipt'>
-  /** Whose events count: an account may have moved from one to another since an operation was sent. */
-  entryPoints: readonly Address[]
-  /** @throws UnknownAccountError; viem's errors when the chain does not answer */
-  accessTo(account: Address): Promise<AccountAccess>
-  /** Whether the bundler holds an operation and has not included it yet. */
-  isPending: Bundler['isPending']
-  watcher: InclusionWatcher
-  settler: { address: Hex; sign(parameters: { hash: Hex }): Promise<Hex> }
-  hashVoucher: (voucher: Voucher) => Uint8Array
-  inclusionTimeoutMs: number
-  lookbackBlocks: bigint
-}
-
-/** How an account is reached: what its kind asks for, and who serves its EntryPoint. */
-export type AccountAccess = {
-  adapter: AccountAdapter
-  bundler: Pick<Bundler, 'fees' | 'estimate' | 'send'>
-  sponsor: Sponsor
-}
-
-/** A bundler that holds an operation for longer than this without including it will not: another one is built. */
-const maxPendingMs = 300_000
+/** How soon a settlement is looked at again that only has to wait for blocks. */
+const soonMs = 1_000
 
 /**
  * Brings one settlement to its next state by a UserOperation of its own: looks for what was sent before, else builds,
- * records, sends and waits. Every step can be repeated, because the module pays only what is new. Never throws.
+ * records and sends, sees it through until it is deep enough in the chain, and reads the outcome. Every step can be
+ * repeated, because the module pays only what is new. Never throws.
  */
 export async function settleOne(
   work: SettlementWork,
@@ -58,7 +27,7 @@ export async function settleOne(
 ): Promise<SettleResult> {
   const { id, grantId } = work.settlement
   try {
-    return await applyVerdict(store, await look(work, store, deps, signal))
+    return await applyVerdict(store, await verdictOf(createLook(work, { store, deps, signal })), deps.crashPoint)
   } catch (error) {
     // Postgres is gone, or the lease: it is looked up again from what was recorded.
     deps.logger.warn({ settlement: id, grantId, reason: firstLine(error) }, 'left to whoever leases it next')
@@ -66,116 +35,94 @@ export async function settleOne(
   }
 }
 
-async function look(
-  work: SettlementWork,
-  store: SettlementStore,
-  deps: SettleDeps,
-  signal: AbortSignal,
-): Promise<Verdict> {
+async function verdictOf(look: Look): Promise<Verdict> {
   try {
-    return await attempt(work, store, deps, signal)
+    return await attempt(look)
   } catch (thrown) {
     if (isLost(thrown)) throw thrown
-    return judgeFailure(thrown, work, deps)
+    return judgeFailure(thrown, look.work, look.deps, look.head)
   }
 }
 
-async function attempt(
-  work: SettlementWork,
-  store: SettlementStore,
-  deps: SettleDeps,
-  signal: AbortSignal,
-): Promise<Verdict> {
-  const { settlement, grant } = work
-  const { chain, clock } = deps
-  if (grant.settler !== deps.settler.address && grant.sessionKey !== deps.settler.address) {
-    const { grantId, settler } = grant
-    throw new OtherSettlerError({ grantId, settler, ours: deps.settler.address })
+async function attempt(look: Look): Promise<Verdict> {
+  const { store, deps } = look
+  const { settlement, grant } = look.work
+  const ours = deps.settler.address
+  if (grant.settler !== ours && grant.sessionKey !== ours) {
+    throw new OtherSettlerError({ grantId: grant.grantId, settler: grant.settler, ours })
   }
-  const head = await chain.getBlockNumber({ cacheTime: 0 })
-  const { userOpHash, state } = settlement
-  const attempts = attemptsOf(work)
-  if (attempts.count > 0) {
-    const isFirst = attempts.count === 1
-    const found = mergeOutcomes(await findAttempts(work, deps, { ...attempts, head }))
-    // One that failed was counted as a failed attempt before; the next attempt is due now.
-    if (found && (state !== 'failed' || (found.outcome.success && !isPayeeNotKnown(found.outcome, { isFirst })))) {
-      return judgeOutcome(work, found, { isFirst })
-    }
-    if (userOpHash && (await isStillPending(userOpHash)))
-      return waitForOutcome(work, deps, { userOpHash, fromBlock: head, signal })
-    if (userOpHash && state === 'submitted') throw new OperationDroppedError({ userOpHash })
-  }
-
-  const isNew = attempts.count === 0
-  const known = isNew ? await readKnownPayees(chain, work, { module: deps.module, blockNumber: head }) : undefined
-  const built = buildCallData(work, deps, known)
-  const { adapter, bundler, sponsor } = await deps.accessTo(grant.account)
-  const clients = { chain, bundler, sponsor }
-  const prepared = await prepareUserOperation(clients, {
-    chainId: deps.chainId,
-    adapter,
-    account: grant.account,
-    validator: deps.module,
-    lane: settlement.lane,
-    callData: built.callData,
-    sign: (hash) => deps.settler.sign({ hash }),
-  })
-  await store.record({ userOpHash: prepared.userOpHash, userOperation: toRpcUserOperation(prepared.userOperation) })
-  await bundler.send(prepared.userOperation)
-  await store.submitted()
-  deps.logger.info({ settlement: settlement.id, grantId: grant.grantId, userOpHash: prepared.userOpHash }, 'submitted')
-  return waitForOutcome(work, deps, { userOpHash: prepared.userOpHash, fromBlock: head, signal, ...built })
-
-  async function isStillPending(hash: Hex): Promise<boolean> {
-    if (clock() - settlement.updatedAt.getTime() > maxPendingMs) return false
-    return deps.isPending(hash)
-  }
+  const find = async () => findIncluded(look, await deps.chain.getBlockNumber({ cacheTime: 0 }))
+  const head = await deps.chain.getBlockNumber({ cacheTime: 0 })
+  look.head = head
+  const found = await findIncluded(look, head)
+  if (found) return conclude(look, found)
+  if (settlement.state === 'included') await store.takenBack()
+  const flight = recordedFlight(look) ?? (await build(look, head))
+  const end = await driveOperation(flight, look, { build: () => build(look, head), find })
+  if (end.kind === 'pending') return waitFor(look, 'bundler.receipt_timeout', 0)
+  return conclude(look, end.found, end.flight)
 }
 
-function buildCallData(
-  { settlement, grant, items }: SettlementWork,
-  { hashVoucher, module, logger }: SettleDeps,
-  known: ReadonlySet<Hex> | undefined,
-): { callData: Hex; leftOut: LeftOut[] } {
-  const { grantId, account } = grant
-  const { claims, leftOut } = buildClaims(hashVoucher, { grantId, terms: grant, items, known })
-  if (leftOut.length > 0)
-    logger.error({ settlement: settlement.id, grantId, leftOut }, 'vouchers that cannot be settled')
-  if (claims.length === 0) throw new NoClaimError({ grantId, leftOut })
-  return { callData: encodeSettle({ module, account, terms: grant, claims }), leftOut }
+/** The newest operation, unless it was counted as failed. */
+function recordedFlight({ work: { settlement }, newest }: Look): Flight | undefined {
+  const { userOperation, sentAt, state } = settlement
+  if (newest === undefined || userOperation === null) return undefined
+  // After a reorganisation nobody knows whether the bundler still has it.
+  const sentAtMs = state === 'included' ? undefined : sentAt?.getTime()
+  return { userOpHash: newest, userOperation: fromRpcUserOperation(userOperation), sentAt: sentAtMs, leftOut: [] }
 }
 
-async function waitForOutcome(
-  work: SettlementWork,
-  deps: SettleDeps,
-  sent: { userOpHash: Hex; fromBlock: bigint; signal: AbortSignal; leftOut?: LeftOut[] },
-): Promise<Verdict> {
-  const { userOpHash, fromBlock, signal, leftOut } = sent
-  const timeoutMs = deps.inclusionTimeoutMs
-  const receipt = await deps.watcher.wait(userOpHash, { fromBlock, timeoutMs, signal })
-  const outcome = readOutcome(receipt, { ...refOf(work, deps), userOpHash })
-  if (!outcome) throw new OperationDroppedError({ userOpHash })
-  const now: FoundOutcome = { userOpHash, outcome }
-  const { userOpHashes, transactionHashes } = attemptsOf(work)
-  const earlier = { userOpHashes: userOpHashes.filter((hash) => hash !== userOpHash), transactionHashes }
-  if (earlier.userOpHashes.length + transactionHashes.length === 0) {
-    return judgeOutcome(work, now, { isFirst: true, leftOut })
-  }
-  // An earlier attempt may have been included after all, and paid.
-  const before = await findAttempts(work, deps, { ...earlier, head: fromBlock })
-  return judgeOutcome(work, mergeOutcomes([...before, now]) ?? now, { isFirst: false, leftOut })
+/** The claims that can be paid now, as an operation with the lane's next nonce. */
+async function build(look: Look, head: bigint): Promise<Flight> {
+  const { deps } = look
+  const { settlement, grant } = look.work
+  const isNew = settlement.attempts === 0
+  const { claims, leftOut } = await chooseClaims(look.work, deps, { blockNumber: head, isNew })
+  const access = await deps.accessTo(grant.account)
+  const fees = withinLimit(await access.bundler.fees(), deps.maxFeePerGas)
+  const callData = encodeSettle({ module: deps.module, account: grant.account, terms: grant, claims })
+  return prepareFlight(look, access, { callData, fees }, leftOut)
 }
 
-function findAttempts(
-  work: SettlementWork,
-  deps: SettleDeps,
-  { head, ...attempts }: Omit<Attempts, 'count'> & { head: bigint },
-): Promise<FoundOutcome[]> {
+/**
+ * What was included of all that was ever sent, when it is an outcome: something was paid, or the newest operation failed.
+ * An earlier one that reverted was counted as a failed attempt then.
+ */
+async function findIncluded({ work, deps, attempts, newest }: Look, head: bigint): Promise<FoundOutcome | undefined> {
+  if (attempts.count === 0) return undefined
   const fromBlock = head > deps.lookbackBlocks ? head - deps.lookbackBlocks : 0n
-  return findOutcomes(deps.chain, refOf(work, deps), { ...attempts, fromBlock })
+  const { entryPoints, module, chain } = deps
+  const { account, grantId, attempts: failed } = work.settlement
+  const ref = { entryPoints, module, account, grantId }
+  const found = mergeOutcomes(await findOutcomes(chain, ref, { ...attempts, fromBlock }))
+  if (!found) return undefined
+  const isGood = found.outcome.success && !isPayeeNotKnown(found.outcome, { isFirst: failed === 0 })
+  return isGood || (newest !== undefined && found.userOpHash === newest) ? found : undefined
 }
 
-function refOf({ grant }: SettlementWork, { entryPoints, module }: SettleDeps) {
-  return { entryPoints, module, account: grant.account, grantId: grant.grantId }
+/** Waits until it is deep enough in the chain, then says what came of it. */
+async function conclude(look: Look, first: FoundOutcome, flight?: Flight): Promise<Verdict> {
+  const { work, store, deps, signal } = look
+  const { settlement } = work
+  const { transactionHash: txHash, blockNumber } = first.outcome
+  if (settlement.state !== 'included' || settlement.txHash !== txHash || settlement.blockNumber !== blockNumber) {
+    await store.included({ txHash, blockNumber })
+  }
+  deps.crashPoint('settlement.included')
+  const told = { isFirst: settlement.attempts === 0, leftOut: flight?.leftOut }
+  if (deps.confirmations === 1) return judgeOutcome(work, first, told)
+  const deepAt = blockNumber + BigInt(deps.confirmations - 1)
+  const isDeep = await deps.watcher.waitForBlock(deepAt, { timeoutMs: deps.inclusionTimeoutMs, signal })
+  if (!isDeep) return waitFor(look, 'settlement.confirming', soonMs)
+  // Is it still there, in the same place?
+  const head = await deps.chain.getBlockNumber({ cacheTime: 0 })
+  const found = await findIncluded(look, head)
+  if (found?.outcome.transactionHash !== txHash || found.outcome.blockNumber !== blockNumber || head < deepAt) {
+    return waitFor(look, 'settlement.confirming', 0)
+  }
+  return judgeOutcome(work, found, told)
+}
+
+function waitFor({ deps }: Look, code: string, ms: number): Verdict {
+  return { do: 'wait', code, nextAttemptAt: new Date(deps.clock() + ms) }
 }

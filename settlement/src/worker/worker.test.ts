@@ -1,4 +1,4 @@
-import type { Claimable, SettlementWork } from '@protocolbanks/stream-db'
+import type { Claimable, DueSettlement, SettlementWork, Urgency } from '@protocolbanks/stream-db'
 import { type Address, type Hex, maxUint96 } from '@protocolbanks/stream-protocol'
 import { pino } from 'pino'
 import { numberToHex } from 'viem'
@@ -9,6 +9,22 @@ import { createWorker, type WorkerDeps } from './worker.ts'
 
 const logger = pino({ level: 'silent' })
 const addressOf = (number: number) => numberToHex(number, { size: 20 }) as Address
+
+const urgency: Omit<Urgency, 'grantId'> = {
+  validUntil: 4_000_000_000,
+  dueSince: null,
+  withdrawn: false,
+  source: 'allowance',
+  owed: maxUint96,
+}
+
+const dueOf = (grant: number, account: number, change: Partial<Urgency> = {}): DueSettlement => ({
+  id: `stl_${grant}`,
+  grantId: numberToHex(grant, { size: 32 }),
+  account: addressOf(account),
+  ...urgency,
+  ...change,
+})
 
 /** What is owed, as a list; each settlement takes until it is told to end. */
 function arrange(
@@ -55,14 +71,19 @@ function arrange(
     ...shape,
   }
   const worker = createWorker({
-    leaseDue: async () => [],
+    listDue: async () => [],
+    takeUp: async ({ id, account }) => ({
+      ...workOf(0, account),
+      settlement: { id, account } as SettlementWork['settlement'],
+    }),
+    urgencyPolicy: () => ({ now: new Date(), expiryMarginSeconds: 600 }),
     listClaimable: async (limit) =>
       [...left].slice(0, limit).map(
         ([grant, account]): Claimable => ({
           grantId: numberToHex(grant, { size: 32 }) as Hex,
           account,
           trigger: 'threshold',
-          owed: maxUint96,
+          ...urgency,
         }),
       ),
     listBusyAccounts: async () => [],
@@ -104,12 +125,23 @@ test('as many accounts at once as there are places, and a free place is filled',
   expect(mostAtOnce()).toBe(3)
 })
 
-test('grants of one account follow each other', async () => {
-  const { worker, running, started } = arrange([
-    { grant: 1, account: 9 },
-    { grant: 2, account: 9 },
-    { grant: 3, account: 8 },
-  ])
+test('grants of one account are begun one by one, when the account is free again', async () => {
+  let busy: Address[] = []
+  const { worker, running, started } = arrange(
+    [
+      { grant: 1, account: 9 },
+      { grant: 2, account: 9 },
+      { grant: 3, account: 8 },
+    ],
+    {
+      listBusyAccounts: async (accounts) => {
+        busy = accounts.filter((account) =>
+          [...running.keys()].some((id) => started.includes(`${id} ${Number(account)}`)),
+        )
+        return busy
+      },
+    },
+  )
   await during(worker, async () => {
     await expect.poll(() => started.toSorted()).toEqual(['stl_1 9', 'stl_3 8'])
     running.get('stl_1')?.({ outcome: 'confirmed', paid: 1n })
@@ -134,17 +166,31 @@ test('an account that another worker settles is left alone', async () => {
 })
 
 test('what it works on already is not begun again when its lease is given to it a second time', async () => {
-  const { worker, started, workOf } = arrange([], { leaseDue: async () => [workOf(1, addressOf(9))] })
+  const { worker, started } = arrange([], { listDue: async () => [dueOf(1, 9)] })
   await during(worker, async () => {
     await new Promise((resolve) => setTimeout(resolve, 60))
   })
   expect(started).toEqual(['stl_1 9'])
 })
 
+test('the most urgent come first, begun before or not', async () => {
+  let left = [dueOf(1, 1, { owed: 5n }), dueOf(2, 2, { validUntil: 1 })]
+  const { worker, started } = arrange([{ grant: 3, account: 3 }], {
+    listDue: async () => left,
+    takeUp: async ({ id, account }) => {
+      left = left.filter((one) => one.id !== id)
+      return { settlement: { id, account }, items: [], grant: {}, transactions: [] } as unknown as SettlementWork
+    },
+  })
+  await during(worker, async () => {
+    await expect.poll(() => started).toEqual(['stl_2 2', 'stl_3 3', 'stl_1 1'])
+  })
+})
+
 test('a database that is gone for a while does not end it', async () => {
   let calls = 0
   const { worker, started } = arrange([{ grant: 1, account: 9 }], {
-    leaseDue: async () => {
+    listDue: async () => {
       if (calls++ < 3) throw new Error('connect ECONNREFUSED')
       return []
     },
@@ -155,10 +201,13 @@ test('a database that is gone for a while does not end it', async () => {
 })
 
 test('stopping waits for what is in flight, and begins nothing new', async () => {
-  const { worker, started, results } = arrange([
-    { grant: 1, account: 9 },
-    { grant: 2, account: 9 },
-  ])
+  const { worker, started, results } = arrange(
+    [
+      { grant: 1, account: 9 },
+      { grant: 2, account: 9 },
+    ],
+    { listBusyAccounts: async (accounts) => (started.length > 0 ? [...accounts] : []) },
+  )
   await during(worker, async () => {
     await expect.poll(() => started).toEqual(['stl_1 9'])
   })
@@ -216,9 +265,10 @@ test('what was taken up comes before anything new', async () => {
 
 test('what is leased is begun also when the next question to the database fails', async () => {
   const { worker, started, workOf } = arrange([], {
-    leaseDue: async () => [workOf(1, addressOf(9))],
-    listClaimable: async () => {
-      throw new Error('connect ECONNREFUSED')
+    listDue: async () => [dueOf(1, 9), dueOf(2, 8)],
+    takeUp: async ({ id, account }) => {
+      if (id === 'stl_2') throw new Error('connect ECONNREFUSED')
+      return workOf(1, account)
     },
     shape: together,
   })

@@ -1,17 +1,26 @@
-import type { Claimable, SettlementWork } from '@protocolbanks/stream-db'
+import {
+  type Claimable,
+  compareUrgency,
+  type DueSettlement,
+  type SettlementWork,
+  type UrgencyPolicy,
+} from '@protocolbanks/stream-db'
 import type { Address } from '@protocolbanks/stream-protocol'
 import type { Logger } from 'pino'
 import type { Batch, Route } from './route.ts'
 import type { SettleResult } from './verdict.ts'
 
 export type WorkerDeps = {
-  /** Settlements that are due and nobody works on, now leased to us. */
-  leaseDue(limit: number): Promise<SettlementWork[]>
+  /** Settlements that are due and nobody works on. */
+  listDue(limit: number): Promise<DueSettlement[]>
+  /** Ours from now on, in a lane if it had failed. Undefined: another worker came first, or its account is busy. */
+  takeUp(due: DueSettlement): Promise<SettlementWork | undefined>
   listClaimable(limit: number): Promise<Claimable[]>
-  /** Which of these accounts have an open settlement, here or in another process. */
+  /** Which of these accounts no other settlement may begin for now, whoever works on theirs. */
   listBusyAccounts(accounts: readonly Address[]): Promise<Address[]>
   /** Undefined: another worker came first, or nothing is owed any more. */
   claim(claimable: Claimable): Promise<SettlementWork | undefined>
+  urgencyPolicy(): UrgencyPolicy
   route: Route
   onResult(result: SettleResult, work: SettlementWork): void
   pollMs: number
@@ -28,18 +37,21 @@ export type Worker = {
 /** Grants of one account follow each other; so more are listed than there are free places. */
 const grantsPerPlace = 4
 
-/** `lease what is due → claim what is owed → settle`, many accounts at once, one settlement of an account at a time. */
+/**
+ * `what is due and what is owed, most urgent first → take up or claim → settle`, many accounts at once. Which settlements
+ * of one account may go side by side is decided in Postgres.
+ */
 export function createWorker(deps: WorkerDeps): Worker {
   const { route, pollMs, logger } = deps
   const { maxBatches, batchSize } = route
-  const running = new Map<string, Address>()
+  const running = new Set<string>()
   const batches = new Set<Promise<void>>()
 
   function start({ works: all, transaction }: Batch, signal: AbortSignal): void {
     // Our own lease ran out while we were at it: whoever is at it goes on.
     const works = all.filter(({ settlement }) => !running.has(settlement.id))
     if (works.length === 0 && !transaction) return
-    for (const { settlement } of works) running.set(settlement.id, settlement.account)
+    for (const { settlement } of works) running.add(settlement.id)
     const done = route
       .settle({ works, transaction }, signal)
       .then((results) => {
@@ -75,27 +87,32 @@ export function createWorker(deps: WorkerDeps): Worker {
     if (!left) return
     for (const batch of left) start(batch, signal)
     const filler = createFiller(signal)
-    // What is leased or claimed is begun, also when the next question fails.
+    if (filler.room() <= 0) return
+    const [due, claimable] = [await deps.listDue(filler.room()), await listFree(filler.room() * grantsPerPlace)]
+    const policy = deps.urgencyPolicy()
+    const candidates = [...due, ...claimable].toSorted((a, b) => compareUrgency(a, b, policy))
+    // What is taken is begun, also when the next question fails.
     try {
-      if (filler.room() > 0) for (const work of await deps.leaseDue(filler.room())) filler.add(work)
-      if (filler.room() > 0) await claimInto(filler, signal)
+      for (const one of candidates) {
+        if (filler.room() <= 0 || signal.aborted) return
+        const work = 'id' in one ? await deps.takeUp(one) : await deps.claim(one)
+        if (work) filler.add(work)
+      }
     } finally {
       filler.flush()
     }
   }
 
-  async function claimInto(filler: ReturnType<typeof createFiller>, signal: AbortSignal): Promise<void> {
-    const claimable = await deps.listClaimable(filler.room() * grantsPerPlace)
-    if (claimable.length === 0) return
-    const busy = new Set(await deps.listBusyAccounts(claimable.map(({ account }) => account)))
-    for (const account of running.values()) busy.add(account)
-    for (const one of claimable) {
-      if (filler.room() <= 0 || signal.aborted) return
-      if (busy.has(one.account)) continue
-      busy.add(one.account)
-      const work = await deps.claim(one)
-      if (work) filler.add(work)
-    }
+  /** Of accounts that are free, one grant each: the others come when it is done. */
+  async function listFree(limit: number): Promise<Claimable[]> {
+    const claimable = await deps.listClaimable(limit)
+    if (claimable.length === 0) return []
+    const taken = new Set(await deps.listBusyAccounts(claimable.map(({ account }) => account)))
+    return claimable.filter(({ account }) => {
+      if (taken.has(account)) return false
+      taken.add(account)
+      return true
+    })
   }
 
   return {
