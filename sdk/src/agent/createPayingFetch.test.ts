@@ -430,6 +430,19 @@ test('a rate limit says when to try again', async () => {
   })
 })
 
+test('a debt that has to be settled first says when to try again, and the call is made with the same amount then', async () => {
+  const { gateway, payingFetch, vouchers } = await setUp()
+  gateway.refuse = () => problem(429, 'limit.exposure', { 'retry-after': '5' })
+  await expect(payingFetch(`${gateway.url}/paid`)).rejects.toMatchObject({
+    code: 'limit.exposure',
+    retryable: true,
+    retryAfterSeconds: 5,
+  })
+  gateway.refuse = () => undefined
+  expect((await payingFetch(`${gateway.url}/paid`)).status).toBe(200)
+  expect(vouchers.map(({ cumulativeAmount }) => cumulativeAmount)).toEqual([10_000n, 10_000n])
+})
+
 test('a gateway that claims more than was ever authorised is an error with both figures, and is paid no more', async () => {
   const { gateway, payingFetch, vouchers } = await setUp()
   await payingFetch(`${gateway.url}/paid`)

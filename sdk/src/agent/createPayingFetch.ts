@@ -68,6 +68,8 @@ const refusalCodes = new Set([
   'limit.rate',
   'limit.total',
   'limit.period',
+  'limit.exposure',
+  'credit.refused',
   'voucher.exhausted',
   'price.changed',
   'funds.insufficient',
