@@ -4,6 +4,7 @@ import { listAudit } from './commands/listAudit.ts'
 import { listSettlements } from './commands/listSettlements.ts'
 import { reconcile } from './commands/reconcile.ts'
 import { showSettlement } from './commands/showSettlement.ts'
+import { showTrace } from './commands/showTrace.ts'
 import { loadConfig } from './config.ts'
 import type { Context, ExitCode } from './context.ts'
 import { createClient } from './createClient.ts'
@@ -69,6 +70,14 @@ export function createProgram({ print, clock, exit }: ProgramDeps): Command {
     .option('--limit <count>', 'at most 100')
     .option('--cursor <cursor>', 'where the page before ended')
     .action((options) => run((context) => listAudit(context, options)))
+
+  program
+    .command('trace <name>')
+    .description(
+      'from a request to the transaction that paid for it, by a request id, a trace id, a settlement, or the hash of a ' +
+        'user operation or a transaction',
+    )
+    .action((name) => run((context) => showTrace(context, name)))
 
   // `pb reconcile --json` as well as `pb --json reconcile`.
   acceptJsonEverywhere(program)

@@ -93,3 +93,38 @@ export const reconciliationWithDifferencesSchema = reconciliationSchema.extend({
     }),
   ),
 })
+
+export const traceSchema = z.looseObject({
+  charges: z.array(
+    z.looseObject({
+      requestId: z.string(),
+      traceId: text,
+      occurredAt: z.string(),
+      journalledAt: text,
+      grantId: z.string(),
+      payee: z.string(),
+      serviceId: z.string(),
+      amountAtomic: z.string(),
+      settlementIds: z.array(z.string()),
+    }),
+  ),
+  settlements: z.array(
+    z.looseObject({
+      id: z.string(),
+      traceId: z.string(),
+      state: z.string(),
+      trigger: z.string(),
+      txHash: text,
+      blockNumber: text,
+      createdAt: z.string(),
+      updatedAt: z.string(),
+      items: z.array(z.looseObject({ paidAtomic: text })),
+      transitions: z.array(
+        z.looseObject({ at: z.string(), to: z.string(), reason: text, userOpHash: text, txHash: text }),
+      ),
+      sponsorships: z.array(
+        z.looseObject({ userOpHash: z.string(), createdAt: z.string(), bookedAt: text, actualCostWei: text }),
+      ),
+    }),
+  ),
+})

@@ -3,7 +3,7 @@ import { type Handler, Hono, type MiddlewareHandler } from 'hono'
 import type { Logger } from 'pino'
 import type { createChargesApi } from './payment/chargesApi.ts'
 import { problem } from './problem.ts'
-import type { RequestTrace } from './tracing/traceRequests.ts'
+import { type RequestTrace, requestTraceId } from './tracing/traceRequests.ts'
 import { unavailableProblem } from './unavailable.ts'
 
 export type AppDeps = StatusDeps & {
@@ -32,7 +32,7 @@ export function createApp({ api, charges, payment, proxy, trace, readiness, regi
   app.onError((error, c) => {
     const unavailable = unavailableProblem(error)
     if (unavailable) return unavailable
-    logger.error({ err: error, traceId: c.get('trace')?.context.traceId }, 'request failed')
+    logger.error({ err: error, traceId: requestTraceId(c) }, 'request failed')
     return problem(500, 'internal', 'Something went wrong on our side.', {
       hint: 'Repeat the request with the same id.',
     })

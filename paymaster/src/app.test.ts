@@ -1,3 +1,5 @@
+import { createTracing, traceServer } from '@protocolbanks/stream-runtime'
+import { pino } from 'pino'
 import { Registry } from 'prom-client'
 import { expect, test } from 'vitest'
 import { createApp } from './app.ts'
@@ -6,6 +8,8 @@ import { RpcError, rpcCodes, unavailableError } from './rpc/rpcError.ts'
 
 const operatorApiKey = 'the_operators_key_of_this_test'
 const merchantKey = 'pb_merchant'
+const logger = pino({ level: 'silent' })
+const tracing = createTracing({ service: 'paymaster', endpoint: undefined, ratio: 0, logger })
 
 function app(checks: Record<string, string> = { postgres: 'ok' }) {
   return createApp({
@@ -29,6 +33,7 @@ function app(checks: Record<string, string> = { postgres: 'ok' }) {
       },
       onError: () => unavailableError('The database'),
     },
+    trace: traceServer({ tracing, createId: () => '5d1f8c2e-7f5b-4b43-9d6c-9a6a3c1b2e10' }),
     readiness: async () => checks,
     registry: new Registry(),
   })
@@ -98,6 +103,16 @@ test('a body of more than a megabyte is not read', async () => {
 
 test('what a crash said stays inside', async () => {
   expect(JSON.stringify(await (await post(call('crash'))).json())).not.toContain('secret')
+})
+
+test('an answer tells the trace of its call: the one it came with, else a new one', async () => {
+  const header = '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00'
+  const headers = { authorization: `Bearer ${operatorApiKey}` }
+  const body = JSON.stringify(call('who'))
+  const given = await app().request('/', { method: 'POST', headers: { ...headers, traceparent: header }, body })
+  expect(given.headers.get('traceresponse')).toBe(header)
+  const alone = await app().request('/', { method: 'POST', headers, body })
+  expect(alone.headers.get('traceresponse')).toContain('5d1f8c2e7f5b4b439d6c9a6a3c1b2e10')
 })
 
 test('ready names what is missing, health does not ask', async () => {

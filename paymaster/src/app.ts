@@ -1,5 +1,5 @@
 import { createStatusApp, type StatusDeps } from '@protocolbanks/stream-runtime'
-import { Hono } from 'hono'
+import { Hono, type MiddlewareHandler } from 'hono'
 import { bodyLimit } from 'hono/body-limit'
 import { type AuthenticateDeps, authenticate } from './auth/authenticate.ts'
 import type { Caller } from './policy/decideSponsorship.ts'
@@ -9,13 +9,15 @@ import { type RpcError, rpcCodes } from './rpc/rpcError.ts'
 export type AppDeps = StatusDeps & {
   auth: AuthenticateDeps
   rpc: RpcHandlerDeps<Caller>
+  /** Around every call. */
+  trace: MiddlewareHandler
 }
 
 /** A batch of operations with 64 claims each is below this. */
 const maxBodyBytes = 1024 * 1024
 
 /** JSON-RPC at `/` and `/rpc`; `/health`, `/ready` and `/metrics`. */
-export function createApp({ auth, rpc, readiness, registry }: AppDeps): Hono {
+export function createApp({ auth, rpc, trace, readiness, registry }: AppDeps): Hono {
   const app = new Hono()
   app.route('/', createStatusApp({ readiness, registry }))
 
@@ -24,7 +26,7 @@ export function createApp({ auth, rpc, readiness, registry }: AppDeps): Hono {
     maxSize: maxBodyBytes,
     onError: (c) => c.json({ jsonrpc: '2.0', id: null, error: tooLarge }, 413),
   })
-  app.on('POST', ['/', '/rpc'], limit, async (c) => {
+  app.on('POST', ['/', '/rpc'], trace, limit, async (c) => {
     c.header('cache-control', 'no-store')
     let caller: Caller | undefined
     try {

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import { serve } from '@hono/node-server'
 import { BundlerUnavailableError, createBundler, type EntryPoint } from '@protocolbanks/stream-bundler-client'
 import {
@@ -10,12 +11,22 @@ import {
   listMerchantsByPayee,
   migrate,
   oldestReservation,
+  type Reservation,
+  type ReservationResult,
   reserveSponsorship,
 } from '@protocolbanks/stream-db'
 import { type Address, BaseError } from '@protocolbanks/stream-protocol'
 import { entryPointAbi } from '@protocolbanks/stream-protocol/abi/entryPointAbi'
 import { sponsorPaymasterAbi } from '@protocolbanks/stream-protocol/abi/sponsorPaymasterAbi'
-import { createCrashPoints, createLogger, createTracing, runChecks, stopOnSignals } from '@protocolbanks/stream-runtime'
+import {
+  createCrashPoints,
+  createLogger,
+  createTracing,
+  inSpan,
+  runChecks,
+  stopOnSignals,
+  traceServer,
+} from '@protocolbanks/stream-runtime'
 import { createPublicClient, http } from 'viem'
 import { createApp } from './app.ts'
 import { loadConfig } from './config.ts'
@@ -80,12 +91,23 @@ async function openPlace(entryPoint: EntryPoint, paymaster: Address) {
     signer,
     findGrant: (terms) => findGrantByTerms(db, terms),
     listMerchants: (payees) => listMerchantsByPayee(db, payees),
-    reserve: (reservation) => reserveSponsorship(db, reservation),
+    reserve,
     estimate: url ? createBundler({ url, chainId, entryPoint, chain }).estimate : undefined,
     clock,
     crashPoint,
   })
   return { entryPoint, paymaster, signer, service }
+}
+
+/** The line that leads from an operation to the trace of whoever asked for it. */
+function reserve(reservation: Reservation): Promise<ReservationResult> {
+  const { userOpHash, sender, kind, maxCostWei } = reservation
+  return inSpan(tracing, 'reserve', { 'stream.user_operation.hash': userOpHash }, async () => {
+    const result = await reserveSponsorship(db, reservation)
+    const outcome = result.ok ? 'reserved' : result.code
+    logger.info({ userOpHash, sender, kind, maxCostWei: maxCostWei.toString(), outcome }, 'gas asked for')
+    return result
+  })
 }
 
 const app = createApp({
@@ -101,6 +123,7 @@ const app = createApp({
     }),
     onError: toRpcError,
   },
+  trace: traceServer({ tracing, createId: randomUUID }),
   readiness: () => runChecks({ postgres: () => db.ping(), chain: checkChain, signer: checkSigner }, readinessTimeoutMs),
   registry: metrics.registry,
 })

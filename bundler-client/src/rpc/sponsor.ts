@@ -6,6 +6,7 @@ import { toSponsorError } from '../errors/toSponsorError.ts'
 import type { OperationContext } from '../userOperation/hashUserOperation.ts'
 import { toViemUserOperation } from '../userOperation/toViemUserOperation.ts'
 import type { UserOperation } from '../userOperation/userOperation.ts'
+import { withHeaders } from './withHeaders.ts'
 
 export type PaymasterFields = {
   paymaster: Address
@@ -30,6 +31,8 @@ export type SponsorOptions = OperationContext & {
   context?: Record<string, string> | undefined
   /** Of one call; 10,000 by default. */
   timeoutMs?: number | undefined
+  /** More headers for each call, asked at the call: W3C `traceparent`. */
+  headers?: (() => Record<string, string>) | undefined
 }
 
 export function createSponsor({
@@ -39,6 +42,7 @@ export function createSponsor({
   entryPoint,
   context,
   timeoutMs = 10_000,
+  headers,
 }: SponsorOptions): Sponsor {
   const client = createPaymasterClient({
     transport: http(url, {
@@ -46,6 +50,7 @@ export function createSponsor({
       timeout: timeoutMs,
       // In a header, because errors and logs show addresses.
       fetchOptions: { headers: { authorization: `Bearer ${apiKey}` } },
+      ...withHeaders(headers),
     }),
   })
   const parametersOf = (op: UserOperation) => ({

@@ -7,6 +7,7 @@ import type { Meter } from '../meter/meter.ts'
 import type { OwnerSignIn } from '../owners/ownerSignIn.ts'
 import type { Chain } from '../payment/chain.ts'
 import { problem } from '../problem.ts'
+import { requestTraceId } from '../tracing/traceRequests.ts'
 import { createApiKeyRoutes } from './apiKeyRoutes.ts'
 import { apiProblem } from './apiProblem.ts'
 import { auditRefusals } from './auditRefusals.ts'
@@ -20,6 +21,7 @@ import { createReconciliationRoutes } from './reconciliationRoutes.ts'
 import { createServiceRoutes } from './serviceRoutes.ts'
 import { createSessionKeyRoutes } from './sessionKeyRoutes.ts'
 import { createSettlementRoutes } from './settlementRoutes.ts'
+import { createTraceRoutes } from './traceRoutes.ts'
 import { createUsageRoutes } from './usageRoutes.ts'
 import type { WebhookCaller } from './webhookCaller.ts'
 import { createWebhookRoutes, type WebhookRoutesDeps } from './webhookRoutes.ts'
@@ -78,6 +80,7 @@ export function createApi(deps: ApiDeps): Hono {
   routes.route('/settlements', createSettlementRoutes({ db, logger, tokenDecimals }))
   routes.route('/reconciliations', createReconciliationRoutes({ db }))
   routes.route('/audit', createAuditRoutes({ db }))
+  routes.route('/traces', createTraceRoutes({ db, tokenDecimals }))
   routes.route('/usage', createUsageRoutes(deps))
   routes.route('/webhooks', createWebhookRoutes<ApiEnv>({ ...deps, ...deps.webhooks, callerOf }))
   routes.all('*', unknownRoute)
@@ -95,7 +98,8 @@ export function createApi(deps: ApiDeps): Hono {
   api.onError((error, c) => {
     const known = apiProblem(error)
     if (known) return known
-    logger.error({ err: error, method: c.req.method, route: c.req.path }, 'a request of the management API failed')
+    const at = { method: c.req.method, route: c.req.path, traceId: requestTraceId(c) }
+    logger.error({ err: error, ...at }, 'a request of the management API failed')
     return problem(500, 'internal', 'Something went wrong on our side.', { hint: 'Tell the operator when it was.' })
   })
   return api

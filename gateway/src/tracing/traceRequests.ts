@@ -1,5 +1,5 @@
 import { formatTraceparent, parseTraceparent, rootOf, type Tracing, traceIdOf } from '@protocolbanks/stream-runtime'
-import type { MiddlewareHandler } from 'hono'
+import type { Context, MiddlewareHandler } from 'hono'
 
 /** Where a request belongs, and its span; the span is silent when the trace is not recorded. */
 export type RequestTrace = ReturnType<Tracing['start']>
@@ -31,6 +31,12 @@ export function traceRequests(deps: RequestTracerDeps): MiddlewareHandler {
     })
     trace.end(c.res.status >= 500 ? `answered ${c.res.status}` : undefined)
   }
+}
+
+/** The correlation id of a request; undefined where nothing traces requests. */
+export function requestTraceId(c: Context): string | undefined {
+  const trace: RequestTrace | undefined = c.get('trace')
+  return trace?.context.traceId
 }
 
 function beginTrace(traceparent: string | undefined, { tracing, clock, createId }: RequestTracerDeps): RequestTrace {
