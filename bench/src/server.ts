@@ -11,11 +11,14 @@ import {
   createAccountMirror,
   createAnswerStore,
   createGrantDirectory,
+  createJournal,
   createJournalWriter,
   createMeter,
+  createMeterRecords,
   createPaymentGate,
   paymentMiddleware,
 } from '@protocolbanks/stream-gateway'
+import { createVoucherHasher } from '@protocolbanks/stream-protocol'
 import { Hono } from 'hono'
 import { pino } from 'pino'
 import { zeroAddress } from 'viem'
@@ -54,11 +57,20 @@ await upsertAccountsFromChain(db, [
   },
 ])
 
-const meter = createMeter({ redisUrl, instance, clock })
+const journal = createJournal({
+  db,
+  clock,
+  logger,
+  hashVoucher: createVoucherHasher(chain),
+  ownUsage: (eventId) => meter.ownUsage?.(eventId),
+})
+const records = createMeterRecords({ db, journal, instance })
+const durability = { records, logger, monotonicClock: () => performance.now() }
+const meter = createMeter({ redisUrl, instance, clock, durability })
 await meter.ping()
 const mirror = createAccountMirror({ db, meter, token: chain.token, clock, logger })
 const stopJournal = new AbortController()
-const journal = createJournalWriter({ db, meter, clock, logger }).run(stopJournal.signal)
+const writing = createJournalWriter({ journal, meter, clock, logger }).run(stopJournal.signal)
 const gate = createPaymentGate({
   chain,
   meter,
@@ -89,7 +101,7 @@ const server = serve({ fetch: app.fetch, hostname: '127.0.0.1', port: Number(POR
 process.on('SIGTERM', async () => {
   server.close()
   stopJournal.abort()
-  await journal
+  await writing
   await meter.close()
   await db.close()
   process.exit(0)

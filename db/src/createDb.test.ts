@@ -79,3 +79,17 @@ async function listen(): Promise<{ server: Server; url: string }> {
   if (address === null || typeof address === 'string') throw new Error('no port')
   return { server, url: `postgres://nobody@127.0.0.1:${address.port}/nothing` }
 }
+
+test('a connection that breaks in a transaction, between two statements, is an error of the next statement alone', async () => {
+  const db = createDb({ url: database.url, maxConnections: 1, onError: () => {} })
+  const transaction = db.transaction(async (tx) => {
+    const { rows } = await tx.execute<{ pid: number }>(sql`select pg_backend_pid() as pid`)
+    await database.query(`select pg_terminate_backend(${rows[0]?.pid})`)
+    // What the server said has arrived by now, while nothing was asked.
+    await new Promise((resolve) => setTimeout(resolve, 200))
+    await tx.execute(sql`select 1`)
+  })
+  await expect(transaction).rejects.toThrow()
+  await db.ping()
+  await db.close()
+})

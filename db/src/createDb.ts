@@ -51,6 +51,8 @@ export function createDb({ url, maxConnections = 10, statementTimeoutMs = 10_000
   })
   // Without a listener the error of an idle connection would end the process.
   pool.on('error', onError)
+  // Nor may that of one which breaks in a transaction, between two statements: the next statement tells its caller.
+  pool.on('connect', (client) => client.on('error', () => {}))
   const db = drizzle(pool)
   return Object.assign(db, {
     async ping() {

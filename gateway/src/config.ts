@@ -60,6 +60,8 @@ const configSchema = z.object({
   /** What one grant, and one account, may owe all merchants together on credit; base units. Without them: no bound. */
   CREDIT_PER_GRANT_ATOMIC: z.coerce.bigint().nonnegative().optional(),
   CREDIT_PER_ACCOUNT_ATOMIC: z.coerce.bigint().nonnegative().optional(),
+  /** Charges of this process that may wait for Postgres; beyond that paid calls are refused. */
+  MAX_LEDGER_EVENTS: z.coerce.number().int().positive().default(100_000),
   MAX_GRANTS_IN_MEMORY: z.coerce.number().int().positive().default(100_000),
   MAX_ANSWER_BYTES: z.coerce
     .number()

@@ -14,7 +14,8 @@ import {
   migrate,
   requestExposedSettlements,
 } from '@protocolbanks/stream-db'
-import { createLogger, createTracing, runChecks, stopOnSignals } from '@protocolbanks/stream-runtime'
+import { createVoucherHasher } from '@protocolbanks/stream-protocol'
+import { createCrashPoints, createLogger, createTracing, runChecks, stopOnSignals } from '@protocolbanks/stream-runtime'
 import { Agent } from 'undici'
 import { createPublicClient, http } from 'viem'
 import { createAnswerStore } from './answers/answerStore.ts'
@@ -25,6 +26,8 @@ import { createExposureKeeper } from './exposure/exposureKeeper.ts'
 import { createGrantDirectory } from './grants/grantDirectory.ts'
 import { createAccountMirror } from './indexer/accountMirror.ts'
 import { createIndexer } from './indexer/indexer.ts'
+import { createJournal } from './journal/createJournal.ts'
+import { createMeterRecords } from './journal/createMeterRecords.ts'
 import { createJournalWriter } from './journal/journalWriter.ts'
 import { createMeter } from './meter/createMeter.ts'
 import { createMetrics } from './metrics.ts'
@@ -69,6 +72,7 @@ const tracing = createTracing({
 })
 const metrics = createMetrics({ chainAgeMs })
 const clock = Date.now
+const crashPoint = createCrashPoints(config.CRASH_AT)
 const instance = randomUUID()
 const chain: Chain = {
   chainId: config.CHAIN_ID,
@@ -81,7 +85,29 @@ const chain: Chain = {
 await migrate({ url: config.DATABASE_URL })
 const onError = (err: Error) => logger.warn({ err }, 'a database connection was lost')
 const db = createDb({ url: config.DATABASE_URL, onError })
-const meter = createMeter({ redisUrl: config.REDIS_URL, instance, clock })
+const journal = createJournal({
+  db,
+  clock,
+  logger,
+  hashVoucher: createVoucherHasher(chain),
+  ownUsage: (eventId) => meter.ownUsage?.(eventId),
+  metrics: metrics.registry,
+})
+// Connections of its own: signs of life must not wait behind anything.
+const recordsDb = createDb({ url: config.DATABASE_URL, maxConnections: 3, onError })
+const meter = createMeter({
+  redisUrl: config.REDIS_URL,
+  instance,
+  clock,
+  durability: {
+    records: createMeterRecords({ db: recordsDb, journal, instance }),
+    logger,
+    monotonicClock: () => performance.now(),
+    maxLedgerEvents: config.MAX_LEDGER_EVENTS,
+    metrics: metrics.registry,
+    crashPoint,
+  },
+})
 const mirror = createAccountMirror({ db, meter, token: chain.token, clock, logger })
 const client = createPublicClient({ transport: http(config.RPC_URL, { batch: true, timeout: 5_000 }), cacheTime: 0 })
 const indexer = createIndexer({
@@ -99,7 +125,7 @@ const indexer = createIndexer({
   staleAfterMs: config.MAX_CHAIN_STALENESS_SECONDS * 1_000,
   metrics: metrics.registry,
 })
-const journal = createJournalWriter({ db, meter, clock, logger, metrics: metrics.registry })
+const journalWriter = createJournalWriter({ journal, meter, clock, logger, metrics: metrics.registry, crashPoint })
 // Connections of its own: sums over the journal take long, and paid calls must not wait for them.
 const reconcilerDb = createDb({ url: config.DATABASE_URL, maxConnections: 2, statementTimeoutMs: 30_000, onError })
 const reconciler = createReconciler({
@@ -229,7 +255,7 @@ const workers = [
   refreshServices(stopping.signal),
 ]
 const stopJournal = new AbortController()
-const writing = journal.run(stopJournal.signal)
+const writing = journalWriter.run(stopJournal.signal)
 const server = serve({ fetch: app.fetch, hostname: config.HOST, port: config.PORT }, ({ port }) =>
   logger.info({ port, meter: meter.kind, chainId: chain.chainId }, 'the gateway listens'),
 )
@@ -279,6 +305,7 @@ async function stop(): Promise<void> {
   stopJournal.abort()
   await writing
   await meter.close()
+  await recordsDb.close()
   await reconcilerDb.close()
   await webhookDb.close()
   await db.close()

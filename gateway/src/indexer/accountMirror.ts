@@ -44,10 +44,12 @@ export function createAccountMirror(deps: AccountMirrorDeps): AccountMirror {
 
   async function copy(account: Address, requestsOf: typeof readRequests): Promise<boolean> {
     dirty.add(account)
+    // Before anything is read: a meter that is rebuilt meanwhile needs what was journalled for that.
+    const epoch = await meter.epoch?.(account)
     const known = await withAccountLock(db, account, async () => {
       const [state, requests] = await Promise.all([loadAccountState(db, account, token), requestsOf(account)])
       if (!state) return false
-      await meter.mirror({ ...state, requests })
+      await meter.mirror({ ...state, requests, epoch })
       return true
     })
     dirty.delete(account)

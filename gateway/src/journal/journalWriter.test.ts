@@ -1,23 +1,32 @@
-import { randomBytes } from 'node:crypto'
-import { appendCharges, createDb, createMerchant, type Db, getChannel, listCharges } from '@protocolbanks/stream-db'
+import { randomUUID } from 'node:crypto'
+import { appendCharges, createDb, type Db, listUsageQuarantine, loadAccountState } from '@protocolbanks/stream-db'
 import { createTestDatabase, type TestDatabase } from '@protocolbanks/stream-db/testing'
-import type { Address, Hex } from '@protocolbanks/stream-protocol'
 import { pino } from 'pino'
 import { Registry } from 'prom-client'
-import { getAddress } from 'viem'
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest'
 import { createMeter } from '../meter/createMeter.ts'
-import type { Meter } from '../meter/meter.ts'
+import type { Meter, Use } from '../meter/meter.ts'
+import { createJournal, type Journal } from './createJournal.ts'
 import { createJournalWriter } from './journalWriter.ts'
+import {
+  type Buyer,
+  buy,
+  createBuyer,
+  createSeller,
+  hashVoucher,
+  journalled,
+  nextUse,
+  type Seller,
+  token,
+} from './testing/buyer.ts'
 
 const logger = pino({ level: 'silent' })
-const token = randomAddress()
 let database: TestDatabase
-let merchant: { id: string; payee: Address }
+let seller: Seller
 
 beforeAll(async () => {
   database = await createTestDatabase(inject('postgresUrl'))
-  merchant = await createMerchant(database.db, { name: 'Weather Inc', payee: randomAddress() })
+  seller = await createSeller(database.db)
 })
 afterAll(() => database.drop())
 
@@ -26,7 +35,7 @@ describe.each(['embedded', 'redis'] as const)('with the %s meter', (kind) => {
   beforeAll(async () => {
     meter = createMeter({
       redisUrl: kind === 'redis' ? inject('redisUrl') : undefined,
-      keyPrefix: `journal-${randomHex(6)}:`,
+      keyPrefix: `journal-${randomUUID()}:`,
       instance: 'gateway-1',
       clock: Date.now,
     })
@@ -37,10 +46,10 @@ describe.each(['embedded', 'redis'] as const)('with the %s meter', (kind) => {
   test('every charge is journalled once, over all partitions, and added to its channel', async () => {
     const grants = await Promise.all(Array.from({ length: 20 }, () => createGrant(meter)))
     for (const grant of grants) for (let count = 0; count < 3; count++) await charge(meter, grant)
-    const writer = createJournalWriter({ db: database.db, meter, clock: Date.now, logger, batchSize: 2 })
+    const writer = createJournalWriter({ journal: journalOf(meter), meter, clock: Date.now, logger, batchSize: 2 })
     await drained(writer.drain, 60)
     for (const grant of grants) {
-      expect(await journalled(grant)).toEqual({ calls: 3, charged: 30_000n, channel: 30_000n })
+      expect(await booksOf(grant)).toEqual({ calls: 3, charged: 30_000n, channel: 30_000n })
     }
     expect(await writer.drain()).toBe(0)
   })
@@ -49,12 +58,12 @@ describe.each(['embedded', 'redis'] as const)('with the %s meter', (kind) => {
     const grant = await createGrant(meter)
     for (let count = 0; count < 30; count++) await charge(meter, grant)
     const writers = Array.from({ length: 2 }, () =>
-      createJournalWriter({ db: database.db, meter, clock: Date.now, logger, batchSize: 7 }),
+      createJournalWriter({ journal: journalOf(meter), meter, clock: Date.now, logger, batchSize: 7 }),
     )
     await expect
       .poll(async () => {
         await Promise.all(writers.map((writer) => writer.drain()))
-        return journalled(grant)
+        return booksOf(grant)
       })
       .toEqual({ calls: 30, charged: 300_000n, channel: 300_000n })
   })
@@ -66,15 +75,15 @@ describe.each(['embedded', 'redis'] as const)('with the %s meter', (kind) => {
       ...meter,
       acknowledge: () => Promise.reject(new Error('the process died here')),
     }
-    const first = createJournalWriter({ db: database.db, meter: crashing, clock: Date.now, logger })
+    const first = createJournalWriter({ journal: journalOf(meter), meter: crashing, clock: Date.now, logger })
     await expect
       .poll(async () => {
         const outcome = await first.drain().catch((error: Error) => error.message)
-        return { outcome, ...(await journalled(grant)) }
+        return { outcome, ...(await booksOf(grant)) }
       })
       .toEqual({ outcome: 'the process died here', calls: 5, charged: 50_000n, channel: 50_000n })
-    await drained(createJournalWriter({ db: database.db, meter, clock: Date.now, logger }).drain, 5)
-    expect(await journalled(grant)).toEqual({ calls: 5, charged: 50_000n, channel: 50_000n })
+    await drained(createJournalWriter({ journal: journalOf(meter), meter, clock: Date.now, logger }).drain, 5)
+    expect(await booksOf(grant)).toEqual({ calls: 5, charged: 50_000n, channel: 50_000n })
   })
 
   test('a crash before journalling loses nothing', async () => {
@@ -82,18 +91,24 @@ describe.each(['embedded', 'redis'] as const)('with the %s meter', (kind) => {
     await charge(meter, grant)
     // Nothing listens on port 1.
     const gone = createDb({ url: 'postgres://nobody@127.0.0.1:1/nothing', onError: () => {} })
-    const failing = createJournalWriter({ db: gone, meter, clock: Date.now, logger })
+    const failing = createJournalWriter({ journal: journalOf(meter, { db: gone }), meter, clock: Date.now, logger })
     await expect.poll(() => failing.drain().then(String, () => 'failed')).toBe('failed')
     await gone.close()
-    await drained(createJournalWriter({ db: database.db, meter, clock: Date.now, logger }).drain, 1)
-    expect(await journalled(grant)).toEqual({ calls: 1, charged: 10_000n, channel: 10_000n })
+    await drained(createJournalWriter({ journal: journalOf(meter), meter, clock: Date.now, logger }).drain, 1)
+    expect(await booksOf(grant)).toEqual({ calls: 1, charged: 10_000n, channel: 10_000n })
   })
 
   test('runs until it is stopped, through lost connections to Postgres, and drains at the end', async () => {
     const grant = await createGrant(meter)
     const db = createDb({ url: database.url, maxConnections: 4, onError: () => {} })
     const stop = new AbortController()
-    const running = createJournalWriter({ db, meter, clock: Date.now, logger, idleMs: 5 }).run(stop.signal)
+    const running = createJournalWriter({
+      journal: journalOf(meter, { db }),
+      meter,
+      clock: Date.now,
+      logger,
+      idleMs: 5,
+    }).run(stop.signal)
     for (let count = 0; count < 40; count++) {
       await charge(meter, grant)
       if (count % 10 === 5) {
@@ -105,17 +120,17 @@ describe.each(['embedded', 'redis'] as const)('with the %s meter', (kind) => {
         )
       }
     }
-    await expect.poll(() => journalled(grant), { timeout: 10_000 }).toMatchObject({ calls: 40 })
+    await expect.poll(() => booksOf(grant), { timeout: 10_000 }).toMatchObject({ calls: 40 })
     await charge(meter, grant)
-    if (kind === 'redis') await expect.poll(() => journalled(grant)).toMatchObject({ calls: 41 })
+    if (kind === 'redis') await expect.poll(() => booksOf(grant)).toMatchObject({ calls: 41 })
     stop.abort()
     await running
-    expect(await journalled(grant)).toEqual({ calls: 41, charged: 410_000n, channel: 410_000n })
+    expect(await booksOf(grant)).toEqual({ calls: 41, charged: 410_000n, channel: 410_000n })
     await db.close()
   })
 })
 
-test('a charge that the journal can never take stays behind alone, and is counted', async () => {
+test('a charge that Postgres can never take goes into quarantine alone, and is counted', async () => {
   const meter = createMeter({ instance: 'gateway-1', clock: Date.now })
   const grant = await createGrant(meter)
   await charge(meter, grant)
@@ -123,12 +138,15 @@ test('a charge that the journal can never take stays behind alone, and is counte
   await charge(meter, grant, { fingerprint: 'f\0' })
   await charge(meter, grant)
   const metrics = new Registry()
-  const writer = createJournalWriter({ db: database.db, meter, clock: Date.now, logger, metrics })
-  expect(await writer.drain()).toBe(2)
-  expect(await journalled(grant)).toMatchObject({ calls: 2 })
+  const journal = journalOf(meter, { metrics })
+  const writer = createJournalWriter({ journal, meter, clock: Date.now, logger })
+  expect(await writer.drain()).toBe(3)
+  expect(await booksOf(grant)).toMatchObject({ calls: 2 })
   const text = await metrics.metrics()
-  expect(text).toMatch(/gateway_journal_refused_total [1-9]/)
+  expect(text).toMatch(/gateway_usage_quarantined_total{reason="rejected"} 1/)
   expect(text).toMatch(/gateway_journal_charges_total 2/)
+  const [aside] = (await listUsageQuarantine(database.db, { reason: 'rejected' })).items
+  expect(aside?.event).toMatchObject({ grantId: grant.grantId, fingerprint: 'f\0', amount: '10000' })
   await meter.close()
 })
 
@@ -139,7 +157,13 @@ test('the lag is the age of the oldest charge that waits', async () => {
   await charge(meter, grant)
   const metrics = new Registry()
   const gone: Db = createDb({ url: 'postgres://nobody@127.0.0.1:1/nothing', onError: () => {} })
-  const failing = createJournalWriter({ db: gone, meter, clock: () => nowMs, logger, metrics })
+  const failing = createJournalWriter({
+    journal: journalOf(meter, { db: gone }),
+    meter,
+    clock: () => nowMs,
+    logger,
+    metrics,
+  })
   await expect(failing.drain()).rejects.toThrow()
   nowMs += 42_000
   expect(await metrics.metrics()).toMatch(/gateway_journal_lag_seconds 42(\.\d+)?\n/)
@@ -159,69 +183,29 @@ test('the journal takes the same charge once, whoever brings it', async () => {
     signature: record.signature,
   }))
   expect(await appendCharges(database.db, charges)).toBe(1)
-  expect(await createJournalWriter({ db: database.db, meter, clock: Date.now, logger }).drain()).toBe(1)
-  expect(await journalled(grant)).toEqual({ calls: 1, charged: 10_000n, channel: 10_000n })
+  expect(await createJournalWriter({ journal: journalOf(meter), meter, clock: Date.now, logger }).drain()).toBe(1)
+  expect(await booksOf(grant)).toEqual({ calls: 1, charged: 10_000n, channel: 10_000n })
   await meter.close()
 })
 
-type TestGrant = { account: Address; grantId: Hex; cumulativeAmount: bigint }
-
-async function createGrant(meter: Meter): Promise<TestGrant> {
-  const grant = { account: randomAddress(), grantId: randomHex(32), cumulativeAmount: 0n }
-  const nowSeconds = Math.floor(Date.now() / 1000)
-  await meter.mirror({
-    account: grant.account,
-    token,
-    block: 1n,
-    funds: { allowance: 1_000_000_000n, reserve: 0n },
-    grants: [
-      {
-        grantId: grant.grantId,
-        source: 'allowance',
-        status: 'active',
-        validAfter: nowSeconds - 60,
-        validUntil: nowSeconds + 86_400,
-        totalLimit: 1_000_000_000n,
-        periodLimit: 0n,
-        period: 0,
-        settled: 0n,
-        periodIndex: 0,
-        periodSettled: 0n,
-        channels: [],
-      },
-    ],
-  })
-  return grant
+/** A grant whose account the meter knows. */
+async function createGrant(meter: Meter): Promise<Buyer> {
+  const buyer = await createBuyer(database.db, seller)
+  const state = await loadAccountState(database.db, buyer.account, token)
+  if (!state) throw new Error('The account is not there.')
+  await meter.mirror(state)
+  return buyer
 }
 
-async function charge(meter: Meter, grant: TestGrant, { fingerprint = 'f' } = {}): Promise<void> {
-  const amount = 10_000n
-  grant.cumulativeAmount += amount
-  const decision = await meter.charge({
-    account: grant.account,
-    grantId: grant.grantId,
-    payee: merchant.payee,
-    amount,
-    cumulativeAmount: grant.cumulativeAmount,
-    requestId: randomHex(16),
-    fingerprint,
-    nowMs: Date.now(),
-    settlementMarginSeconds: 600,
-    event: { service: `svc_${'1'.repeat(32)}`, merchant: merchant.id, signature: randomHex(65) },
-  })
-  if (!decision.ok) throw new Error(`The charge was refused: ${decision.code}`)
-  meter.served(decision.ticket)
+async function charge(meter: Meter, buyer: Buyer, change: Partial<Use> = {}): Promise<void> {
+  await buy(meter, nextUse(buyer, seller, change))
 }
 
-/** What Postgres has of a grant. */
-async function journalled({ grantId }: TestGrant): Promise<{ calls: number; charged: bigint; channel: bigint }> {
-  const { items } = await listCharges(database.db, { grantId, limit: 100 })
-  const channel = await getChannel(database.db, grantId, merchant.payee)
-  return {
-    calls: items.length,
-    charged: items.reduce((sum, { amount }) => sum + amount, 0n),
-    channel: channel?.charged ?? 0n,
-  }
+const booksOf = (buyer: Buyer) => journalled(database.db, buyer, seller)
+
+function journalOf(meter: Meter, { db = database.db, metrics }: { db?: Db; metrics?: Registry } = {}): Journal {
+  const ownUsage = (eventId: string) => meter.ownUsage?.(eventId)
+  return createJournal({ db, clock: Date.now, logger, hashVoucher, ownUsage, metrics })
 }
 
 /** Drains until so many events have left the meter; on Redis an event is readable a moment after it was served. */
@@ -233,12 +217,4 @@ async function drained(drain: () => Promise<number>, count: number): Promise<voi
       return total
     })
     .toBe(count)
-}
-
-function randomAddress(): Address {
-  return getAddress(randomHex(20))
-}
-
-function randomHex(size: number): Hex {
-  return `0x${randomBytes(size).toString('hex')}`
 }

@@ -1,10 +1,10 @@
 import { setTimeout } from 'node:timers/promises'
-import { appendCharges, type ChargeEvent, type Db, errorCodeOf, isDatabaseUnavailable } from '@protocolbanks/stream-db'
-import { parseTraceparent } from '@protocolbanks/stream-runtime'
+import { isDatabaseUnavailable } from '@protocolbanks/stream-db'
 import type { Logger } from 'pino'
 import { Counter, Gauge, type Registry } from 'prom-client'
 import { MeterUnavailableError } from '../meter/errors.ts'
-import { type Meter, partitionCount, type UsageEvent } from '../meter/meter.ts'
+import { type MalformedUsage, type Meter, partitionCount } from '../meter/meter.ts'
+import type { Journal } from './createJournal.ts'
 
 export type JournalWriter = {
   /** Moves usage until the signal, then drains. Outages are waited out. */
@@ -18,7 +18,7 @@ export type JournalWriter = {
 }
 
 export type JournalWriterOptions = {
-  db: Db
+  journal: Journal
   meter: Meter
   clock(): number
   logger: Logger
@@ -27,6 +27,8 @@ export type JournalWriterOptions = {
   /** How long to wait when there was nothing. */
   idleMs?: number
   metrics?: Registry
+  /** Named places where a test ends the process. */
+  crashPoint?: ((name: string) => void) | undefined
 }
 
 const maxBackOffMs = 5_000
@@ -36,12 +38,13 @@ const partitionsAtOnce = 4
 
 /**
  * Moves usage events from the meter to the journal, exactly once: appended by event id first, acknowledged after. Any
- * number of writers may run; what two of them read is appended once.
+ * number of writers may run; one at a time is at a partition. Events that the journal refuses are put aside there, and
+ * acknowledged too.
  *
- * @example createJournalWriter({ db, meter, clock: Date.now, logger }).run(signal)
+ * @example createJournalWriter({ journal, meter, clock: Date.now, logger }).run(signal)
  */
 export function createJournalWriter(options: JournalWriterOptions): JournalWriter {
-  const { db, meter, clock, logger, batchSize = 500, idleMs = 50 } = options
+  const { journal, meter, clock, logger, batchSize = 500, idleMs = 50, crashPoint = () => {} } = options
   const partitions = Array.from({ length: partitionCount }, (_, index) => index)
   /** Per partition the moment of the oldest event that was read and is not journalled. */
   const oldest = new Map<number, number>()
@@ -67,40 +70,26 @@ export function createJournalWriter(options: JournalWriterOptions): JournalWrite
   }
 
   async function moveBatch(partition: number): Promise<number> {
-    const events = await meter.readUsage(partition, batchSize)
+    const malformed: MalformedUsage[] = []
+    const events = await meter.readUsage(partition, batchSize, (entry) => malformed.push(entry))
     const [first] = events
-    if (!first) {
+    if (!first && malformed.length === 0) {
       oldest.delete(partition)
       return 0
     }
-    oldest.set(partition, first.occurredAtMs)
-    const appended = await append(events)
+    if (first) oldest.set(partition, first.occurredAtMs)
+    crashPoint('journal.read')
+    const recorded = await journal.take(partition, events, malformed)
+    // Another process is at this partition and reads the same.
+    if (!recorded) return 0
+    crashPoint('journal.appended')
     await meter.acknowledge(
       partition,
-      appended.map(({ eventId }) => eventId),
+      [...events, ...malformed].map(({ eventId }) => eventId),
     )
-    if (appended.length === events.length) oldest.delete(partition)
-    return appended.length
-  }
-
-  /** The events that are in the journal now. One that Postgres refuses for what it is stays behind, alone. */
-  async function append(events: UsageEvent[]): Promise<UsageEvent[]> {
-    try {
-      const appended = await appendCharges(db, events.map(toCharge))
-      metrics?.charges.inc(appended)
-      return events
-    } catch (error) {
-      // Classes 22 and 23: the data. Anything else is not the fault of one event.
-      if (!/^2[23]/.test(errorCodeOf(error) ?? '')) throw error
-      const [event] = events
-      if (events.length === 1 && event) {
-        metrics?.refused.inc()
-        logger.error({ err: error, event: event.eventId, grantId: event.grantId }, 'the journal refused a charge')
-        return []
-      }
-      const middle = Math.ceil(events.length / 2)
-      return [...(await append(events.slice(0, middle))), ...(await append(events.slice(middle)))]
-    }
+    crashPoint('journal.acknowledged')
+    oldest.delete(partition)
+    return events.length + malformed.length
   }
 
   async function drain(): Promise<number> {
@@ -141,16 +130,6 @@ export function createJournalWriter(options: JournalWriterOptions): JournalWrite
   return { run, drain }
 }
 
-function toCharge({ record, ...event }: UsageEvent): ChargeEvent {
-  return {
-    ...event,
-    merchantId: record.merchant,
-    serviceId: record.service,
-    signature: record.signature,
-    traceId: parseTraceparent(record.trace)?.traceId,
-  }
-}
-
 function createMetrics(registry: Registry, lagMs: () => number) {
   new Gauge({
     name: 'gateway_journal_lag_seconds',
@@ -161,19 +140,9 @@ function createMetrics(registry: Registry, lagMs: () => number) {
     },
   })
   return {
-    charges: new Counter({
-      name: 'gateway_journal_charges_total',
-      help: 'Charges that this process appended to the journal.',
-      registers: [registry],
-    }),
     failures: new Counter({
       name: 'gateway_journal_failures_total',
       help: 'Passes in which the meter or Postgres did not answer.',
-      registers: [registry],
-    }),
-    refused: new Counter({
-      name: 'gateway_journal_refused_total',
-      help: 'Times the journal refused a charge that it can never take. It stays in the meter; somebody must look.',
       registers: [registry],
     }),
   }

@@ -2,6 +2,7 @@ import { createMeterRedis } from './createMeterRedis.ts'
 import { createEmbeddedMeter } from './embedded.ts'
 import type { Meter } from './meter.ts'
 import { createRedisMeter } from './redis.ts'
+import type { DurabilityOptions } from './redisDurability.ts'
 
 export type MeterConfig = {
   /** One URL, or several separated by commas for a Redis Cluster. Undefined: the meter is inside this process. */
@@ -13,6 +14,8 @@ export type MeterConfig = {
   requestRetentionMs?: number | undefined
   /** Usage events that may wait for the journal, per partition. */
   maxQueuedEvents?: number | undefined
+  /** For a meter in Redis; see `createRedisMeter`. */
+  durability?: DurabilityOptions | undefined
 }
 
 /**
@@ -33,6 +36,7 @@ export function createMeter(config: MeterConfig): Meter {
     prefix: keyPrefix,
     requestRetentionMs,
     maxStreamLength: maxQueuedEvents,
+    durability: config.durability,
   })
   return {
     ...meter,

@@ -325,6 +325,7 @@ export function createEmbeddedMeter(options: EmbeddedMeterOptions): Meter {
       const queue = queueOf(partition)
       for (const eventId of eventIds) queue.delete(eventId)
     },
+    ownUsage: (eventId) => store.queues[Number(/^p(\d+)-/.exec(eventId)?.[1])]?.get(eventId)?.event,
     async ping() {
       assertOpen()
     },

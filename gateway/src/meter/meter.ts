@@ -41,9 +41,10 @@ export type Meter = {
   read(account: Address, grantId: Hex): Promise<GrantMeter | undefined>
   /**
    * Usage events whose requests have an outcome, oldest first, at most `limit`, of one partition. The same events come
-   * again, to any reader, until they are acknowledged; no capture changes them any more.
+   * again, to any reader, until they are acknowledged; no capture changes them any more. Entries that are no usage events
+   * go to `onMalformed`.
    */
-  readUsage(partition: number, limit: number): Promise<UsageEvent[]>
+  readUsage(partition: number, limit: number, onMalformed?: (entry: MalformedUsage) => void): Promise<UsageEvent[]>
   /**
    * Usage events after this one (undefined: from the oldest that waits), oldest first, with or without an outcome, and
    * takes nothing: for those who watch. One that was captured meanwhile comes again with the request's id and its new
@@ -52,6 +53,13 @@ export type Meter = {
   peekUsage(partition: number, after: string | undefined, limit: number): Promise<UsageEvent[]>
   /** These events are journalled: forget them. */
   acknowledge(partition: number, eventIds: string[]): Promise<void>
+  /** A charge that this process made and remembers: true whatever the store says. */
+  ownUsage?(eventId: string): UsageEvent | undefined
+  /**
+   * What the account is counted in now. Ask before reading an account from Postgres and give it to `mirror` with what was
+   * read: a store that was rebuilt meanwhile refuses it, because more may have been journalled for that.
+   */
+  epoch?(account: Address): Promise<number>
   /** Answers when the store does; throws `MeterUnavailableError` otherwise. */
   ping(): Promise<void>
   close(): Promise<void>
@@ -205,6 +213,8 @@ export type GrantStatus = 'active' | 'frozen' | 'revoked'
 export type AccountState = {
   account: Address
   token: Address
+  /** See `Meter.epoch`; undefined where nothing is ever rebuilt. */
+  epoch?: number | undefined
   block: bigint
   /**
    * What grants of each source can be charged for: one does not pay for the other. allowance: min(balance, allowance to
@@ -247,6 +257,15 @@ export type GrantState = {
   periodIndex: number
   periodSettled: bigint
   channels: { payee: Address; authorized: bigint; charged: bigint; settled: bigint; status: GrantStatus }[]
+}
+
+/** An entry of the meter's stream that is no usage event. */
+export type MalformedUsage = {
+  eventId: string
+  /** What is wrong with it. */
+  detail: string
+  /** What it holds, shortened. */
+  entry: Record<string, unknown>
 }
 
 export type UsageEvent = {

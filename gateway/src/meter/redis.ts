@@ -6,6 +6,7 @@ import { assertInstance } from './assertInstance.ts'
 import { assertUse } from './assertUse.ts'
 import { minuteOf } from './decide.ts'
 import { MeterFullError, MeterUnavailableError, MeterUsageError } from './errors.ts'
+import type { StoreLook } from './generations.ts'
 import { createLowWater, type LowWater } from './lowWater.ts'
 import {
   type AccountState,
@@ -14,6 +15,7 @@ import {
   type ExposureLimit,
   type GrantMeter,
   type GrantStatus,
+  type MalformedUsage,
   type Meter,
   partitionCount,
   type RefusalCode,
@@ -22,8 +24,11 @@ import {
   type Use,
 } from './meter.ts'
 import { partitionOf } from './partitionOf.ts'
+import { parseUsageEntry } from './parseUsageEntry.ts'
 import { createRedisBudgets } from './redisBudgets.ts'
-import { type ChargeKeys, defineRedisScripts } from './redisScripts.ts'
+import { createRedisDurability, type DurabilityOptions } from './redisDurability.ts'
+import { type RedisPolicy, readRedisPolicy } from './redisPolicy.ts'
+import { type CaptureArguments, type ChargeKeys, defineRedisScripts } from './redisScripts.ts'
 import { toCreditArgument } from './toCreditArgument.ts'
 import { clampAmount } from './transitions.ts'
 
@@ -44,18 +49,22 @@ export type RedisMeterOptions = {
   requestRetentionMs?: number
   /** Usage events that may wait for the journal, per partition. */
   maxStreamLength?: number
+  /** Without it, charges that had not reached the journal are lost with the store. */
+  durability?: DurabilityOptions | undefined
 }
 
 /** Charges whose answer was lost, per partition, that are taken back when Redis answers again. */
 const maxDoubts = 1000
 const doubtsPerBeat = 100
 const idsPerAcknowledge = 500
+/** Tries of one charge whose partition is being rebuilt. */
+const maxTries = 3
 const maxGrantsPerMirror = 1000
 
 /**
  * The meter in Redis 7 or later (or a Redis Cluster), for any number of gateway processes. Its Redis must not evict keys
- * (`maxmemory-policy noeviction`) and should persist (`appendonly yes`). When it has lost everything, charges answer
- * `grant.unknown` until `mirror` brings the account back from Postgres.
+ * (`maxmemory-policy noeviction`), or nothing is charged, and should persist (`appendonly yes`). When it has lost
+ * everything, charges answer `grant.unknown` until `mirror` brings the account back from Postgres.
  */
 export function createRedisMeter(options: RedisMeterOptions): Meter {
   const { redis, instance, prefix = 'stream:' } = options
@@ -66,20 +75,65 @@ export function createRedisMeter(options: RedisMeterOptions): Meter {
 
   const scripts = defineRedisScripts(redis)
   const partitions = Array.from({ length: partitionCount }, (_, index): Partition => {
-    const tag = `${prefix}{p${index}}:`
+    return { index, marks: `${prefix}{p${index}}:marks`, run: '', ...createCounting(index, 0) }
+  })
+  const durability =
+    options.durability &&
+    createRedisDurability({
+      ...options.durability,
+      redis,
+      scripts,
+      instance,
+      prefix,
+      maxStreamLength,
+      look: (index) => look(partitionAt(index)),
+      adopt(index, generation) {
+        Object.assign(partitionAt(index), createCounting(index, generation))
+      },
+      inStream,
+    })
+  const ledger = durability?.ledger
+  const stopping = new AbortController()
+  const following = durability?.run(stopping.signal)
+  let policy: RedisPolicy | undefined
+  let closed = false
+  let beating: Promise<void> | undefined
+  let timer: NodeJS.Timeout | undefined
+
+  /** Keys and bookkeeping of a partition in a generation; 0 where the meter has none. */
+  function createCounting(index: number, generation: number): Counting {
+    const tag = generation === 0 ? `${prefix}{p${index}}:` : `${prefix}{p${index}}:g${generation}:`
     return {
-      index,
+      generation,
       tag,
-      marks: `${tag}marks`,
       usage: `${tag}usage`,
       exposure: `${tag}exposure`,
       lowWater: createLowWater(requestRetentionMs),
       doubts: new Map(),
+      beats: 0,
+      wentBack: false,
     }
-  })
-  let closed = false
-  let beating: Promise<void> | undefined
-  let timer: NodeJS.Timeout | undefined
+  }
+
+  /** Runs a command that depends on the partition's generation, once that is open. */
+  async function inGeneration<answer>(partition: Partition, command: () => Promise<answer>): Promise<answer> {
+    if (!durability) return command()
+    const { generations } = durability
+    while (generations.current(partition.index) === undefined) {
+      assertReady()
+      await generations.untilOpen(partition.index)
+    }
+    generations.enter(partition.index)
+    try {
+      return await command()
+    } finally {
+      generations.leave(partition.index)
+    }
+  }
+
+  function suspectAll() {
+    for (const { index } of partitions) durability?.generations.suspect(index)
+  }
 
   function partitionAt(index: number): Partition {
     const partition = partitions[index]
@@ -92,6 +146,19 @@ export function createRedisMeter(options: RedisMeterOptions): Meter {
     assertUse(use)
     assertReady()
     const partition = partitionAt(partitionOf(use.account))
+    if (!durability) return chargeOnce(partition, use)
+    if (ledger?.isFull) throw ledgerFull(partition.index, ledger.size)
+    for (let tries = 1; ; tries += 1) {
+      try {
+        return await inGeneration(partition, () => chargeOnce(partition, use))
+      } catch (error) {
+        if (!(error instanceof GenerationEndedError) || tries === maxTries) throw error
+        durability.generations.suspect(partition.index)
+      }
+    }
+  }
+
+  async function chargeOnce(partition: Partition, use: Use): Promise<Decision> {
     const keys = chargeKeys(partition, use)
     const payee = use.payee.toLowerCase()
     const { attempt, since } = partition.lowWater.open()
@@ -124,8 +191,10 @@ export function createRedisMeter(options: RedisMeterOptions): Meter {
           requestId: use.requestId,
           fingerprint: use.fingerprint,
           record,
+          by: instance,
         }),
         toCreditArgument(use.credit),
+        partition.generation === 0 ? '' : partition.generation,
       ])
       reply = toStrings(answer)
     } catch (cause) {
@@ -135,12 +204,31 @@ export function createRedisMeter(options: RedisMeterOptions): Meter {
 
     const [outcome, ...rest] = reply
     if (outcome === 'ok') {
-      const [eventId = '', ...channel] = rest
-      const ticket = ticketOf(use, use.amount, toEventId(partition, eventId))
-      partition.lowWater.charged(attempt, ticket.eventId)
+      const [streamId = '', authorized, charged, settled, provenBy, provenWith] = rest
+      const channel = [authorized, charged, settled].map((amount) => amount ?? '0')
+      const eventId = toEventId(partition, streamId)
+      const ticket = ticketOf(use, use.amount, eventId)
+      partition.lowWater.charged(attempt, eventId)
+      ledger?.add(
+        {
+          eventId,
+          partition: partition.index,
+          account: use.account,
+          grantId: use.grantId,
+          payee: use.payee,
+          requestId: use.requestId,
+          fingerprint: use.fingerprint,
+          amount: use.amount,
+          cumulativeAmount: provenBy === undefined ? use.cumulativeAmount : BigInt(provenBy),
+          occurredAtMs: timeOf(streamId),
+          record: { ...use.event, signature: provenWith === undefined ? signature : (provenWith as Hex) },
+        },
+        { partition: partition.index, generation: partition.generation, atMs: now() },
+      )
       return { ok: true, ticket, channel: toChannel(channel) }
     }
     partition.lowWater.close(attempt)
+    if (outcome === 'lost') throw new GenerationEndedError(partition.index)
     if (outcome === 'full') {
       throw new MeterFullError({
         what: 'usage events wait for the journal',
@@ -175,26 +263,74 @@ export function createRedisMeter(options: RedisMeterOptions): Meter {
   }
 
   async function settleDoubts(partition: Partition) {
-    const some = [...partition.doubts].slice(0, doubtsPerBeat)
+    const { doubts, lowWater } = partition
+    const some = [...doubts].slice(0, doubtsPerBeat)
     await Promise.all(
       some.map(async ([attempt, { keys, payee }]) => {
         await scripts.capture(keys, [payee, '0', instance, '', attempt])
-        partition.doubts.delete(attempt)
-        partition.lowWater.close(attempt)
+        doubts.delete(attempt)
+        lowWater.close(attempt)
       }),
     )
   }
 
-  async function announce(partition: Partition) {
-    const { marks, lowWater } = partition
-    const timeMs = await scripts.announce([marks], [instance, lowWater.mark() ?? ''])
+  async function announce(partition: Partition): Promise<StoreLook> {
+    const { marks, lowWater, generation } = partition
+    const answer = await scripts.announce([marks], [instance, lowWater.mark() ?? ''])
+    const [timeMs = '', counted = '', beats = '', storeRun = ''] = toStrings(answer)
     lowWater.heard(Number(timeMs))
+    const seen = Number(counted)
+    // What this process announced in the generation is there, or the store has forgotten it.
+    if (seen === generation && generation === partition.generation) {
+      if (Number(beats) < partition.beats) partition.wentBack = true
+      else partition.beats = Number(beats) + 1
+    }
+    return { generation: seen, storeRun, wentBack: partition.wentBack }
+  }
+
+  async function look(partition: Partition): Promise<StoreLook> {
+    const seen = await announce(partition)
+    partition.run = seen.storeRun
+    return seen
+  }
+
+  async function beatOf(partition: Partition) {
+    const seen = await announce(partition)
+    const isSame = seen.generation === partition.generation && seen.storeRun === partition.run && !seen.wentBack
+    if (durability && !isSame) durability.generations.suspect(partition.index)
     await settleDoubts(partition)
   }
 
   async function beat() {
     // A partition that fails is announced again at the next beat; past the ttl its charges stand.
-    if (redis.status === 'ready') await Promise.allSettled(partitions.map(announce))
+    if (redis.status === 'ready') await Promise.allSettled(partitions.map(beatOf))
+  }
+
+  async function inStream(index: number, events: readonly UsageEvent[]): Promise<Set<string>> {
+    const { usage } = partitionAt(index)
+    const found = await Promise.all(
+      events.map(async ({ eventId }) => {
+        const id = toStreamId(eventId)
+        return (await redis.xrange(usage, id, id)).length > 0
+      }),
+    )
+    return new Set(events.filter((_, position) => found[position]).map(({ eventId }) => eventId))
+  }
+
+  /** A Redis that may throw keys away is none to count in. */
+  async function learnPolicy() {
+    try {
+      policy = await readRedisPolicy(nodesOf(redis))
+    } catch {
+      return
+    }
+    const { maxmemoryPolicy, keepsAppendOnlyFile } = policy
+    if (maxmemoryPolicy !== 'noeviction') {
+      options.durability?.logger.error({ maxmemoryPolicy }, 'Redis may evict keys: set maxmemory-policy to noeviction')
+    }
+    if (!keepsAppendOnlyFile) {
+      options.durability?.logger.warn('Redis keeps no append-only file (appendonly no): a restart of it empties the meter')
+    }
   }
 
   function scheduleBeat(delayMs: number) {
@@ -211,6 +347,20 @@ export function createRedisMeter(options: RedisMeterOptions): Meter {
     if (redis.status !== 'ready') {
       throw new MeterUnavailableError('Redis is not connected.', { metaMessages: [`Connection: ${redis.status}`] })
     }
+    if (policy && policy.maxmemoryPolicy !== 'noeviction') {
+      throw new MeterUnavailableError('Redis may evict keys, so nothing can be metered in it.', {
+        metaMessages: [`maxmemory-policy: ${policy.maxmemoryPolicy}`, 'Set it to noeviction.'],
+      })
+    }
+  }
+
+  function now(): number {
+    return options.durability?.monotonicClock() ?? 0
+  }
+
+  /** Whether a charge belongs to what the partition counts in now. */
+  function isCurrent(partition: Partition, { eventId }: Pick<Ticket, 'eventId'>): boolean {
+    return eventId.startsWith(toEventId(partition, ''))
   }
 
   /** What Redis answers, or `MeterUnavailableError`. */
@@ -236,6 +386,11 @@ export function createRedisMeter(options: RedisMeterOptions): Meter {
   }
 
   const budgets = createRedisBudgets({ scripts, ask, keyOf: (index) => partitionAt(index).exposure })
+  // A connection that broke may come back to another server, or to the same with less in it.
+  redis.on('close', suspectAll)
+  redis.on('-node', suspectAll)
+  redis.on('ready', learnPolicy)
+  if (redis.status === 'ready') void learnPolicy()
   scheduleBeat(0)
 
   return {
@@ -243,23 +398,44 @@ export function createRedisMeter(options: RedisMeterOptions): Meter {
     charge,
     served(ticket) {
       partitionAt(partitionOf(ticket.account)).lowWater.closeEvent(ticket.eventId)
+      ledger?.settle(ticket.eventId)
     },
     async capture(ticket, amount) {
       assertCapture(ticket, amount)
       const partition = partitionAt(partitionOf(ticket.account))
-      const keys = chargeKeys(partition, ticket)
-      const payee = ticket.payee.toLowerCase()
-      const answer = await ask(() =>
-        scripts.capture(keys, [payee, amount.toString(), instance, toStreamId(ticket.eventId), '']),
-      )
-      partition.lowWater.closeEvent(ticket.eventId)
-      const [outcome, ...channel] = toStrings(answer)
-      return outcome === 'ok' ? { ok: true, channel: toChannel(channel) } : { ok: false, code: 'capture.too_late' }
+      return inGeneration(partition, async () => {
+        // The store has lost this charge, and it stands: the journal may have it by now.
+        if (durability && !isCurrent(partition, ticket)) return { ok: false, code: 'capture.too_late' }
+        const keys = chargeKeys(partition, ticket)
+        const payee = ticket.payee.toLowerCase()
+        const args: CaptureArguments = [payee, amount.toString(), instance, toStreamId(ticket.eventId), '']
+        const answer = await ask(() => scripts.capture(keys, args)).catch((error) => {
+          ledger?.doubt(ticket.eventId)
+          throw error
+        })
+        partition.lowWater.closeEvent(ticket.eventId)
+        const [outcome, authorized = '0', charged = '0', settled = '0', streamId = ''] = toStrings(answer)
+        if (outcome !== 'ok') {
+          ledger?.settle(ticket.eventId)
+          return { ok: false, code: 'capture.too_late' }
+        }
+        const whole = ledger?.get(ticket.eventId)
+        const captured = streamId !== '' && whole && { ...whole, amount, occurredAtMs: timeOf(streamId) }
+        ledger?.capture(ticket.eventId, captured ? { ...captured, eventId: toEventId(partition, streamId) } : undefined)
+        return { ok: true, channel: toChannel([authorized, charged, settled]) }
+      })
     },
     async adopt({ account, grantId, payee, requestId, from }) {
-      const { tag, marks } = partitionAt(partitionOf(account))
-      const keys: [string, string] = [requestKey(tag, grantId, payee, requestId), marks]
-      return (await ask(() => scripts.adopt(keys, [from, instance, watermarkTtlMs]))) === 1
+      const partition = partitionAt(partitionOf(account))
+      return inGeneration(partition, async () => {
+        const keys: [string, string] = [requestKey(partition.tag, grantId, payee, requestId), partition.marks]
+        return (await ask(() => scripts.adopt(keys, [from, instance, watermarkTtlMs]))) === 1
+      })
+    },
+    ownUsage: (eventId) => ledger?.get(eventId),
+    async epoch(account) {
+      const partition = partitionAt(partitionOf(account))
+      return inGeneration(partition, async () => partition.generation)
     },
     async mirror(state) {
       if (state.grants.length > maxGrantsPerMirror) {
@@ -268,23 +444,29 @@ export function createRedisMeter(options: RedisMeterOptions): Meter {
           'Mirror them in several steps with the same block.',
         ])
       }
-      const { tag, exposure } = partitionAt(partitionOf(state.account))
-      // Requests first: once a grant is known, no retry may find its id unused.
-      await ask(() =>
-        Promise.all(
-          (state.requests ?? []).map(({ grantId, payee, requestId, fingerprint, amount, eventId }) =>
-            redis.set(
-              requestKey(tag, grantId, payee, requestId),
-              `|0|${clampAmount(amount)}|${toStreamId(eventId)}|${fingerprint}`,
-              'PX',
-              requestRetentionMs,
-              'NX',
+      const partition = partitionAt(partitionOf(state.account))
+      await inGeneration(partition, async () => {
+        if (state.epoch !== undefined && state.epoch !== partition.generation) {
+          throw new GenerationEndedError(partition.index)
+        }
+        const { tag, exposure } = partition
+        // Requests first: once a grant is known, no retry may find its id unused.
+        await ask(() =>
+          Promise.all(
+            (state.requests ?? []).map(({ grantId, payee, requestId, fingerprint, amount, eventId }) =>
+              redis.set(
+                requestKey(tag, grantId, payee, requestId),
+                `|0|${clampAmount(amount)}|${toStreamId(eventId)}|${fingerprint}`,
+                'PX',
+                requestRetentionMs,
+                'NX',
+              ),
             ),
           ),
-        ),
-      )
-      const grantKeys = state.grants.map(({ grantId }) => grantKey(tag, state.account, grantId))
-      await ask(() => scripts.mirror([accountKey(tag, state.account), exposure, ...grantKeys], toMirrorJson(state)))
+        )
+        const grantKeys = state.grants.map(({ grantId }) => grantKey(tag, state.account, grantId))
+        await ask(() => scripts.mirror([accountKey(tag, state.account), exposure, ...grantKeys], toMirrorJson(state)))
+      })
     },
     budgets,
     async exposureOf(token, payee) {
@@ -292,38 +474,57 @@ export function createRedisMeter(options: RedisMeterOptions): Meter {
       return parts.reduce((sum, { used }) => sum + used, 0n)
     },
     async read(account, grantId) {
-      const { tag } = partitionAt(partitionOf(account))
-      const answer = await ask(() => scripts.read([grantKey(tag, account, grantId), accountKey(tag, account)]))
-      const [grant, counters] = answer as [unknown, unknown]
-      return toGrantMeter(toFields(grant), toFields(counters))
+      const partition = partitionAt(partitionOf(account))
+      return inGeneration(partition, async () => {
+        const { tag } = partition
+        const answer = await ask(() => scripts.read([grantKey(tag, account, grantId), accountKey(tag, account)]))
+        const [grant, counters] = answer as [unknown, unknown]
+        return toGrantMeter(toFields(grant), toFields(counters))
+      })
     },
-    async readUsage(index, limit) {
+    async readUsage(index, limit, onMalformed = () => {}) {
       const partition = partitionAt(index)
-      const entries = await ask(() => scripts.readUsage([partition.marks, partition.usage], [limit, watermarkTtlMs]))
-      return (entries as [string, string[]][]).map(([id, fields]) => toUsageEvent(partition, id, toFields(fields)))
+      // What waits in a store that is being looked at is read when it is known to be whole.
+      if (durability && durability.generations.current(index) === undefined) return []
+      return inGeneration(partition, async () => {
+        const entries = await ask(() => scripts.readUsage([partition.marks, partition.usage], [limit, watermarkTtlMs]))
+        return toUsageEvents(partition, entries as [string, string[]][], onMalformed)
+      })
     },
     async peekUsage(index, after, limit) {
       const partition = partitionAt(index)
       const from = after === undefined ? '-' : `(${toStreamId(after)}`
-      const entries = await ask(() => redis.xrange(partition.usage, from, '+', 'COUNT', limit))
-      return entries.map(([id, fields]) => toUsageEvent(partition, id, toFields(fields)))
+      return inGeneration(partition, async () => {
+        const entries = await ask(() => redis.xrange(partition.usage, from, '+', 'COUNT', limit))
+        return toUsageEvents(partition, entries, () => {})
+      })
     },
     async acknowledge(index, eventIds) {
-      const { usage } = partitionAt(index)
-      for (let start = 0; start < eventIds.length; start += idsPerAcknowledge) {
-        const ids = eventIds.slice(start, start + idsPerAcknowledge).map(toStreamId)
-        await ask(() => redis.xdel(usage, ...ids))
+      const partition = partitionAt(index)
+      ledger?.forget(eventIds)
+      const current = eventIds.filter((eventId) => isCurrent(partition, { eventId }))
+      for (let start = 0; start < current.length; start += idsPerAcknowledge) {
+        const ids = current.slice(start, start + idsPerAcknowledge).map(toStreamId)
+        await ask(() => redis.xdel(partition.usage, ...ids))
       }
     },
     async ping() {
       if (redis.status !== 'ready') await untilReady(redis)
+      if (!policy) await learnPolicy()
       await ask(() => Promise.all(nodesOf(redis).map((node) => node.ping())))
+      if (durability) await Promise.all(partitions.map(({ index }) => durability.generations.untilOpen(index)))
     },
     async close() {
       if (closed) return
       closed = true
+      redis.off('close', suspectAll)
+      redis.off('-node', suspectAll)
+      redis.off('ready', learnPolicy)
       clearTimeout(timer)
       await beating
+      stopping.abort()
+      await following
+      await durability?.leave()
       if (redis.status !== 'ready') return
       // Best effort: past the ttl the marks are forgotten anyway.
       await Promise.allSettled(partitions.map(({ marks }) => redis.hdel(marks, `mark:${instance}`)))
@@ -331,14 +532,24 @@ export function createRedisMeter(options: RedisMeterOptions): Meter {
   }
 }
 
-type Partition = {
+type Partition = Counting & {
   index: number
-  tag: string
   marks: string
+  /** The run of Redis that the partition was last looked at on. */
+  run: string
+}
+
+/** Of one generation of a partition. */
+type Counting = {
+  generation: number
+  tag: string
   usage: string
   exposure: string
   lowWater: LowWater
   doubts: Map<number, Doubt>
+  /** How often this process has announced itself in it, as Redis acknowledged. */
+  beats: number
+  wentBack: boolean
 }
 
 type Doubt = { keys: ChargeKeys; payee: string }
@@ -360,12 +571,17 @@ function requestKey(tag: string, grantId: Hex, payee: Address, requestId: string
 }
 
 /** Event ids are unique over partitions; the stream's own ids are not. */
-function toEventId({ index }: Partition, streamId: string): string {
-  return `p${index}-${streamId}`
+function toEventId({ index, generation }: Partition, streamId: string): string {
+  return generation === 0 ? `p${index}-${streamId}` : `p${index}.${generation}-${streamId}`
 }
 
 function toStreamId(eventId: string): string {
   return eventId.slice(eventId.indexOf('-') + 1)
+}
+
+/** Of an entry of a stream, in milliseconds since 1970. */
+function timeOf(streamId: string): number {
+  return Number(streamId.slice(0, streamId.indexOf('-')))
 }
 
 function ticketOf(use: Use, amount: bigint, eventId: string): Ticket {
@@ -416,17 +632,19 @@ function toGrantMeter(grant: Fields, account: Fields): GrantMeter | undefined {
   }
 }
 
-function toUsageEvent(partition: Partition, streamId: string, fields: Fields): UsageEvent {
-  const { record, ...use } = JSON.parse(fields.get('use') ?? '{}')
-  return {
-    eventId: toEventId(partition, streamId),
-    partition: partition.index,
-    ...use,
-    amount: BigInt(fields.get('amount') ?? 0),
-    cumulativeAmount: BigInt(fields.get('cumulative') ?? 0),
-    occurredAtMs: Number(streamId.slice(0, streamId.indexOf('-'))),
-    record: { ...record, signature: fields.get('signature') },
+function toUsageEvents(
+  partition: Partition,
+  entries: readonly [string, string[]][],
+  onMalformed: (entry: MalformedUsage) => void,
+): UsageEvent[] {
+  const events: UsageEvent[] = []
+  for (const [id, list] of entries) {
+    const at = { eventId: toEventId(partition, id), partition: partition.index, occurredAtMs: timeOf(id) }
+    const parsed = parseUsageEntry(at, toFields(list))
+    if (parsed.ok) events.push(parsed.event)
+    else onMalformed(parsed.malformed)
   }
+  return events
 }
 
 /** Amounts as strings that Lua holds exactly, addresses in lower case. */
@@ -455,6 +673,24 @@ function toMirrorJson(state: AccountState): string {
         status: channel.status,
       })),
     })),
+  })
+}
+
+/** The partition counts in another generation by now. The same call may succeed there. */
+class GenerationEndedError extends MeterUnavailableError {
+  constructor(partition: number) {
+    super('The meter was rebuilt meanwhile.', {
+      metaMessages: [`Partition: ${partition}`, 'Repeat the request with the same id.'],
+    })
+  }
+}
+
+function ledgerFull(partition: number, max: number): MeterFullError {
+  return new MeterFullError({
+    what: 'charges of this process wait for the journal, over all partitions',
+    partition,
+    max,
+    hint: 'Check that Postgres can be reached, then repeat the request with the same id.',
   })
 }
 

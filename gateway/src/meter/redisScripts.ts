@@ -10,6 +10,7 @@ export type RedisScripts = {
     args: [from: string, instance: string, markTtlMs: number],
   ): Promise<unknown>
   announce(keys: [marks: string], args: [instance: string, markMs: number | '']): Promise<unknown>
+  begin(keys: [marks: string], args: [generation: number]): Promise<unknown>
   readUsage(keys: [marks: string, usage: string], args: [limit: number, markTtlMs: number]): Promise<unknown>
   read(keys: [grant: string, account: string]): Promise<unknown>
   /** Account and exposure first, then a key for each grant. */
@@ -53,6 +54,7 @@ export type ChargeArguments = [
   use: string,
   /** See charge.lua. */
   credit: string,
+  generation: number | '',
 ]
 
 export type CaptureArguments = [
@@ -77,6 +79,7 @@ export function defineRedisScripts(redis: Redis | Cluster): RedisScripts {
     capture: (keys, args) => client.streamMeterCapture(...keys, ...args),
     adopt: (keys, args) => client.streamMeterAdopt(...keys, ...args),
     announce: (keys, args) => client.streamMeterAnnounce(...keys, ...args),
+    begin: (keys, args) => client.streamMeterBegin(...keys, ...args),
     readUsage: (keys, args) => client.streamMeterReadUsage(...keys, ...args),
     read: (keys) => client.streamMeterRead(...keys),
     readBudget: (keys, args) => client.streamMeterReadBudget(...keys, ...args),
@@ -101,6 +104,7 @@ const scripts = {
   streamMeterCapture: { file: 'capture.lua', numberOfKeys: 6 },
   streamMeterAdopt: { file: 'adopt.lua', numberOfKeys: 2 },
   streamMeterAnnounce: { file: 'announce.lua', numberOfKeys: 1 },
+  streamMeterBegin: { file: 'begin.lua', numberOfKeys: 1 },
   streamMeterReadUsage: { file: 'readUsage.lua', numberOfKeys: 2 },
   streamMeterRead: { file: 'read.lua', numberOfKeys: 2 },
   streamMeterReadBudget: { file: 'readBudget.lua', numberOfKeys: 1 },

@@ -4,7 +4,7 @@
 -- KEYS: grant, account, request, marks, usage stream, exposure
 -- ARGV: payee, captured amount, instance, event id or '', attempt
 -- Without an event id: takes back the attempt whose answer was never seen, if it charged at all.
--- Answers {'ok', channel...} or {'late'}; channel is authorized, charged, settled.
+-- Answers {'ok', channel..., new event id or ''} or {'late'}; channel is authorized, charged, settled.
 local grantKey, accountKey, requestKey, marksKey, streamKey = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local payee, captured, instance, eventId, attempt = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4], ARGV[5]
 
@@ -56,8 +56,9 @@ if g[6] ~= 'reserve' then
   redis.call('HINCRBY', accountKey, 'exposure:' .. g[1] .. ':' .. payee, exposed)
   redis.call('HINCRBY', KEYS[6], 'used:' .. g[1] .. ':' .. payee, exposed)
 end
+local newId = ''
 if captured > 0 then
-  local newId = redis.call('XADD', streamKey, '*', 'amount', text(captured), 'cumulative', event.cumulative,
+  newId = redis.call('XADD', streamKey, '*', 'amount', text(captured), 'cumulative', event.cumulative,
     'signature', event.signature, 'use', event.use)
   if remembered then
     redis.call('SET', requestKey, owner .. '|' .. madeBy .. '|' .. text(captured) .. '|' .. newId .. '|' .. fingerprint,
@@ -66,4 +67,4 @@ if captured > 0 then
 elseif remembered then
   redis.call('DEL', requestKey)
 end
-return {'ok', g[3] or '0', text(after), text(settled)}
+return {'ok', g[3] or '0', text(after), text(settled), newId}

@@ -3,7 +3,7 @@
 --
 -- KEYS: grant, account, request, marks, usage stream, exposure
 -- ARGV: see redisScripts.ts
--- Answers {'ok', event id, channel...}, {'refused', code, limit or ''[, channel...]}, {'duplicate', instance, amount, event
+-- Answers {'ok', event id, channel...[, voucher that proves it, its signature]}, {'lost'}, {'refused', code, limit or ''[, channel...]}, {'duplicate', instance, amount, event
 -- id, channel...} or {'full'}; channel is authorized, charged, settled.
 local grantKey, accountKey, requestKey, marksKey, streamKey = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local exposureKey = KEYS[6]
@@ -17,8 +17,14 @@ local markTtlMs, requestTtlMs, maxStream = tonumber(ARGV[16]), ARGV[17], tonumbe
 local use = ARGV[19]
 -- '' or mode,grant,account,operator's grant,operator's account,version; version is empty without a limit over all accounts.
 local credit = ARGV[20]
+-- What the caller counts in; '' where nothing is ever rebuilt.
+local generation = ARGV[21]
 
 local function text(number) return string.format('%.0f', number) end
+
+-- A store that has lost its marks has lost more.
+local marks = redis.call('HMGET', marksKey, 'mark:' .. instance, 'generation')
+if generation ~= '' and marks[2] ~= generation then return {'lost'} end
 
 local g = redis.call('HMGET', grantKey,
   'token', 'status', 'validAfter', 'validUntil', 'totalLimit', 'periodLimit', 'period', 'settled', 'periodIndex',
@@ -125,7 +131,7 @@ if not eventId then
 end
 
 -- A process that is not announced (new, or paused for too long) is announced by its charge.
-local seen = string.match(redis.call('HGET', marksKey, 'mark:' .. instance) or '', ':(%d+)$')
+local seen = string.match(marks[1] or '', ':(%d+)$')
 if not seen or math.abs(nowMs - tonumber(seen)) > markTtlMs then
   local eventMs = string.match(eventId, '^(%d+)-')
   redis.call('HSET', marksKey, 'mark:' .. instance, eventMs .. ':' .. text(nowMs))
@@ -153,4 +159,9 @@ end
 redis.call('HSET', grantKey, unpack(changes))
 redis.call('SET', requestKey, instance .. '|' .. attempt .. '|' .. text(amount) .. '|' .. eventId .. '|' .. fingerprint,
   'PX', requestTtlMs)
-return channel({'ok', eventId})
+local answer = channel({'ok', eventId})
+if provenBy ~= rawCumulative then
+  answer[#answer + 1] = provenBy
+  answer[#answer + 1] = provenWith
+end
+return answer

@@ -5,6 +5,8 @@
 -- Answers the stream's entries.
 local marksKey, streamKey = KEYS[1], KEYS[2]
 local limit, markTtlMs = ARGV[1], tonumber(ARGV[2])
+-- How often a process announced itself is remembered longer than that it lives: one that was paused compares it.
+local beatTtlMs = 3600000
 
 local time = redis.call('TIME')
 local nowMs = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -14,7 +16,10 @@ local marks = redis.call('HGETALL', marksKey)
 for i = 1, #marks, 2 do
   if marks[i] == 'taken' then
     taken = marks[i + 1]
-  else
+  elseif string.sub(marks[i], 1, 5) == 'beat:' then
+    local seen = string.match(marks[i + 1], ':(%d+)$')
+    if math.abs(nowMs - tonumber(seen)) > beatTtlMs then redis.call('HDEL', marksKey, marks[i]) end
+  elseif string.sub(marks[i], 1, 5) == 'mark:' then
     local mark, seen = string.match(marks[i + 1], '^(%d+):(%d+)$')
     mark = tonumber(mark)
     if math.abs(nowMs - tonumber(seen)) > markTtlMs then
