@@ -78,3 +78,58 @@ SELECT stream_protect('sentinel_stop', 'false', 'SELECT');
 SELECT stream_protect('sentinel_grant_state', 'false', 'SELECT');
 SELECT stream_protect('sentinel_cursor', 'false', 'SELECT');
 GRANT SELECT, INSERT, UPDATE ON sentinel_incident, sentinel_stop, sentinel_grant_state, sentinel_cursor TO stream_service;
+
+-- Webhooks ------------------------------------------------------------------------------------------------------------
+-- To the owner of the account and to the operator, in the transaction of the change.
+
+CREATE FUNCTION webhook_tell_of_incident(topic text, told_incident text, more jsonb) RETURNS void
+  LANGUAGE plpgsql SECURITY DEFINER
+  SET search_path = pg_catalog, public
+AS $$
+DECLARE
+  i sentinel_incident;
+  payload jsonb;
+BEGIN
+  SELECT * INTO STRICT i FROM sentinel_incident WHERE id = told_incident;
+  payload := jsonb_build_object('incidentId', i.id, 'grantId', i.grant_id, 'account', i.account,
+    'token', (SELECT g.token FROM "grant" g WHERE g.grant_id = i.grant_id),
+    'rule', i.rule, 'action', i.action, 'explanation', i.explanation) || more;
+  PERFORM webhook_tell_owner(i.account, topic, payload);
+  INSERT INTO outbox (topic, payload) VALUES (topic, payload);
+END
+$$;
+
+CREATE FUNCTION webhook_incident_changed() RETURNS trigger
+  LANGUAGE plpgsql SECURITY DEFINER
+  SET search_path = pg_catalog, public
+AS $$
+BEGIN
+  IF TG_OP = 'INSERT' THEN
+    PERFORM webhook_tell_of_incident('incident.opened', NEW.id,
+      jsonb_build_object('requestId', NEW.request_id, 'payee', NEW.payee, 'inputs', NEW.inputs));
+  ELSIF NEW.state = 'closed' AND OLD.state <> 'closed' THEN
+    PERFORM webhook_tell_of_incident('incident.closed', NEW.id, jsonb_build_object('findings', NEW.findings));
+  END IF;
+  RETURN NULL;
+END
+$$;
+CREATE CONSTRAINT TRIGGER webhook_incident_changed AFTER INSERT OR UPDATE OF state ON sentinel_incident
+  DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION webhook_incident_changed();
+
+CREATE FUNCTION webhook_stop_confirmed() RETURNS trigger
+  LANGUAGE plpgsql SECURITY DEFINER
+  SET search_path = pg_catalog, public
+AS $$
+BEGIN
+  PERFORM webhook_tell_of_incident('incident.stopped', NEW.incident_id,
+    jsonb_build_object('kind', NEW.kind, 'txHash', NEW.tx_hash, 'blockNumber', NEW.block_number::text));
+  RETURN NULL;
+END
+$$;
+CREATE CONSTRAINT TRIGGER webhook_stop_confirmed AFTER UPDATE OF chain_state ON sentinel_stop
+  DEFERRABLE INITIALLY DEFERRED FOR EACH ROW
+  WHEN (NEW.chain_state = 'confirmed' AND OLD.chain_state <> 'confirmed') EXECUTE FUNCTION webhook_stop_confirmed();
+
+-- Only triggers call them.
+REVOKE ALL ON FUNCTION webhook_tell_of_incident(text, text, jsonb), webhook_incident_changed(),
+  webhook_stop_confirmed() FROM PUBLIC;

@@ -31,3 +31,33 @@ export const withdrawalRequested = z.strictObject({
 })
 
 export const grantIdentity = { grantId: hex32Schema, account: addressSchema, token: addressSchema }
+
+const incident = {
+  incidentId: z.string(),
+  ...grantIdentity,
+  /** What found it, what is done about it, and why, in one sentence. */
+  rule: z.string(),
+  action: z.enum(['alert', 'freeze', 'revoke']),
+  explanation: z.string(),
+}
+
+/** What the sentinel found and did. */
+export const incidentEventSchemas = {
+  'incident.opened': z.strictObject({
+    ...incident,
+    /** The charge that opened it. */
+    requestId: z.string(),
+    payee: addressSchema,
+    /** What the rule compared. */
+    inputs: z.record(z.string(), z.string()),
+  }),
+  'incident.stopped': z.strictObject({
+    ...incident,
+    kind: z.enum(['freeze', 'revoke']),
+    /** Null: somebody else had stopped the grant. */
+    txHash: hex32Schema.nullable(),
+    blockNumber,
+  }),
+  /** `findings`: how often it was found while it was open. */
+  'incident.closed': z.strictObject({ ...incident, findings: z.int() }),
+} as const

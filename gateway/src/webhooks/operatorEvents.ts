@@ -1,6 +1,6 @@
 import { addressSchema, hex32Schema } from '@protocolbanks/stream-protocol'
 import { z } from 'zod'
-import { amountAtomic, blockNumber, endpointDisabled, grantIdentity } from './eventFields.ts'
+import { amountAtomic, blockNumber, endpointDisabled, grantIdentity, incidentEventSchemas } from './eventFields.ts'
 
 const difference = z.looseObject({
   kind: z.string(),
@@ -30,5 +30,6 @@ export const operatorEventSchemas = {
   }),
   /** Written by the journal, as it found it. */
   'usage.quarantined': z.record(z.string(), z.json()),
+  ...incidentEventSchemas,
   'webhook_endpoint.disabled': endpointDisabled,
 } as const

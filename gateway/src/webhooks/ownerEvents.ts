@@ -6,6 +6,7 @@ import {
   endpointDisabled,
   grantIdentity,
   grantStatus,
+  incidentEventSchemas,
   momentFromSeconds,
   withdrawalRequested,
 } from './eventFields.ts'
@@ -60,5 +61,6 @@ export const ownerEventSchemas = {
   }),
   'settlement.reopened': z.strictObject(settlement),
   'reserve.withdrawal_requested': withdrawalRequested,
+  ...incidentEventSchemas,
   'webhook_endpoint.disabled': endpointDisabled,
 } as const

@@ -1,6 +1,7 @@
 import { createServer, type IncomingMessage, type RequestListener } from 'node:http'
 import type { AddressInfo, LookupFunction } from 'node:net'
 import { afterEach, describe, expect, test } from 'vitest'
+import { checkEndpointUrl } from './endpointUrl.ts'
 import { createWebhookSender, type WebhookSenderOptions } from './sendWebhook.ts'
 
 const closers: (() => void)[] = []
@@ -63,17 +64,21 @@ test('speaks TLS where the URL says https', async () => {
   expect(requests).toEqual([])
 })
 
-test('follows no redirect', async () => {
-  const secret = await startReceiver((_, response) => response.end('secret'))
-  const { port } = await startReceiver((_, response) => {
-    response.writeHead(307, { location: `http://127.0.0.1:${secret.port}/` }).end()
-  })
-  expect(await senderOf()({ ...request, url: `http://127.0.0.1:${port}/` })).toMatchObject({
-    statusCode: 307,
-    error: 'Redirects are not followed.',
-  })
-  expect(secret.requests).toEqual([])
-})
+test.each([301, 302, 303, 307, 308])(
+  'follows no redirect (%i), so that none leads into this machine',
+  async (status) => {
+    const secret = await startReceiver((_, response) => response.end('secret'))
+    const { port } = await startReceiver((_, response) => {
+      response.writeHead(status, { location: `http://127.0.0.1:${secret.port}/` }).end('elsewhere')
+    })
+    expect(await senderOf()({ ...request, url: `http://127.0.0.1:${port}/` })).toEqual({
+      statusCode: status,
+      responseBody: 'elsewhere',
+      error: 'Redirects are not followed.',
+    })
+    expect(secret.requests).toEqual([])
+  },
+)
 
 describe('reads a bounded part of an answer, in bounded time', () => {
   test('of an answer without end', async () => {
@@ -138,6 +143,15 @@ describe('reaches no private network', () => {
     ['::ffff:127.0.0.1'],
     ['fe80::1'],
     ['fd00:ec2::254'],
+    // Written with IPv4 inside: mapped in hexadecimal, compatible, NAT64 and its local prefix, 6to4, Teredo.
+    ['::ffff:7f00:1'],
+    ['::127.0.0.1'],
+    ['64:ff9b::7f00:1'],
+    ['64:ff9b:1::7f00:1'],
+    ['2002:7f00:1::'],
+    ['2001:0:7f00:1::'],
+    ['100.64.0.1'],
+    ['168.63.129.16'],
     ['93.184.216.34', '127.0.0.1'],
   ])('through a name that resolves to %s', async (...addresses) => {
     const send = senderOf({ ...strict, lookup: resolver(addresses) })
@@ -148,11 +162,30 @@ describe('reaches no private network', () => {
     })
   })
 
-  test('through a name that changed since it was looked up before', async () => {
+  test('through a name that was public when the endpoint was made, and is not any more', async () => {
     const { port, requests } = await startReceiver((_, response) => response.end('secret'))
     const lookup = resolver(['93.184.216.34'], ['127.0.0.1'])
-    await new Promise((resolve) => lookup('hooks.test', { all: true }, resolve))
+    const url = `https://hooks.test:${port}/`
+    expect(await checkEndpointUrl(url, { ...strict, lookup })).toMatchObject({ ok: true })
     const send = senderOf({ ...strict, lookup })
+    expect((await send({ ...request, url })).error).toBe(reason)
+    expect(requests).toEqual([])
+  })
+
+  test('through a name that changes between two look-ups of one try: the address that is checked is the one it connects to', async () => {
+    const { port, requests } = await startReceiver((_, response) => response.end('secret'))
+    let asked = 0
+    // Public whenever somebody checks first and connects later, on this machine from the second look-up on.
+    const answers = resolver(['93.184.216.34'], ['127.0.0.1'])
+    const lookup: LookupFunction = (...of) => {
+      asked++
+      return answers(...of)
+    }
+    const send = senderOf({ ...strict, lookup, timeoutMs: 1_000 })
+    const answer = await send({ ...request, url: `https://hooks.test:${port}/` })
+    expect(answer.statusCode).toBeNull()
+    expect(answer.error).not.toBe(reason)
+    expect([asked, requests]).toEqual([1, []])
     expect((await send({ ...request, url: `https://hooks.test:${port}/` })).error).toBe(reason)
     expect(requests).toEqual([])
   })

@@ -76,6 +76,20 @@ test('what the database writes is what the types say, of every type and to every
   await query(`insert into grant_control values ('ctl_1', $1, 'mer_1', 'frozen', 'Too fast.', 'key_1')`, [grantId])
   await query(`update "grant" set settled = 9`)
   await query(`update account set reserve_balance = 9, reserve_withdrawing = 4, reserve_withdrawable_at = 1800000000`)
+  await query(
+    `insert into sentinel_incident (id, grant_id, account, rule, rule_version, action, state, payee, request_id, charged_at,
+       inputs, explanation, opened_at, last_found_at)
+     values ('inc_1', $1, $2, 'calls.per_minute', 1, 'freeze', 'open', $3, 'request-1', now(), '{"calls":"101"}',
+       'It made 101 calls within a minute.', now(), now())`,
+    [grantId, account, payee],
+  )
+  await query(
+    `insert into sentinel_stop (id, incident_id, grant_id, account, kind, chain_state, created_at, updated_at)
+     values ('stp_1', 'inc_1', $1, $2, 'freeze', 'due', now(), now())`,
+    [grantId, account],
+  )
+  await query(`update sentinel_stop set chain_state = 'confirmed', tx_hash = $1, block_number = 7`, [txHash])
+  await query(`update sentinel_incident set state = 'closed', closed_at = now()`)
   const disabled = '{"endpointId":"whep_1","url":"https://a.b/","reason":"gone"}'
   await query(
     `insert into outbox (topic, merchant_id, account, payload) values

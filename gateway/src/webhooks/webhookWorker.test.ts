@@ -8,12 +8,15 @@ import {
   getWebhookDelivery,
   getWebhookEndpoint,
   listWebhookDeliveries,
+  openOwnerSession,
   replayWebhookDelivery,
   rotateWebhookSecret,
   updateWebhookEndpoint,
 } from '@protocolbanks/stream-db'
 import { createTestDatabase, type TestDatabase } from '@protocolbanks/stream-db/testing'
+import type { Address } from '@protocolbanks/stream-protocol'
 import { pino } from 'pino'
+import { Registry } from 'prom-client'
 import { Webhook } from 'standardwebhooks'
 import { afterAll, afterEach, beforeAll, expect, inject, test } from 'vitest'
 import { randomAddress } from '../api/testing/testApi.ts'
@@ -77,6 +80,15 @@ async function startReceiver(status: () => number | Promise<number> = () => 204)
     server.closeAllConnections()
   })
   return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/hook`, calls }
+}
+
+/** Of nobody: the operator's; or of an account's owner. */
+async function arrangeOther(url: string, account: Address | null, eventTypes?: string[]) {
+  const secret = createWebhookSecret()
+  const sealSecret = (id: string) => secrets.seal(secret, id)
+  const endpoint = await createWebhookEndpoint(database.db, { merchantId: null, account, url, eventTypes, sealSecret })
+  if (!endpoint) throw new Error('no endpoint')
+  return { id: endpoint.id, secret }
 }
 
 async function arrangeEndpoint(
@@ -395,4 +407,101 @@ test('events are forgotten after 30 days, and the messages they came from', asyn
   nowMs += 31 * 86_400_000
   await createWorker().drain()
   expect(await rows()).toEqual([{ events: 0, deliveries: 0, messages: 0 }])
+})
+
+test("an owner's events go to the endpoints of their account, the operator's to the operator's, and nobody else's", async () => {
+  const [account, other] = [randomAddress(), randomAddress()]
+  const receivers = await Promise.all([1, 2, 3, 4].map(() => startReceiver()))
+  const [own, others, operator, merchant] = receivers as [Receiver, Receiver, Receiver, Receiver]
+  const mine = await arrangeOther(own.url, account)
+  await arrangeOther(others.url, other)
+  const alerts = await arrangeOther(operator.url, null)
+  const { merchantId } = await arrangeEndpoint(merchant.url)
+  const db = database.db
+  const token = account
+  const withdrawal = { account, token, balanceAtomic: '5', withdrawingAtomic: '2', withdrawableAt: 1_800_000_000 }
+  await appendOutbox(db, { topic: 'reserve.withdrawal_requested', merchantId: null, account, payload: withdrawal })
+  const payload = { eventId: 'e-1', reason: 'stale' }
+  await appendOutbox(db, { topic: 'usage.quarantined', merchantId: null, payload })
+  await createWorker().drain()
+  expect([others.calls, merchant.calls]).toEqual([[], []])
+  for (const [{ calls }, { secret }, type] of [
+    [own, mine, 'reserve.withdrawal_requested'],
+    [operator, alerts, 'usage.quarantined'],
+  ] as const) {
+    expect(calls).toHaveLength(1)
+    expect(new Webhook(secret).verify(calls[0]?.body ?? '', calls[0]?.headers ?? {})).toMatchObject({ type })
+  }
+  expect(merchantId).toMatch(/^mer_/)
+  await updateWebhookEndpoint(db, alerts.id, { enabled: false })
+  expect((await getWebhookEndpoint(db, alerts.id))?.disabledReason).toBe('operator')
+})
+
+type Receiver = Awaited<ReturnType<typeof startReceiver>>
+
+test('nothing that somebody is told of stays in the outbox, also without an endpoint; what nobody is told of is counted', async () => {
+  const registry = new Registry()
+  const worker = createWorker({ metrics: registry })
+  await worker.drain()
+  const db = database.db
+  await appendOutbox(db, { topic: 'usage.quarantined', merchantId: null, payload: { eventId: 'e-2' } })
+  await appendOutbox(db, { topic: 'something.new', merchantId: null, payload: {} })
+  // Known to merchants alone.
+  await appendOutbox(db, { topic: 'settlement.failed', merchantId: null, account: randomAddress(), payload: {} })
+  const waiting = async () =>
+    database.query('select topic, published_at from outbox where published_at is null order by topic')
+  await createWorker().drain()
+  expect(await waiting()).toMatchObject([{ topic: 'settlement.failed' }, { topic: 'something.new' }])
+  nowMs += 60_000
+  await worker.drain()
+  const metrics = await registry.metrics()
+  expect(metrics).toContain('gateway_outbox_waiting_messages{topic="something.new",known="false"} 1')
+  expect(metrics).toContain('gateway_outbox_waiting_messages{topic="settlement.failed",known="false"} 1')
+  expect(Number(/^gateway_outbox_oldest_message_seconds (\S+)$/m.exec(metrics)?.[1])).toBeGreaterThan(0)
+  await database.query('delete from outbox where published_at is null')
+  nowMs += 60_000
+  await worker.drain()
+  const after = await registry.metrics()
+  expect(after).not.toContain('something.new')
+  expect(after).toMatch(/^gateway_outbox_oldest_message_seconds 0$/m)
+})
+
+test('an event that we cannot make is tried, given up and logged, and disables nobody', async () => {
+  const { url, calls } = await startReceiver()
+  const { merchantId, id } = await arrangeEndpoint(url)
+  await appendOutbox(database.db, { topic: 'grant.frozen', merchantId, payload: { grantId: 'no hash' } })
+  const worker = createWorker()
+  for (let attempt = 1; attempt <= maxAttempts; attempt++) {
+    await worker.drain()
+    if (attempt < maxAttempts) await skipWait(id)
+  }
+  expect(calls).toEqual([])
+  const { delivery, attempts } = await deliveryOf(id)
+  expect(delivery).toMatchObject({ state: 'failed', attempts: maxAttempts })
+  expect(attempts.at(-1)).toMatchObject({ statusCode: null, error: expect.stringContaining('a mistake of ours') })
+  expect(await getWebhookEndpoint(database.db, id)).toMatchObject({ state: 'enabled' })
+  await tell(merchantId)
+  expect(await worker.drain()).toBe(1)
+  expect(calls).toHaveLength(1)
+})
+
+test('what is kept for how long is configured; what is not published stays, and old sessions go as well', async () => {
+  const { url } = await startReceiver()
+  const { merchantId, id } = await arrangeEndpoint(url)
+  await tell(merchantId)
+  const [account, now] = [randomAddress(), new Date(nowMs)]
+  await openOwnerSession(database.db, { account, nonce: randomUUID(), now, expiresAt: now })
+  await appendOutbox(database.db, { topic: 'something.new', merchantId: null, payload: {} })
+  const keptMs = 2 * 86_400_000
+  await createWorker({ keptMs }).drain()
+  nowMs += keptMs + 1_000
+  await createWorker({ keptMs }).drain()
+  const rows = await database.query(
+    `select (select count(*)::integer from webhook_delivery where endpoint_id = $1) as deliveries,
+       (select count(*)::integer from outbox where merchant_id = $2) as messages,
+       (select count(*)::integer from outbox where topic = 'something.new') as unpublished,
+       (select count(*)::integer from owner_session where account = $3) as sessions`,
+    [id, merchantId, account.toLowerCase()],
+  )
+  expect(rows).toEqual([{ deliveries: 0, messages: 0, unpublished: 1, sessions: 0 }])
 })
