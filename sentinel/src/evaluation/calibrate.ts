@@ -4,78 +4,108 @@ import type { SpendEvent } from '../scoring/spendEvent.ts'
 import { attackKinds, simulateAttack } from '../simulation/attacks.ts'
 import { seedsFrom, tuningSeeds } from '../simulation/seeds.ts'
 import { simulateTraffic, trafficKinds } from '../simulation/traffic.ts'
-import { grantLimits } from './grantLimits.ts'
-import { chosenName, type GrantMethod, grantMethods } from './grantMethods.ts'
+import { type GrantMethod, grantMethods } from './grantMethods.ts'
 
-// npx tsx sentinel/src/evaluation/calibrate.ts [method]: measures the limits of every method, or of one, on the tuning
-// seeds, and writes them to grantLimits.ts and scoring/spendLimits.ts. Format these afterwards.
+// npx tsx sentinel/src/evaluation/calibrate.ts chosen|compared: measures, on the tuning seeds, the limits of what the
+// sentinel runs, and writes them to scoring/spendLimits.ts; or those of every method alone, to grantLimits.ts. Each takes
+// some minutes. Format the file afterwards.
 
-const grantsPerKind = 500
-const attacksPerPair = 16
+/**
+ * Of many limits, each the highest of so many grants, one in so many is exceeded by the next grant: so the chosen method
+ * gets many grants. Methods are compared on fewer, and all on the same.
+ */
+const samples = {
+  chosen: { grantsPerKind: 2_500, attacksPerPair: 30 },
+  compared: { grantsPerKind: 400, attacksPerPair: 10 },
+} as const
+type Sample = (typeof samples)[keyof typeof samples]
+
 /** The share of normal grants whose extremes may be given up, for the attacks that lower limits catch. */
 const givenUpShare = 0.003
 const margin = 1.03
 
 /** The highest evidence of every watch in the life of one grant, one phase after the other. */
 type Extremes = number[]
+type Measured = { normal: Extremes[]; attacks: Extremes[] }
 
-const [only] = process.argv.slice(2)
-const limits: Record<string, readonly Limits[]> = { ...grantLimits }
-for (const method of grantMethods) {
-  if (only !== undefined && method.name !== only) continue
-  const found = calibrate(method)
-  if (method.name === chosenName)
-    await write('../scoring/spendLimits.ts', 'spendLimits: readonly Limits[]', './grantScorer.ts', found)
-  else limits[method.name] = found
+const [which] = process.argv.slice(2)
+if (which === 'chosen') {
+  for (const [method, measured] of measureAll(grantMethods.slice(-1), samples.chosen)) {
+    await write(
+      '../scoring/spendLimits.ts',
+      'spendLimits: readonly Limits[]',
+      './grantScorer.ts',
+      calibrate(method, measured),
+    )
+  }
+} else if (which === 'compared') {
+  const measured = [...measureAll(grantMethods, samples.compared)]
+  const limits = Object.fromEntries(measured.map(([method, one]) => [method.name, calibrate(method, one)]))
+  const name = 'grantLimits: Readonly<Record<string, readonly Limits[]>>'
+  await write('./grantLimits.ts', name, '../scoring/grantScorer.ts', limits)
+} else {
+  console.error('usage: calibrate.ts chosen|compared')
+  process.exit(2)
 }
-const type = 'grantLimits: Readonly<Record<string, readonly Limits[]>>'
-await write('./grantLimits.ts', type, '../scoring/grantScorer.ts', limits)
+
+/** Every simulated grant is made once, and watched with all methods. */
+function measureAll(
+  methods: readonly GrantMethod[],
+  { grantsPerKind, attacksPerPair }: Sample,
+): Map<GrantMethod, Measured> {
+  const all = new Map(methods.map((method) => [method, { normal: [], attacks: [] } as Measured]))
+  for (const kind of trafficKinds) {
+    for (const seed of seedsFrom(tuningSeeds.traffic, grantsPerKind)) {
+      const { events } = simulateTraffic(kind, seed)
+      for (const [method, { normal }] of all) normal.push(extremesOf(method, events, 0))
+    }
+    for (const attack of attackKinds) {
+      for (const seed of seedsFrom(tuningSeeds.attacks, attacksPerPair)) {
+        const { events, beganMs } = simulateAttack(attack, kind, seed)
+        for (const [method, { attacks }] of all) attacks.push(extremesOf(method, events, beganMs))
+      }
+    }
+  }
+  return all
+}
 
 /**
  * A little above the highest evidence of every watch over normal traffic, but for a few grants: those whose extremes cost
  * the most attacks, one after the other.
  */
-function calibrate(method: GrantMethod): Limits[] {
-  const normal = trafficKinds.flatMap((kind) =>
-    seedsFrom(tuningSeeds.traffic, grantsPerKind).map((seed) =>
-      extremesOf(method, simulateTraffic(kind, seed).events, 0),
-    ),
+function calibrate(method: GrantMethod, { normal, attacks }: Measured): Limits[] {
+  const count = method.watches.length * phases.length
+  const ranked = Array.from({ length: count }, (_, index) =>
+    [...normal].sort((a, b) => (b[index] ?? 0) - (a[index] ?? 0)),
   )
-  const attacks = attackKinds.flatMap((attack) =>
-    trafficKinds.flatMap((kind) =>
-      seedsFrom(tuningSeeds.attacks, attacksPerPair).map((seed) => {
-        const { events, beganMs } = simulateAttack(attack, kind, seed)
-        return extremesOf(method, events, beganMs)
-      }),
-    ),
-  )
-  let kept = normal
-  let found = highest(kept)
-  for (let givenUp = 0; givenUp < Math.floor(normal.length * givenUpShare); givenUp++) {
-    const candidates = found.map((top, index) => kept.find((grant) => (grant[index] ?? 0) >= top) ?? [])
-    const options = [...new Set(candidates)].map((grant) => {
-      const rest = kept.filter((one) => one !== grant)
-      const limits = highest(rest)
-      return { rest, limits, worth: caught(attacks, limits) + 0.001 * lowered(found, limits) }
+  const givenUp = new Set<Extremes>()
+  const highest = (without?: Extremes) =>
+    ranked.map((grants, index) => {
+      const top = grants.find((grant) => grant !== without && !givenUp.has(grant))
+      return { grant: top, evidence: top?.[index] ?? 0 }
+    })
+  let found = highest()
+  while (givenUp.size < Math.floor(normal.length * givenUpShare)) {
+    const before = found.map(({ evidence }) => evidence)
+    const options = [...new Set(found.map(({ grant }) => grant))].map((grant) => {
+      const after = highest(grant)
+      const evidence = after.map((one) => one.evidence)
+      return { grant, after, worth: caught(attacks, evidence) + 0.001 * lowered(before, evidence) }
     })
     const best = options.reduce((a, b) => (b.worth > a.worth ? b : a))
-    kept = best.rest
-    found = best.limits
+    if (!best.grant) break
+    givenUp.add(best.grant)
+    found = best.after
   }
-  const tops = found.map((top) => Math.ceil(top * margin * 100) / 100)
-  const { length } = method.watches
-  const result = method.watches.map((_, index) => ({
-    firstWeek: tops[index] ?? 0,
-    later: tops[length + index] ?? 0,
-    newHost: tops[2 * length + index] ?? 0,
-  }))
+  const tops = found.map(({ evidence }) => evidence)
   console.log(`${method.name}: ${caught(attacks, tops)} of ${attacks.length} attacks`)
-  return result
-}
-
-function highest(grants: readonly Extremes[]): number[] {
-  const [first = []] = grants
-  return first.map((_, index) => grants.reduce((top, grant) => Math.max(top, grant[index] ?? 0), 0))
+  const limit = (index: number) => Math.ceil((tops[index] ?? 0) * margin * 100) / 100
+  const { length } = method.watches
+  return method.watches.map((_, index) => ({
+    firstWeek: limit(index),
+    later: limit(length + index),
+    newHost: limit(2 * length + index),
+  }))
 }
 
 function caught(attacks: readonly Extremes[], limits: readonly number[]): number {

@@ -8,7 +8,6 @@ import { createRecords } from '../scoring/methods/records.ts'
 import { createRobustZScore } from '../scoring/methods/robustZScore.ts'
 import { createRollingZScore } from '../scoring/methods/rollingZScore.ts'
 import { createSeasonalZScore } from '../scoring/methods/seasonalZScore.ts'
-import { createSurprise } from '../scoring/methods/surprise.ts'
 import type { ZScoreOptions } from '../scoring/methods/zScoreOptions.ts'
 import { everything, type SpendWatch, spendPeaks, spendWatches, warmUpPointsOf } from '../scoring/spendWatchers.ts'
 
@@ -17,13 +16,13 @@ export type GrantMethod = { name: string; watches: readonly SpendWatch[] }
 
 export const chosenName = 'records and daily peaks'
 
+/** The chosen one is the last. */
 export const grantMethods: readonly GrantMethod[] = [
   method((warmUpPoints) => createRollingZScore(zScore(warmUpPoints))),
   method((warmUpPoints) => createEwmaZScore(zScore(warmUpPoints))),
   method((warmUpPoints) => createRobustZScore(zScore(warmUpPoints))),
   method((warmUpPoints) => createSeasonalZScore(zScore(warmUpPoints))),
   method((warmUpPoints) => createCusum(zScore(warmUpPoints))),
-  method((warmUpPoints) => createSurprise({ ...spendPeaks(warmUpPoints), seasons: 'none', leastSpread: 0.3 })),
   method((warmUpPoints) => createPeaks(spendPeaks(warmUpPoints))),
   method((warmUpPoints) => createDailyPeaks(spendPeaks(warmUpPoints))),
   method((warmUpPoints) => createRecords({ warmUpPoints, alarmEvidence: 1 })),

@@ -3,8 +3,9 @@ import { parseArgs } from 'node:util'
 import { attackKinds } from '../simulation/attacks.ts'
 import { heldOutSeeds, tuningSeeds } from '../simulation/seeds.ts'
 import { type GrantMetrics, measureGrants, type Quantiles } from './grantMetrics.ts'
-import { measureSeries, type SeriesReport } from './measureSeries.ts'
+import { breakDownSeries, measureSeries, type SeriesReport } from './measureSeries.ts'
 import { heldOutKinds } from './series/heldOutKinds.ts'
+import type { Rates } from './series/pointMetrics.ts'
 import { tuningKinds } from './series/tuningKinds.ts'
 import { measureThroughput } from './throughput.ts'
 import { chosenMethods, createComparedMethods } from './watchedMethods.ts'
@@ -23,15 +24,27 @@ printGrants('Every method alone, on held-out seeds', compared)
 
 const heldOutSeries = measureSeries(heldOutKinds, heldOutSeeds.series, 30)
 printSeries('Series of kinds and seeds that were held out', heldOutSeries)
+const heldOutBreakdown = breakDownSeries(heldOutKinds, heldOutSeeds.series, 30)
+console.table(heldOutBreakdown.byAnomaly)
+console.table(heldOutBreakdown.byKind)
 const tuningSeries = measureSeries(tuningKinds, heldOutSeeds.series + 100_000, 10)
 printSeries('Series of kinds that were tuned on, other seeds', tuningSeries)
 
-const throughput = measureThroughput(1_000)
+const throughput = measureThroughput(10_000, 200)
 console.log('\nRules and scoring, one process')
-console.table(throughput)
+console.table([throughput])
 
 if (values.json) {
-  const report = { heldOutSeeds, tuningSeeds, chosen, compared, heldOutSeries, tuningSeries, throughput }
+  const report = {
+    heldOutSeeds,
+    tuningSeeds,
+    chosen,
+    compared,
+    heldOutSeries,
+    heldOutBreakdown,
+    tuningSeries,
+    throughput,
+  }
   await writeFile(values.json, `${JSON.stringify(report, null, 2)}\n`)
 }
 
@@ -79,23 +92,28 @@ function printAttacks(metrics: readonly GrantMetrics[]): void {
 
 function printSeries(title: string, reports: readonly SeriesReport[]): void {
   const [first] = reports
-  console.log(`\n${title}: ${first?.series} series, ${first?.windows} anomalies`)
+  console.log(`\n${title}: ${first?.series} series, ${first?.anomalies} anomalies. Precision / recall / F1:`)
   console.table(
     Object.fromEntries(
       reports.map((one) => [
         one.method,
         {
-          precision: percent(one.precision),
-          recall: percent(one.recall),
-          F1: one.f1.toFixed(3),
+          'points, strict': rates(one.strict),
+          'points, adjusted': rates(one.adjusted),
+          ranges: rates(one.ranges),
+          AUC: one.auc.toFixed(3),
+          'average precision': one.averagePrecision.toFixed(3),
           'false alarms per 1000': one.falseAlarmsPer1000Points.toFixed(2),
           'NAB score': one.nab.toFixed(1),
-          'delay (points)': one.medianDelayPoints,
           'us a point': Number(one.microsecondsPerPoint.toFixed(1)),
         },
       ]),
     ),
   )
+}
+
+function rates({ precision, recall, f1 }: Rates): string {
+  return [precision, recall, f1].map((one) => one.toFixed(2)).join(' / ')
 }
 
 function percent(share: number): string {

@@ -1,48 +1,55 @@
-import { createSeriesState, observeSeries } from '../scoring/seriesScorer.ts'
+import { alarmScore } from '../scoring/detector.ts'
+import { createSeriesState, observeSeries, type SeriesState } from '../scoring/seriesScorer.ts'
+import { type CsvColumns, csvColumns, splitCsvLine } from './csvColumns.ts'
 import { parseTimestamp } from './parseTimestamp.ts'
 
+/** One file may hold so many series. */
+const mostSeries = 10_000
+
 /**
- * The lines of a CSV with the columns `timestamp` and `value`, in any order and among others, to lines with
- * `timestamp,value,score,alarm`, one for one. Fields may be quoted but hold no commas. A value that is empty or not a
- * number is missing: it scores 0. Each line is written before the next is read.
+ * The lines of a CSV, as `csvColumns` understands it, to lines with `timestamp,value,score,anomaly`, one for one and in the
+ * same order, and with the name of the series behind them where there are several. `anomaly` is 1 where the score is 0.5
+ * or more. A value that is empty or not a number is missing: it scores 0. Without timestamps, points are counted. Each
+ * line is written before the next is read.
  *
- * @throws when a column is missing, or a timestamp cannot be read: with the number of the line.
+ * @throws when it is not clear where the values are, or a timestamp cannot be read: with the number of the line.
  */
 export async function* scoreCsvLines(lines: AsyncIterable<string> | Iterable<string>): AsyncGenerator<string> {
-  const state = createSeriesState()
-  let columns: { timestamp: number; value: number } | undefined
-  let number = 0
+  const states = new Map<string, SeriesState>()
+  let columns: CsvColumns | undefined
+  let [number, points] = [0, 0]
   for await (const line of lines) {
     number++
     if (line.trim() === '') continue
-    const fields = line.split(',').map(unquoted)
     if (!columns) {
-      columns = columnsOf(fields)
-      yield 'timestamp,value,score,alarm\n'
-      continue
+      columns = csvColumns(line)
+      yield `timestamp,value,score,anomaly${columns.series === undefined ? '' : ',series'}\n`
+      if (columns.named) continue
     }
-    const [timestamp, value] = [fields[columns.timestamp] ?? '', fields[columns.value] ?? '']
+    const fields = splitCsvLine(line, columns.separator)
+    const timestamp = columns.timestamp === undefined ? `${points}` : (fields[columns.timestamp] ?? '')
     const timestampMs = parseTimestamp(timestamp)
     if (timestampMs === undefined) {
       throw new Error(
         `line ${number}: "${timestamp}" is no timestamp. Write ISO 8601 (2026-01-31 23:59:59 is UTC) or seconds since 1970.`,
       )
     }
-    const { score, alarm } = observeSeries(state, { timestampMs, value: value === '' ? Number.NaN : Number(value) })
-    yield `${timestamp},${value},${score.toFixed(6)},${alarm ? 1 : 0}\n`
+    points++
+    const value = fields[columns.value] ?? ''
+    const series = columns.series === undefined ? undefined : (fields[columns.series] ?? '')
+    const state = stateOf(states, series ?? '', number)
+    const { score } = observeSeries(state, { timestampMs, value: value === '' ? Number.NaN : Number(value) })
+    const scored = `${timestamp},${value},${score.toFixed(6)},${score >= alarmScore ? 1 : 0}`
+    yield `${scored}${series === undefined ? '' : `,${series}`}\n`
   }
-  if (!columns) throw new Error('the input is empty: its first line has to name the columns timestamp and value')
+  if (!columns) throw new Error('the input is empty: it has to hold lines with a timestamp and a value')
 }
 
-function columnsOf(fields: readonly string[]): { timestamp: number; value: number } {
-  const names = fields.map((field) => field.replace(/^\uFEFF/, '').toLowerCase())
-  const [timestamp, value] = [names.indexOf('timestamp'), names.indexOf('value')]
-  if (timestamp < 0 || value < 0) {
-    throw new Error(`line 1: the columns are ${names.join(', ')}; timestamp and value have to be among them`)
-  }
-  return { timestamp, value }
-}
-
-function unquoted(field: string): string {
-  return field.trim().replace(/^"(.*)"$/, '$1')
+function stateOf(states: Map<string, SeriesState>, series: string, number: number): SeriesState {
+  const known = states.get(series)
+  if (known) return known
+  if (states.size === mostSeries) throw new Error(`line ${number}: more than ${mostSeries} series: split the file`)
+  const state = createSeriesState()
+  states.set(series, state)
+  return state
 }

@@ -34,9 +34,7 @@ export const chosenMethods: readonly WatchedMethod[] = [rules, scoring, both]
 
 /** Each method as it would do alone, on the same values, with limits found in the same way. */
 export function createComparedMethods(): WatchedMethod[] {
-  return grantMethods
-    .filter(({ name }) => name !== chosenName)
-    .map((method) => scored(method.name, watchersOf(method, grantLimits[method.name] ?? [])))
+  return grantMethods.map((method) => scored(method.name, watchersOf(method, grantLimits[method.name] ?? [])))
 }
 
 function scored(name: string, watchers: readonly Watcher[]): WatchedMethod {

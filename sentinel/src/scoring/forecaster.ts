@@ -1,5 +1,14 @@
 import { type Autoregression, createAutoregression, learnAutoregression, predict } from './autoregression.ts'
 import {
+  createPeriodicity,
+  learnPeriod,
+  type Periodicity,
+  periodError,
+  type Range,
+  recallPeriod,
+  recallRange,
+} from './periodicity.ts'
+import {
   createSeasonalProfile,
   dayCycle,
   learnProfile,
@@ -25,10 +34,15 @@ export type Forecaster = {
   variance: number
   day: SeasonalProfile | null
   week: SeasonalProfile | null
-  /** How far the newest values were from the profiles. */
+  periodicity: Periodicity | null
+  /** How far the newest values were from the profiles, and from one period ago. */
   dayOffset: number
   weekOffset: number
-  /** Mean absolute errors: last, fast, slow, autoregression, day, week. And of what is normal: base, day, week. */
+  periodOffset: number
+  /**
+   * Mean absolute errors: last, fast, slow, autoregression, day, week, period, period with its offset. And of what is
+   * normal: base, day, week, period.
+   */
   nextErrors: number[]
   normalErrors: number[]
 }
@@ -40,6 +54,9 @@ export type Forecast = {
   next: number
   /** What is normal at this time, whatever the newest values were. */
   normal: number
+  /** Both with what they are a few points earlier or later, where the series repeats itself: else the value alone. */
+  nextRange: Range
+  normalRange: Range
   ways: Ways
   normals: Ways
 }
@@ -53,6 +70,10 @@ const weekTrust = 0.7
 const handicap = 2
 /** The better way by a tenth weighs twice as much. */
 const sharpness = 8
+/** Places among the ways. */
+const [periodWay, periodNormal] = [6, 3]
+/** Errors that are so near the least are as good. */
+const asGood = 1.1
 
 export function createForecaster(seasons: 'daily and weekly' | 'none'): Forecaster {
   const seasonal = seasons !== 'none'
@@ -67,10 +88,12 @@ export function createForecaster(seasons: 'daily and weekly' | 'none'): Forecast
     variance: 0,
     day: seasonal ? createSeasonalProfile(dayCycle) : null,
     week: seasonal ? createSeasonalProfile(weekCycle) : null,
+    periodicity: seasonal ? createPeriodicity() : null,
     dayOffset: 0,
     weekOffset: 0,
-    nextErrors: [0, 0, 0, 0, 0, 0],
-    normalErrors: [0, 0, 0],
+    periodOffset: 0,
+    nextErrors: new Array<number>(8).fill(0),
+    normalErrors: new Array<number>(4).fill(0),
   }
 }
 
@@ -80,6 +103,8 @@ export function forecast(forecaster: Forecaster, timestampMs: number): Forecast 
   const ofDay = day ? profileAt(day, dayCycle, timestampMs, leastDays) : undefined
   const deviation = week && ofDay !== undefined ? profileAt(week, weekCycle, timestampMs, 1) : undefined
   const ofWeek = ofDay !== undefined && deviation !== undefined ? ofDay + weekTrust * deviation : undefined
+  const ofPeriod = forecaster.periodicity ? recallPeriod(forecaster.periodicity) : undefined
+  const around = forecaster.periodicity ? recallRange(forecaster.periodicity) : undefined
   const scale = Math.sqrt(variance)
   const ways = [
     last,
@@ -90,13 +115,20 @@ export function forecast(forecaster: Forecaster, timestampMs: number): Forecast 
       : undefined,
     ofDay === undefined ? undefined : ofDay + forecaster.dayOffset,
     ofWeek === undefined ? undefined : ofWeek + forecaster.weekOffset,
+    ofPeriod,
+    ofPeriod === undefined ? undefined : ofPeriod + forecaster.periodOffset,
   ]
-  const normals = [base, ofDay, ofWeek]
+  const normals = [base, ofDay, ofWeek, ofPeriod]
+  const { nextErrors, normalErrors } = forecaster
+  const next = weighted(ways, nextErrors) ?? last
+  const normal = weighted(normals, normalErrors) ?? base
   return {
     ways,
     normals,
-    next: weighted(ways, forecaster.nextErrors) ?? last,
-    normal: weighted(normals, forecaster.normalErrors) ?? base,
+    next,
+    normal,
+    nextRange: rangeOf(next, around, isAmongBest(ways, nextErrors, [periodWay, periodWay + 1])),
+    normalRange: rangeOf(normal, around, isAmongBest(normals, normalErrors, [periodNormal])),
   }
 }
 
@@ -111,12 +143,21 @@ export function learnForecast(
   if (!forecasted) {
     forecaster.last = forecaster.fast = forecaster.slow = forecaster.base = forecaster.mean = value
     if (forecaster.day) learnProfile(forecaster.day, dayCycle, timestampMs, value)
+    if (forecaster.periodicity) learnPeriod(forecaster.periodicity, value)
     return
   }
   learnErrors(forecaster, forecaster.nextErrors, forecasted.ways, value, 0.01)
   learnErrors(forecaster, forecaster.normalErrors, forecasted.normals, value, 0.003)
   learnLevels(forecaster, value)
-  const [, ofDay, ofWeek] = forecasted.normals
+  const [, ofDay, ofWeek, ofPeriod] = forecasted.normals
+  if (ofPeriod !== undefined) forecaster.periodOffset += 0.1 * (value - ofPeriod - forecaster.periodOffset)
+  if (forecaster.periodicity && learnPeriod(forecaster.periodicity, value)) {
+    // How well it would have done is known at once.
+    const error = periodError(forecaster.periodicity)
+    forecaster.periodOffset = 0
+    forecaster.nextErrors[periodWay] = forecaster.nextErrors[periodWay + 1] = error
+    forecaster.normalErrors[periodNormal] = error
+  }
   if (ofDay !== undefined) forecaster.dayOffset += 0.1 * (value - ofDay - forecaster.dayOffset)
   if (ofWeek !== undefined) forecaster.weekOffset += 0.1 * (value - ofWeek - forecaster.weekOffset)
   if (ofDay !== undefined && forecaster.week) learnProfile(forecaster.week, weekCycle, timestampMs, value - ofDay)
@@ -171,6 +212,19 @@ function weighted(ways: Ways, errors: readonly number[]): number | undefined {
     weights += weight
   }
   return weights > 0 ? sum / weights : undefined
+}
+
+function isAmongBest(ways: Ways, errors: readonly number[], which: readonly number[]): boolean {
+  let least = Number.POSITIVE_INFINITY
+  ways.forEach((way, index) => {
+    if (way !== undefined) least = Math.min(least, errors[index] ?? 0)
+  })
+  return which.some((way) => (errors[way] ?? 0) <= asGood * least)
+}
+
+function rangeOf(value: number, around: Range | undefined, isPeriodic: boolean): Range {
+  if (!around || !isPeriodic) return { low: value, high: value }
+  return { low: Math.min(value, around.low), high: Math.max(value, around.high) }
 }
 
 function clamp(value: number, limit: number): number {

@@ -3,8 +3,9 @@ import type { SpendEvent } from './spendEvent.ts'
 
 /**
  * Scores every charge of a grant. What is watched are not the charges alone but how much money and how many calls there
- * were lately, over windows from ten seconds to a day, as sums that fade: so a climb shows within its first seconds and a
- * drip within its first hours. All in natural logarithms, because what matters is how many times the usual something is.
+ * were lately, and how much of the time it was busy, over windows from ten seconds to a day, as sums that fade: so a climb
+ * shows within its first seconds and a drip within its first hours. All in natural logarithms, because what matters is how
+ * many times the usual something is.
  */
 export type GrantScorer = {
   createState(): GrantState
@@ -23,8 +24,11 @@ export type Watcher = {
   detector: Detector<unknown>
   limits: Limits
 }
-/** The amount of a charge among all, among those of its service; the sum of money, or of calls, in a window. */
-export type Watched = 'amount' | 'price' | 'money' | 'calls'
+/**
+ * The amount of a charge among all, among those of its service; the sum of money, or of calls, in a window; and how many
+ * sixtieths of the window had a call in them, which tells a task of many calls from calls all day long.
+ */
+export type Watched = 'amount' | 'price' | 'money' | 'calls' | 'busy'
 /**
  * Evidence at which the alarm is raised: while the grant has not seen a whole week with its weekend, after that, and for
  * calls of a host that is new to the grant, whatever its age.
@@ -40,12 +44,13 @@ export type GrantScore = { score: number; watched: Watched; windowMs: number; me
 export type GrantState = {
   firstMs: number
   lastMs: number
-  windows: { money: number; calls: number; sampledMs: number }[]
+  windows: Window[]
   /** Of the detectors, one a watcher; of those of prices, one a service. */
   watchers: unknown[]
   services: Known[]
   hosts: Known[]
 }
+type Window = { money: number; calls: number; busy: number; sampledMs: number }
 /** One of the names that came last: its place among the states, and when it came first and last. */
 type Known = { name: string; firstMs: number; lastMs: number }
 
@@ -58,6 +63,8 @@ const day = 24 * hour
 export const windowsMs = [10 * second, 80 * second, 10 * minute, hour, 6 * hour, day] as const
 /** A window is learned from at most so many times in its length: during a climb no more than otherwise. */
 const samplesPerWindow = 8
+/** A gap between two calls makes the window busy for as long, but at most for one part. */
+const partsPerWindow = 60
 /** No score before the grant is a day old, or two for the windows that see a day's rhythm as a whole. */
 const warmUpMs = day
 const warmUpWindows = 24
@@ -73,7 +80,7 @@ export function createGrantScorer(watchers: readonly Watcher[]): GrantScorer {
     createState: () => ({
       firstMs: 0,
       lastMs: 0,
-      windows: windowsMs.map(() => ({ money: 0, calls: 0, sampledMs: 0 })),
+      windows: windowsMs.map(() => ({ money: 0, calls: 0, busy: 0, sampledMs: 0 })),
       watchers: watchers.map(({ watched, detector }) => (watched === 'price' ? [] : detector.createState())),
       services: [],
       hosts: [],
@@ -94,8 +101,9 @@ export function createGrantScorer(watchers: readonly Watcher[]): GrantScorer {
         const { watched, windowMs, detector, limits } = watcher
         const at = windowsMs.indexOf(windowMs as (typeof windowsMs)[number])
         const window = state.windows[at]
-        const value = Math.log1p(window && (watched === 'money' || watched === 'calls') ? window[watched] : amount)
-        const point = { timestampMs, value }
+        const sum =
+          window && watched !== 'amount' && watched !== 'price' ? window[watched] / filled(ageMs, windowMs) : amount
+        const point = { timestampMs, value: Math.log1p(sum) }
         const known = watched === 'price' ? ofService(state, index, service, detector) : state.watchers[index]
         if (ageMs > Math.min(Math.max(warmUpMs, warmUpWindows * windowMs), longestWarmUpMs)) {
           const score = toScore(evidenceOf(detector.score(known, point)), limits[phase])
@@ -127,10 +135,17 @@ function add(state: GrantState, amount: number, timestampMs: number): boolean[] 
     const kept = Math.exp(-passedMs / windowMs)
     window.money = window.money * kept + amount
     window.calls = window.calls * kept + 1
+    window.busy = window.busy * kept + Math.min((passedMs * partsPerWindow) / windowMs, 1)
     if (timestampMs - window.sampledMs < windowMs / samplesPerWindow) return false
     window.sampledMs = timestampMs
-    return true
+    // What is not half full yet tells little about a full one.
+    return timestampMs - state.firstMs > windowMs / 2
   })
+}
+
+/** The share of a window that the life of the grant fills: what its sums would be otherwise, were it older. */
+function filled(ageMs: number, windowMs: number): number {
+  return Math.max(1 - Math.exp(-ageMs / windowMs), 0.001)
 }
 
 /** The state of this service's prices. Of a place that another service had, it begins anew. */

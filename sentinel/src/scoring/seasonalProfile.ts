@@ -3,9 +3,11 @@ export type SeasonalProfile = {
   means: number[]
   /** In how many cycles a part was seen. */
   visits: number[]
-  /** Values of the newest visit to the newest part, and which that was, counted from the epoch. */
+  /** The visit that goes on: to which part, counted from the epoch; its mean of how many values; the mean before it. */
+  newest: number | null
   samples: number
-  newest: number
+  visitMean: number
+  meanBefore: number
 }
 
 /** Which cycle, and in how many parts. */
@@ -21,7 +23,7 @@ const remembered = 8
 
 export function createSeasonalProfile({ parts }: Cycle): SeasonalProfile {
   const zeros = () => new Array<number>(parts).fill(0)
-  return { means: zeros(), visits: zeros(), samples: 0, newest: -1 }
+  return { means: zeros(), visits: zeros(), newest: null, samples: 0, visitMean: 0, meanBefore: 0 }
 }
 
 /**
@@ -55,13 +57,14 @@ export function learnProfile(
   if (absolute !== profile.newest) {
     profile.newest = absolute
     profile.samples = 0
+    profile.visitMean = 0
+    profile.meanBefore = profile.means[part] ?? 0
     profile.visits[part] = Math.min((profile.visits[part] ?? 0) + 1, remembered)
   }
   profile.samples++
+  profile.visitMean += (value - profile.visitMean) / profile.samples
   // All values of a visit together weigh as much as one earlier visit.
-  const visits = profile.visits[part] ?? 1
-  const mean = profile.means[part] ?? 0
-  profile.means[part] = mean + (value - mean) / (visits === 1 ? profile.samples : (visits - 1) * profile.samples + 1)
+  profile.means[part] = profile.meanBefore + (profile.visitMean - profile.meanBefore) / (profile.visits[part] ?? 1)
 }
 
 function modulo(value: number, divisor: number): number {

@@ -16,7 +16,7 @@ export type SeriesState = {
 export type SeriesScore = { score: number; alarm: boolean }
 
 /** So many points in a row have to be below the alarm's score before the next alarm. */
-const cooldownPoints = 30
+export const cooldownPoints = 30
 /** The pace is how long so many points took. */
 const pacePoints = 8
 

@@ -28,15 +28,24 @@ export const everything: readonly { watched: Watched; windowMs: number }[] = [
   ]),
 ]
 
-const [, , , hour] = windowsMs
+const [, , , hour, sixHours, day] = windowsMs
 
-/** The chosen method: the records of everything, and of the calls of an hour also what is unusual at this time of the day. */
+/**
+ * The chosen method: the records of everything, also of how busy the longer windows were, and of the calls of an hour and
+ * of how busy it was also what is unusual at this time of the day.
+ */
 export const spendWatches: readonly SpendWatch[] = [
-  ...everything.map((watch) => ({
+  ...[
+    ...everything,
+    { watched: 'busy' as const, windowMs: hour },
+    { watched: 'busy' as const, windowMs: sixHours },
+    { watched: 'busy' as const, windowMs: day },
+  ].map((watch) => ({
     ...watch,
     detector: createRecords({ warmUpPoints: warmUpPointsOf(watch), alarmEvidence: 1 }),
   })),
   { watched: 'calls', windowMs: hour, detector: createDailyPeaks(spendPeaks(40)) },
+  { watched: 'busy', windowMs: hour, detector: createDailyPeaks(spendPeaks(40)) },
 ]
 
 /** For `createGrantScorer`: what the sentinel runs. */

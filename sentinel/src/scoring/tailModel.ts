@@ -42,6 +42,10 @@ const familiarEvidence = 3
 const familiarFactor = 1.5
 const familiarAfter = 2
 const remarkableKept = 10
+/** Beyond this no fit of a tail can be trusted. */
+const largestEvidence = 15
+/** How much a point without a peak tells, in peaks. */
+const pointsAsPeaks = 0.005
 
 export function createTailModel(): TailModel {
   return { count: 0, spread: 0, quantile: 0, peaks: 0, mean: 0, square: 0, open: 0, remarkable: [] }
@@ -88,8 +92,8 @@ function learnPeak(tail: TailModel, options: TailOptions): void {
   tail.open = 0
 }
 
-function evidenceOf({ peaks, mean, square }: TailModel, excess: number, options: TailOptions): number {
-  if (!(excess > 0) || (peaks === 0 && options.doubt > 0)) return 0
+function evidenceOf({ count, peaks, mean, square }: TailModel, excess: number, options: TailOptions): number {
+  if (!(excess > 0)) return 0
   // Moments of the generalised Pareto distribution: mean = scale / (1 - shape), mean²/variance = 1 - 2 shape.
   const variance = square - mean * mean
   const fitted = variance > 0 ? 0.5 * (1 - (mean * mean) / variance) : 0
@@ -98,5 +102,8 @@ function evidenceOf({ peaks, mean, square }: TailModel, excess: number, options:
   if (!(scale > 0)) return 0
   const ratio = excess / scale
   const exponent = Math.abs(shape) < 1e-3 ? ratio : Math.log1p(Math.max(shape * ratio, -1 + 1e-7)) / shape
-  return ((exponent - Math.log(options.share)) / Math.LN10) * (options.doubt > 0 ? peaks / (peaks + options.doubt) : 1)
+  const evidence = Math.min((exponent - Math.log(options.share)) / Math.LN10, largestEvidence)
+  // A long time without any peak is knowledge too: what never changed is not expected to.
+  const known = peaks + count * pointsAsPeaks
+  return options.doubt > 0 ? evidence * (known / (known + options.doubt)) : evidence
 }

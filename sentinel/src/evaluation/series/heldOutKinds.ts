@@ -1,7 +1,19 @@
-import { climb, dip, drift, levelShift, manyTimes, noisier, outage, reversed, spike, surge } from './anomalies.ts'
+import type { Random } from '../../simulation/createRandom.ts'
+import {
+  contextual,
+  pointDip,
+  pointSpike,
+  rhythmBreak,
+  shifted,
+  stuck,
+  trendBreak,
+  variance,
+  zeros,
+} from './heldOutAnomalies.ts'
 import { isWeekend, quickIntervals, type SeriesKind } from './seriesKind.ts'
 
-const minute = 60_000
+const second = 1_000
+const minute = 60 * second
 const hour = 60 * minute
 const day = 24 * hour
 
@@ -11,137 +23,167 @@ const day = 24 * hour
  */
 export const heldOutKinds: readonly SeriesKind[] = [
   {
-    name: 'wandering level',
-    intervalsMs: [...quickIntervals, hour],
+    name: 'tides',
+    intervalsMs: [10 * minute, 15 * minute, hour],
     make: (random) => {
-      let level = 0
+      const [moon, sun, noise] = [random.between(0.8, 1.5), random.between(0.2, 0.6), random.between(0.03, 0.15)]
       return {
-        next: () => {
-          level = 0.998 * level + random.normal()
-          return 500 + level
-        },
-        anomalies: [dip, levelShift, noisier],
+        next: (at) =>
+          10 +
+          moon * Math.sin((2 * Math.PI * at) / (12.42 * hour)) +
+          sun * Math.sin((2 * Math.PI * at) / (12 * hour)) +
+          noise * random.normal(),
+        anomalies: [pointSpike, pointDip, shifted, rhythmBreak, contextual, stuck, zeros],
       }
     },
   },
   {
-    name: 'on and off',
+    name: 'heartbeat',
     intervalsMs: quickIntervals,
     make: (random) => {
-      const [period, duty] = [random.integer(25, 180), random.between(0.2, 0.7)]
+      const usual = random.integer(45, 110)
+      let [left, length] = [0, usual]
       return {
-        next: (_, index) => (index % period < duty * period ? 40 : 4) + random.normal(),
-        anomalies: [spike, levelShift, surge, outage],
+        next: () => {
+          if (left <= 0) left = length = Math.round(usual * (1 + 0.01 * random.normal()))
+          const phase = 1 - left-- / length
+          return (
+            pulse(phase, 0.3, 0.02, 5) -
+            pulse(phase, 0.36, 0.02, 1.5) +
+            pulse(phase, 0.6, 0.06, 1) +
+            0.05 * random.normal()
+          )
+        },
+        anomalies: [pointSpike, shifted, variance, rhythmBreak, contextual, stuck],
       }
     },
   },
   {
-    name: 'orders of a growing shop',
-    intervalsMs: [15 * minute, 30 * minute, hour],
+    name: 'days without a clock',
+    intervalsMs: [second],
+    make: (random) => {
+      // The timestamps only count points: 48 or 96 to a day.
+      const [points, noise, phase] = [random.pick([48, 96]), random.between(0.04, 0.12), random.uniform()]
+      return {
+        next: (_, index) => {
+          const at = (index / points + phase) % 1
+          const awake = 1 / (1 + Math.exp(-30 * (at - 0.3))) - 1 / (1 + Math.exp(-20 * (at - 0.85)))
+          return 100 * (0.2 + awake) * (1 + noise * random.normal())
+        },
+        anomalies: [pointSpike, shifted, rhythmBreak, contextual, stuck, zeros],
+      }
+    },
+  },
+  {
+    name: 'subscribers',
+    intervalsMs: [hour],
     make: (random, { length }) => {
-      const [size, growth] = [random.logBetween(5, 200), random.between(0, 1)]
+      const growth = random.between(0.5, 3)
       return {
-        next: (at, index) => {
-          const hourOfDay = (at % day) / hour
-          const rhythm =
-            0.1 + Math.exp(-(((hourOfDay - 11) / 2.5) ** 2)) + 0.7 * Math.exp(-(((hourOfDay - 20) / 2) ** 2))
-          const expected = size * rhythm * (isWeekend(at) ? 1.4 : 1) * (1 + (growth * index) / length)
-          return random.poisson(expected * random.logNormal(1, 0.15))
-        },
-        anomalies: [manyTimes, surge, outage, reversed, climb],
+        next: (at, index) =>
+          1_000 *
+          Math.exp((growth * index) / length) *
+          (1 + 0.2 * Math.sin((2 * Math.PI * at) / day)) *
+          (isWeekend(at) ? 0.8 : 1) *
+          (1 + 0.03 * random.normal()),
+        anomalies: [pointSpike, pointDip, shifted, trendBreak, stuck, zeros],
       }
     },
   },
   {
-    name: 'queue',
-    intervalsMs: quickIntervals,
+    name: 'exchange rate',
+    intervalsMs: [minute, hour],
     make: (random) => {
-      const load = random.between(0.6, 0.9)
-      let waiting = 0
+      let logarithm = 0
       return {
         next: () => {
-          waiting = Math.max(0, waiting + random.poisson(5 * load) - random.poisson(5))
-          return waiting
+          logarithm = 0.999 * logarithm + 0.002 * random.normal()
+          return 1.1 * Math.exp(logarithm)
         },
-        anomalies: [surge, manyTimes, climb],
+        anomalies: [pointSpike, pointDip, variance, stuck, zeros],
       }
     },
   },
   {
-    name: 'disk that is tidied',
-    intervalsMs: [minute, 5 * minute, hour],
+    name: 'clustered counts',
+    intervalsMs: [5 * minute, 15 * minute],
     make: (random) => {
-      const tidiedAt = random.between(70, 95)
-      let used = 20
+      const mean = random.logBetween(5, 80)
+      return {
+        // Poisson with a mean that varies itself, by day and at random.
+        next: (at) => random.poisson(mean * (1 - 0.6 * Math.cos((2 * Math.PI * at) / day)) * random.logNormal(1, 0.25)),
+        anomalies: [pointSpike, shifted, trendBreak, zeros],
+      }
+    },
+  },
+  {
+    name: 'slow answers',
+    intervalsMs: [10 * second, minute],
+    make: (random) => {
+      let mood = 0
       return {
         next: () => {
-          used += Math.max(0, 0.3 + 0.2 * random.normal())
-          if (used > tidiedAt) used = random.between(18, 24)
-          return used
+          mood = 0.95 * mood + 0.1 * random.normal()
+          return 80 * Math.exp(mood + 0.2 * random.normal())
         },
-        anomalies: [spike, levelShift, drift],
+        anomalies: [pointSpike, shifted, variance, trendBreak, stuck],
       }
     },
   },
   {
-    name: 'returns of a market',
-    intervalsMs: [minute, hour, day],
-    make: (random) => {
-      let variance = 1
-      return {
-        next: () => {
-          const value = Math.sqrt(variance) * random.normal()
-          variance = 0.03 + 0.9 * variance + 0.07 * value * value
-          return value
-        },
-        anomalies: [spike, dip, noisier, surge],
-      }
-    },
-  },
-  {
-    name: 'rounded sensor',
-    intervalsMs: [...quickIntervals, hour],
-    make: (random) => {
-      const phase = random.uniform()
-      return {
-        next: (at) => Math.round(21 + 1.5 * Math.sin(2 * Math.PI * (at / day + phase)) + 0.3 * random.normal()),
-        anomalies: [spike, dip, levelShift, drift],
-      }
-    },
-  },
-  {
-    name: 'spending of an agent',
+    name: 'battery',
     intervalsMs: [minute, 5 * minute],
     make: (random) => {
-      const [price, idle] = [random.logBetween(0.001, 0.1), random.between(0.3, 0.9)]
-      let task = 0
+      let [charge, charging] = [random.between(30, 90), false]
       return {
-        next: (at) => {
-          const awake = 0.2 + 0.8 * (0.5 + 0.5 * Math.sin((2 * Math.PI * at) / day)) ** 2
-          if (task <= 0 && random.chance((1 - idle) * 0.2 * awake)) task = random.integer(2, 20)
-          task--
-          const calls = task > 0 ? random.poisson(6) : 0
-          let spent = 0
-          for (let call = 0; call < calls; call++) spent += random.logNormal(price, 0.4)
-          return spent
+        next: () => {
+          if (charge < 20) charging = true
+          if (charge > 95) charging = false
+          charge += charging ? random.between(1, 1.6) : -random.between(0.2, 0.5)
+          return charge
         },
-        anomalies: [manyTimes, climb, surge, spike],
+        anomalies: [pointSpike, pointDip, stuck, zeros],
       }
     },
   },
   {
-    name: 'two modes',
+    name: 'readings with gaps',
+    intervalsMs: [5 * minute, 15 * minute],
+    make: (random) => {
+      const share = random.between(0.02, 0.2)
+      return {
+        next: (at) => 20 + 4 * Math.sin((2 * Math.PI * at) / day) + 0.5 * random.normal(),
+        anomalies: [pointSpike, pointDip, shifted, variance, stuck],
+        lost: gaps(random, share),
+      }
+    },
+  },
+  {
+    name: 'set by hand',
     intervalsMs: quickIntervals,
     make: (random) => {
-      const [stay, apart] = [random.between(0.95, 0.995), random.between(4, 12)]
-      let high = false
+      let level = random.between(10, 30)
       return {
         next: () => {
-          if (!random.chance(stay)) high = !high
-          return (high ? apart : 0) + random.normal()
+          if (random.chance(1 / 120)) level = random.between(10, 30)
+          return level + 0.2 * random.normal()
         },
-        anomalies: [spike, surge, dip, noisier],
+        anomalies: [pointSpike, pointDip, variance, trendBreak],
       }
     },
   },
 ]
+
+function pulse(phase: number, centre: number, width: number, height: number): number {
+  return height * Math.exp(-(((phase - centre) / width) ** 2))
+}
+
+/** Single points, and now and then some in a row. */
+function gaps(random: Random, share: number): () => boolean {
+  let left = 0
+  return () => {
+    if (left <= 0 && random.chance(share / 20)) left = random.integer(5, 20)
+    left--
+    return left >= 0 || random.chance(share / 2)
+  }
+}

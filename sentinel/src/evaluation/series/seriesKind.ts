@@ -11,6 +11,8 @@ export type Model = {
   next(at: number, index: number): number
   anomalies: readonly [Anomaly, ...Anomaly[]]
   irregular?: boolean
+  /** Whether the next point is missing: it has no line, as if nobody had measured. */
+  lost?(): boolean
 }
 /** Changes the normal values from `first` on, for at most `length` points. Says how many it took. */
 export type Anomaly = { name: string; apply(values: number[], first: number, random: Random, scale: Scale): number }

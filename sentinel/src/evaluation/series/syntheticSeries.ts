@@ -1,10 +1,14 @@
 import type { Point } from '../../scoring/detector.ts'
 import { createRandom, type Random } from '../../simulation/createRandom.ts'
-import type { Clock, Scale, SeriesKind } from './seriesKind.ts'
+import type { Clock, Model, Scale, SeriesKind } from './seriesKind.ts'
 
 /** A series and where its anomalies are: indexes of points, both included. */
 export type LabelledSeries = { kind: string; points: Point[]; windows: LabelWindow[] }
-export type LabelWindow = { first: number; last: number; anomaly: string }
+/**
+ * An anomaly changes the points from `first` to `changed`, and is still found in time at `last`. Of one that stays, what is
+ * after `last` is the new normal.
+ */
+export type LabelWindow = { first: number; changed: number; last: number; anomaly: string }
 
 const hour = 3_600_000
 const day = 24 * hour
@@ -29,11 +33,30 @@ export function syntheticSeries(kind: SeriesKind, seed: number): LabelledSeries 
     const took = anomaly.apply(values, first, random, scale)
     const tolerance = Math.ceil(clock.length * 0.02)
     const last = Math.min(values.length - 1, first + Math.max(Math.min(took, Math.floor(part * 0.35)), tolerance))
-    windows.push({ first, last, anomaly: anomaly.name })
+    windows.push({ first, changed: Math.min(first + took - 1, last), last, anomaly: anomaly.name })
   }
   const size = random.logBetween(1e-3, 1e6)
   const points = timestamps.map((timestampMs, index) => ({ timestampMs, value: (values[index] ?? 0) * size }))
-  return { kind: kind.name, points, windows }
+  return { kind: kind.name, ...withoutLost({ points, windows }, model) }
+}
+
+/** Indexes of windows are moved with their points; of an anomaly that is lost as a whole, to the point behind it. */
+function withoutLost({ points, windows }: Omit<LabelledSeries, 'kind'>, { lost }: Model): Omit<LabelledSeries, 'kind'> {
+  if (!lost) return { points, windows }
+  const kept = points.map(() => !lost())
+  const places: number[] = []
+  let count = 0
+  for (const one of kept) {
+    places.push(count)
+    if (one) count++
+  }
+  const place = (index: number) => Math.min(places[index] ?? count, count - 1)
+  const moved = windows.map(({ first, changed, last, anomaly }) => {
+    const begin = place(first)
+    const end = Math.max(begin, place(changed + 1) - 1)
+    return { first: begin, changed: end, last: Math.max(end, place(last)), anomaly }
+  })
+  return { points: points.filter((_, index) => kept[index]), windows: moved }
 }
 
 function timestampsOf(random: Random, { intervalMs, length }: Clock, irregular: boolean): number[] {

@@ -15,6 +15,7 @@ import {
   spike,
   surge,
 } from './anomalies.ts'
+import { moreTuningKinds } from './moreTuningKinds.ts'
 import { isWeekend, quickIntervals, type SeriesKind, slowIntervals } from './seriesKind.ts'
 
 const second = 1_000
@@ -230,6 +231,7 @@ export const tuningKinds: readonly SeriesKind[] = [
       }
     },
   },
+  ...moreTuningKinds,
 ]
 
 function bump(hourOfDay: number, centre: number, width: number): number {

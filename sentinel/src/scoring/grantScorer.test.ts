@@ -1,0 +1,120 @@
+import { expect, test } from 'vitest'
+import { createRandom } from '../simulation/createRandom.ts'
+import { alarmScore } from './detector.ts'
+import { createGrantScorer, type GrantScore, type GrantState } from './grantScorer.ts'
+import type { SpendEvent } from './spendEvent.ts'
+import { createSpendWatchers } from './spendWatchers.ts'
+
+const second = 1_000
+const hour = 3_600 * second
+const day = 24 * hour
+const startMs = Date.UTC(2026, 0, 5)
+const scorer = createGrantScorer(createSpendWatchers())
+
+/** About a call in five minutes by day and a tenth of that by night, for about a cent. */
+function ordinaryLife(days: number, seed: number): SpendEvent[] {
+  const random = createRandom(seed)
+  const events: SpendEvent[] = []
+  let atMs = startMs
+  for (;;) {
+    const hourOfDay = (atMs % day) / hour
+    atMs += Math.round(random.exponential(hourOfDay > 7 && hourOfDay < 20 ? 300 * second : 3_000 * second))
+    if (atMs > startMs + days * day) return events
+    events.push(call(atMs, random.logNormal(10_000, 0.3)))
+  }
+}
+
+function call(atMs: number, amount: number, more: Partial<SpendEvent> = {}): SpendEvent {
+  const amountAtomic = BigInt(Math.round(amount))
+  return { atMs, amountAtomic, payee: 'payee', service: 'service', host: 'home', ...more }
+}
+
+function observeAll(state: GrantState, events: readonly SpendEvent[]): GrantScore[] {
+  return events.map((event) => scorer.observe(state, event))
+}
+
+const isAlarm = ({ score }: GrantScore) => score >= alarmScore
+const afterDays = (days: number, seed = 1) => {
+  const state = scorer.createState()
+  observeAll(state, ordinaryLife(days, seed))
+  return state
+}
+const noonMs = startMs + 10 * day + 12 * hour
+
+test('days and nights of an ordinary life are left alone', () => {
+  for (const seed of [1, 2, 3, 4, 5]) {
+    expect(observeAll(scorer.createState(), ordinaryLife(21, seed)).filter(isAlarm)).toEqual([])
+  }
+})
+
+test('a vertical climb is caught within ten calls, and says what it is', () => {
+  const climb = Array.from({ length: 50 }, (_, index) => call(noonMs + index * 100, 10_000))
+  const scores = observeAll(afterDays(10), climb)
+  const first = scores.findIndex(isAlarm)
+  expect(first).toBeGreaterThan(0)
+  expect(first).toBeLessThan(10)
+  expect(scores[first]).toMatchObject({ windowMs: 10 * second, phase: 'later' })
+})
+
+test('many calls for next to nothing are caught as calls', () => {
+  const many = Array.from({ length: 100 }, (_, index) => call(noonMs + index * second, 10))
+  const caught = observeAll(afterDays(10), many).find(isAlarm)
+  expect(caught).toMatchObject({ watched: 'calls' })
+})
+
+test('one huge call is caught at once', () => {
+  const [score] = observeAll(afterDays(10), [call(noonMs, 1_000_000)])
+  expect(score?.score).toBeGreaterThan(alarmScore)
+})
+
+test('what is dear for its service is caught, though another service costs as much', () => {
+  const state = scorer.createState()
+  const life = ordinaryLife(10, 6).flatMap((event) => [event, { ...event, service: 'dear', amountAtomic: 500_000n }])
+  observeAll(state, life)
+  expect(observeAll(state, [call(noonMs, 500_000, { service: 'dear' })]).filter(isAlarm)).toEqual([])
+  expect(observeAll(state, [call(noonMs, 500_000)])[0]).toMatchObject({ watched: 'price' })
+})
+
+test('a new grant is not frozen for its first bigger calls', () => {
+  const state = scorer.createState()
+  observeAll(state, ordinaryLife(0.9, 7))
+  const first = call(startMs + 0.9 * day, 5_000_000)
+  expect(observeAll(state, [first]).filter(isAlarm)).toEqual([])
+})
+
+test('the same climb needs fewer calls from a host that is new', () => {
+  const callsUntilAlarm = (host: string) => {
+    const extra = Array.from({ length: 1_000 }, (_, index) => call(noonMs + index * 20 * second, 10_000, { host }))
+    return observeAll(afterDays(10), extra).findIndex(isAlarm)
+  }
+  expect(callsUntilAlarm('elsewhere')).toBeGreaterThan(0)
+  expect(callsUntilAlarm('elsewhere')).toBeLessThan(callsUntilAlarm('home'))
+})
+
+test('a state that was stored as JSON goes on as if it had not been', () => {
+  const life = ordinaryLife(6, 8)
+  const state = scorer.createState()
+  observeAll(state, life.slice(0, 500))
+  const restored: GrantState = JSON.parse(JSON.stringify(state))
+  expect(observeAll(restored, life.slice(500))).toEqual(observeAll(state, life.slice(500)))
+})
+
+test('the state stays below 10 kB, whatever the number of calls, services and hosts', () => {
+  const state = scorer.createState()
+  const sizes: number[] = []
+  ordinaryLife(30, 9).forEach((event, index) => {
+    const more = { service: `service-${index % 50}`, host: `host-${index}`, payee: `payee-${index}` }
+    scorer.observe(state, { ...event, ...more })
+    if (index % 500 === 0) sizes.push(JSON.stringify(state).length)
+  })
+  expect(Math.max(...sizes)).toBeLessThan(10_000)
+  expect(state.services).toHaveLength(16)
+  expect(state.hosts).toHaveLength(8)
+})
+
+test('an event out of order counts as of the latest moment', () => {
+  const state = afterDays(3)
+  const lastMs = state.lastMs
+  scorer.observe(state, call(startMs, 10_000))
+  expect(state.lastMs).toBe(lastMs)
+})
