@@ -2,6 +2,7 @@ import { Command, InvalidArgumentError, Option } from 'commander'
 import { retrySettlement, writeOffSettlement } from './commands/actOnSettlement.ts'
 import { listAudit } from './commands/listAudit.ts'
 import { listSettlements } from './commands/listSettlements.ts'
+import { listUsageQuarantine } from './commands/listUsageQuarantine.ts'
 import { reconcile } from './commands/reconcile.ts'
 import { showSettlement } from './commands/showSettlement.ts'
 import { showTrace } from './commands/showTrace.ts'
@@ -11,7 +12,19 @@ import { createClient } from './createClient.ts'
 
 export type ProgramDeps = { print(text: string): void; clock(): number; exit(code: ExitCode): void }
 
-const states = ['waiting', 'written-off', 'all', 'intended', 'submitted', 'confirmed', 'failed', 'dead']
+const states = [
+  'waiting',
+  'written-off',
+  'all',
+  'pending',
+  'intended',
+  'submitted',
+  'included',
+  'confirmed',
+  'failed',
+  'retried',
+  'dead',
+]
 const reasons = ['grant_ended', 'voucher_invalid', 'funds_gone', 'payee_blocked', 'agreed', 'other']
 
 /** The command `pb` with all that it can do. */
@@ -35,6 +48,7 @@ export function createProgram({ print, clock, exit }: ProgramDeps): Command {
     .command('list')
     .description('newest first; those that wait for an operator unless another state is asked for')
     .addOption(new Option('--state <state>', 'which').choices(states).default('waiting'))
+    .option('--reason <reason>', 'of the newest failure, e.g. allowance_gone')
     .option('--grant <id>', 'of this grant')
     .option('--limit <count>', 'at most 100')
     .option('--cursor <cursor>', 'where the page before ended')
@@ -64,6 +78,18 @@ export function createProgram({ print, clock, exit }: ProgramDeps): Command {
     .action(({ timeout, ...options }) => run((context) => reconcile(context, { ...options, timeoutSeconds: timeout })))
 
   program
+    .command('usage')
+    .description('what was charged, and what was not taken for a charge')
+    .command('quarantine')
+    .description('usage events that the journal refused')
+    .command('list')
+    .description('newest first')
+    .option('--reason <reason>', 'for this alone, e.g. duplicate')
+    .option('--limit <count>', 'at most 200')
+    .option('--cursor <cursor>', 'where the page before ended')
+    .action((options) => run((context) => listUsageQuarantine(context, options)))
+
+  program
     .command('audit')
     .description('what operators did and what was refused, newest first')
     .option('--subject <id>', 'about this alone')
@@ -85,11 +111,14 @@ export function createProgram({ print, clock, exit }: ProgramDeps): Command {
 }
 
 function acceptJsonEverywhere(program: Command): void {
-  const leaves = program.commands.flatMap((command) => (command.commands.length > 0 ? command.commands : [command]))
-  for (const leaf of leaves) {
+  for (const leaf of leavesOf(program)) {
     leaf.option('--json', 'print one JSON object instead of tables')
     leaf.on('option:json', () => program.setOptionValue('json', true))
   }
+}
+
+function leavesOf(command: Command): Command[] {
+  return command.commands.length === 0 ? [command] : command.commands.flatMap(leavesOf)
 }
 
 function parseSeconds(text: string): number {

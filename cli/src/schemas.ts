@@ -19,6 +19,8 @@ export const settlementSchema = z.looseObject({
   trigger: z.string(),
   txHash: text,
   attempts: z.number(),
+  failureReason: text,
+  nextAttemptAt: text,
   errorCode: text,
   errorMessage: text,
   writtenOffAt: text,
@@ -35,6 +37,19 @@ export const settlementWithItemsSchema = settlementSchema.extend({
       cumulativeAmountAtomic: z.string(),
       paidAtomic: text,
       skippedReason: text,
+    }),
+  ),
+  transitions: z.array(
+    z.looseObject({
+      at: z.string(),
+      from: text,
+      to: z.string(),
+      reason: text,
+      errorCode: text,
+      worker: text,
+      attempt: z.number(),
+      userOpHash: text,
+      txHash: text,
     }),
   ),
 })
@@ -54,6 +69,19 @@ export const auditSchema = z.looseObject({
       subject: z.string(),
       note: text,
       errorCode: text,
+      createdAt: z.string(),
+    }),
+  ),
+  nextCursor: z.string().optional(),
+})
+
+export const usageQuarantineSchema = z.looseObject({
+  events: z.array(
+    z.looseObject({
+      id: z.string(),
+      eventId: z.string(),
+      reason: z.string(),
+      detail: z.string(),
       createdAt: z.string(),
     }),
   ),

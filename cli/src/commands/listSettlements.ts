@@ -5,6 +5,7 @@ import { settlementsSchema } from '../schemas.ts'
 export type ListSettlementsOptions = {
   /** `waiting`: dead and not written off. `all`: every state. */
   state: string
+  reason?: string | undefined
   grant?: string | undefined
   limit?: string | undefined
   cursor?: string | undefined
@@ -13,7 +14,7 @@ export type ListSettlementsOptions = {
 /** Settlements, newest first; without options those that wait for an operator. */
 export async function listSettlements(
   { client, json, print }: Context,
-  { state, grant, limit, cursor }: ListSettlementsOptions,
+  { state, reason, grant, limit, cursor }: ListSettlementsOptions,
 ): Promise<ExitCode> {
   const states: Record<string, Record<string, string>> = {
     waiting: { state: 'dead', writtenOff: 'false' },
@@ -22,6 +23,7 @@ export async function listSettlements(
   }
   const query = new URLSearchParams({
     ...(states[state] ?? { state }),
+    ...(reason !== undefined && { reason }),
     ...(grant !== undefined && { grantId: grant }),
     ...(limit !== undefined && { limit }),
     ...(cursor !== undefined && { cursor }),
@@ -34,12 +36,13 @@ export async function listSettlements(
     const rows = settlements.map((one) => [
       one.id,
       one.writtenOffAt ? 'written off' : one.state,
+      one.failureReason,
       one.errorCode,
       `${one.attempts}`,
       one.grantId,
       one.updatedAt,
     ])
-    print(formatTable(['id', 'state', 'error', 'attempts', 'grant', 'changed'], rows))
+    print(formatTable(['id', 'state', 'reason', 'error', 'attempts', 'grant', 'changed'], rows))
     if (nextCursor !== undefined) print(`There are more: --cursor ${nextCursor}`)
   }
   return 0

@@ -23,9 +23,11 @@ export function settlementText(settlement: z.output<typeof settlementWithItemsSc
     ['settlement', settlement.id],
     ['state', settlement.state],
     ['written off', settlement.writtenOffAt],
+    ['reason', settlement.failureReason],
     ['error', settlement.errorCode],
     ['message', settlement.errorMessage],
     ['attempts', `${settlement.attempts}`],
+    ['next look', settlement.nextAttemptAt],
     ['trigger', settlement.trigger],
     ['grant', settlement.grantId],
     ['account', settlement.account],
@@ -41,5 +43,14 @@ export function settlementText(settlement: z.output<typeof settlementWithItemsSc
     item.paidAtomic,
     item.skippedReason,
   ])
-  return `${fields}\n\n${formatTable(['payee', 'merchant', 'up to', 'voucher', 'paid', 'skipped'], items)}`
+  const claims = formatTable(['payee', 'merchant', 'up to', 'voucher', 'paid', 'skipped'], items)
+  const history = settlement.transitions.map(({ at, to, reason, errorCode, attempt, worker, userOpHash, txHash }) => [
+    at,
+    to,
+    reason ?? errorCode,
+    `${attempt}`,
+    txHash ?? userOpHash,
+    worker,
+  ])
+  return `${fields}\n\n${claims}\n\n${formatTable(['at', 'state', 'reason', 'attempts', 'hash', 'worker'], history)}`
 }

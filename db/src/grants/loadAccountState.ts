@@ -2,6 +2,8 @@ import type { Address, GrantSource, Hex } from '@protocolbanks/stream-protocol'
 import { and, desc, eq, inArray, sql } from 'drizzle-orm'
 import { grantControlTable } from '../controls/table.ts'
 import type { Db, Tx } from '../createDb.ts'
+import { isBlockedChannel } from '../settlements/payeeBlocks.ts'
+import { payeeBlockTable } from '../settlements/table.ts'
 import { byOperator, effectiveStatus, ofAccount } from './effectiveStatus.ts'
 import { accountTable, channelTable, grantTable } from './table.ts'
 
@@ -44,7 +46,7 @@ export type ChannelState = {
   authorized: bigint
   charged: bigint
   settled: bigint
-  /** By this merchant's own control. */
+  /** By this merchant's own control; frozen also while the token does not pay the payee. */
   status: LiveStatus
 }
 
@@ -127,6 +129,7 @@ type ChannelRow = {
   settled: bigint
   settledBlock: bigint
   control: 'frozen' | 'removed' | null
+  blocked: boolean | null
 }
 
 async function readChannels(tx: Tx, grantIds: Hex[]): Promise<ChannelRow[]> {
@@ -140,8 +143,11 @@ async function readChannels(tx: Tx, grantIds: Hex[]): Promise<ChannelRow[]> {
       settled: channelTable.settled,
       settledBlock: channelTable.settledBlock,
       control: grantControlTable.state,
+      blocked: payeeBlockTable.blocked,
     })
     .from(channelTable)
+    .innerJoin(grantTable, eq(grantTable.grantId, channelTable.grantId))
+    .leftJoin(payeeBlockTable, isBlockedChannel)
     .leftJoin(
       grantControlTable,
       and(
@@ -153,13 +159,13 @@ async function readChannels(tx: Tx, grantIds: Hex[]): Promise<ChannelRow[]> {
     .orderBy(channelTable.grantId, channelTable.payee)
 }
 
-function toChannelState({ payee, authorized, charged, settled, control }: ChannelRow): ChannelState {
+function toChannelState({ payee, authorized, charged, settled, control, blocked }: ChannelRow): ChannelState {
   return {
     payee,
     authorized,
     charged,
     settled,
-    status: control === 'removed' ? 'revoked' : control === 'frozen' ? 'frozen' : 'active',
+    status: control === 'removed' ? 'revoked' : control === 'frozen' || blocked ? 'frozen' : 'active',
   }
 }
 

@@ -1,10 +1,17 @@
 import type { AccountFunds, Grant, GrantControl } from '@protocolbanks/stream-db'
-import { formatAmount } from '@protocolbanks/stream-protocol'
+import { type Address, formatAmount, type Hex } from '@protocolbanks/stream-protocol'
 import { larger } from '../meter/larger.ts'
 import type { Caller } from './caller.ts'
 
 /** A grant as the API shows it, to this caller. */
 export type GrantView = ReturnType<typeof viewGrant>
+
+export type GrantFacts = {
+  controls: readonly GrantControl[]
+  funds: AccountFunds | undefined
+  /** Payees whom the token does not pay, as far as the caller may know of them. */
+  blockedPayees?: readonly { grantId: Hex; payee: Address; since: Date }[] | undefined
+}
 
 /**
  * `status` is what holds for the caller here: the strictest of the chain, the operator, the owner and, for a merchant,
@@ -13,11 +20,12 @@ export type GrantView = ReturnType<typeof viewGrant>
  * reserve, which the owner empties only after a delay that everybody sees; `credit` from an allowance that may be gone.
  * Either ends with the grant: what is not settled when the owner revokes it is lost.
  *
+ * `blockedPayees` are paid nothing by the token, so that nothing is charged for them; they are looked at again by itself.
  * `funds` is what the chain would pay, with nothing taken off for what is owed; undefined when it is not mirrored.
  */
 export function viewGrant(
   grant: Grant,
-  { controls, funds }: { controls: readonly GrantControl[]; funds: AccountFunds | undefined },
+  { controls, funds, blockedPayees = [] }: GrantFacts,
   { merchantId }: Caller,
   tokenDecimals: number,
 ) {
@@ -26,12 +34,16 @@ export function viewGrant(
   const operators = by(null)
   const own = merchantId === null ? undefined : by(merchantId)
   const decimal = (atomic: bigint) => formatAmount(atomic, tokenDecimals)
+  const blocked = blockedPayees.filter(({ grantId }) => grantId === grant.grantId)
+  // A merchant sees their own payee alone.
+  const isOwnBlocked = merchantId !== null && blocked.length > 0
+  const stopped = own?.state ?? (isOwnBlocked ? 'frozen' : undefined)
   const { status, effectiveStatus, totalLimit, periodLimit, settled, packedTerms, blockNumber } = grant
   return {
     grantId: grant.grantId,
     sessionKey: grant.sessionKey,
     account: grant.account,
-    status: own ? strictest(effectiveStatus, own.state) : effectiveStatus,
+    status: stopped ? strictest(effectiveStatus, stopped) : effectiveStatus,
     onChainStatus: status,
     controls: controls
       .filter(({ grantId }) => grantId === grant.grantId)
@@ -43,10 +55,12 @@ export function viewGrant(
         actor: merchantId === null || merchantId === by ? actor : null,
         createdAt,
       })),
-    note: noteOf(
-      grant,
-      [operators, own].flatMap((control) => control ?? []),
-    ),
+    blockedPayees: blocked.map(({ payee, since }) => ({ payee, since })),
+    note:
+      noteOf(
+        grant,
+        [operators, own].flatMap((control) => control ?? []),
+      ) ?? (isOwnBlocked ? 'The token does not pay your address: its issuer blocks it, or the token is paused.' : null),
     token: grant.token,
     settler: grant.settler,
     totalLimit: decimal(totalLimit),

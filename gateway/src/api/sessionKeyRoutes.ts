@@ -6,6 +6,7 @@ import {
   type GrantControl,
   getGrant,
   listAccountFunds,
+  listBlockedPayees,
   listChannels,
   listControls,
   listGrants,
@@ -166,11 +167,15 @@ export function createSessionKeyRoutes(deps: SessionKeyRoutesDeps): Hono<ApiEnv>
   async function view(queryable: Queryable, grants: readonly Grant[], caller: Caller) {
     const controls: GrantControl[] = []
     for (const { grantId } of grants) controls.push(...(await listControls(queryable, { grantId })))
+    const blockedPayees = await listBlockedPayees(
+      queryable,
+      grants.map(({ grantId }) => grantId),
+    )
     const accounts = grants.map(({ account }) => account)
     const funds = await listAccountFunds(queryable, accounts, chain.token)
     return grants.map((grant) => {
       const own = funds.find(({ account }) => account === grant.account && grant.token === chain.token)
-      return viewGrant(grant, { controls, funds: own }, caller, tokenDecimals)
+      return viewGrant(grant, { controls, funds: own, blockedPayees }, caller, tokenDecimals)
     })
   }
 

@@ -1,12 +1,16 @@
 import {
   type Db,
+  failureReasons,
   getGrant,
   getSettlement,
   listSettlements,
+  listTransitions,
   requestSettlement,
   retryDeadLetter,
   type Settlement,
   type SettlementItem,
+  type SettlementTransition,
+  settlementStates,
   writeOffDeadLetter,
   writeOffReasons,
 } from '@protocolbanks/stream-db'
@@ -20,10 +24,11 @@ import { type ApiEnv, asCaller, operatorOnly } from './caller.ts'
 import { idOf, noteSchema, pageSchema } from './schemas.ts'
 import { validBody, validQuery } from './validate.ts'
 
-const states = ['intended', 'submitted', 'confirmed', 'failed', 'dead'] as const
 const listSchema = pageSchema.extend({
   grantId: hex32Schema.optional(),
-  state: z.enum(states).optional(),
+  state: z.enum(settlementStates).optional(),
+  /** Of the newest failure. */
+  reason: z.enum(failureReasons).optional(),
   /** `false` with `state=dead`: those that wait for an operator. */
   writtenOff: z
     .enum(['true', 'false'])
@@ -73,9 +78,16 @@ export function createSettlementRoutes({ db, logger, tokenDecimals }: Settlement
 
   routes.get('/:id', async (c) => {
     const id = idOf('stl', c.req.param('id'))
-    const settlement = id && (await asCaller(db, c.get('caller'), (queryable) => getSettlement(queryable, id)))
-    if (settlement) return c.json({ ...toJson(settlement), items: settlement.items.map(itemToJson) })
-    return unknownSettlement(c.req.param('id'))
+    if (id === undefined) return unknownSettlement(c.req.param('id'))
+    const { settlement, history } = await asCaller(db, c.get('caller'), async (queryable) => ({
+      settlement: await getSettlement(queryable, id),
+      history: await listTransitions(queryable, id),
+    }))
+    if (!settlement) return unknownSettlement(id)
+    const isOperator = c.get('caller').merchantId === null
+    // Which process it was is the operator's business.
+    const transitions = history.map((one) => ({ ...one, worker: isOperator ? one.worker : null }))
+    return c.json(withHistory(settlement, transitions))
   })
 
   routes.post('/:id/retry', operatorOnly, async (c) => {
@@ -96,12 +108,19 @@ export function createSettlementRoutes({ db, logger, tokenDecimals }: Settlement
     const isDone = id !== undefined && (await run(id))
     const settlement = id && (await getSettlement(db, id))
     if (!settlement) return unknownSettlement(text)
-    if (isDone) return Response.json({ ...toJson(settlement), items: settlement.items.map(itemToJson) })
+    if (isDone) return Response.json(withHistory(settlement, await listTransitions(db, id)))
     const { state, writtenOffAt } = settlement
     return problem(409, 'settlement.not_dead', 'The settlement does not wait for an operator.', {
       detail: `Settlement: ${id}, state: ${state}${writtenOffAt ? `, written off at ${writtenOffAt.toISOString()}` : ''}`,
       hint: 'Only a dead settlement that was not written off can be retried or written off.',
     })
+  }
+
+  function withHistory(
+    settlement: Settlement & { items: SettlementItem[] },
+    transitions: readonly SettlementTransition[],
+  ) {
+    return { ...toJson(settlement), items: settlement.items.map(itemToJson), transitions }
   }
 
   function itemToJson({ payee, merchantId, amount, cumulativeAmount, paid, skippedReason }: SettlementItem) {
@@ -139,7 +158,9 @@ function toJson(settlement: Settlement) {
     txHash,
     blockNumber: settlement.blockNumber?.toString() ?? null,
     attempts,
+    waits: settlement.waits,
     nextAttemptAt: settlement.nextAttemptAt,
+    failureReason: settlement.failureReason,
     errorCode: settlement.errorCode,
     errorMessage: settlement.errorMessage,
     gasUsed: settlement.gasUsed?.toString() ?? null,

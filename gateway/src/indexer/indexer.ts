@@ -25,6 +25,7 @@ import type { Meter } from '../meter/meter.ts'
 import { type AccountMirror, createAccountMirror } from './accountMirror.ts'
 import { type CreatedGrant, type DecodedEvents, decodeEvents } from './chainEvents.ts'
 import { createChainReader, type StateBlock } from './chainReader.ts'
+import { createPayeeBlockFollower } from './payeeBlockFollower.ts'
 
 export type Indexer = {
   /** Ticks until the signal, whatever fails: an outage only lets `freshness` age. */
@@ -85,6 +86,7 @@ export function createIndexer(options: IndexerOptions): Indexer {
   const name = `${chainId}:${module.toLowerCase()}`
   const mirror = options.mirror ?? createAccountMirror({ db, meter, token, clock, logger })
   const chain = createChainReader({ client, module, token, maxRangeBlocks })
+  const payeeBlocks = createPayeeBlockFollower({ db, token, clock, mirror })
   const metrics = options.metrics && createMetrics(options.metrics)
   const takeOverMs = Math.min(staleAfterMs / 3, 5 * pollMs)
 
@@ -118,6 +120,7 @@ export function createIndexer(options: IndexerOptions): Indexer {
   async function lead(cursor: IndexerCursor | undefined): Promise<boolean> {
     const checkedAt = clock()
     followed ??= await takeOver()
+    await payeeBlocks.follow()
     const head = await client.getBlock({ blockTag: 'latest' })
     const reached = cursor?.blockNumber ?? startBlock - 1n
     if (head.number < reached) {
