@@ -200,6 +200,7 @@ const gate = createPaymentGate({
   onExposureLimit: (limit) => metrics.exposureRefusals.inc({ limit }),
   retryWaitMs,
   now: clock,
+  crashPoint: config.CRASH_AT === undefined ? undefined : crashPoint,
 })
 const publicUrl = config.PUBLIC_URL ?? `http://${config.HOST}:${config.PORT}`
 const ownerSignIn = createOwnerSignIn({

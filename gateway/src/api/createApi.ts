@@ -22,6 +22,7 @@ import { createServiceRoutes } from './serviceRoutes.ts'
 import { createSessionKeyRoutes } from './sessionKeyRoutes.ts'
 import { createSettlementRoutes } from './settlementRoutes.ts'
 import { createTraceRoutes } from './traceRoutes.ts'
+import { createUsageQuarantineRoutes } from './usageQuarantineRoutes.ts'
 import { createUsageRoutes } from './usageRoutes.ts'
 import type { WebhookCaller } from './webhookCaller.ts'
 import { createWebhookRoutes, type WebhookRoutesDeps } from './webhookRoutes.ts'
@@ -82,6 +83,7 @@ export function createApi(deps: ApiDeps): Hono {
   routes.route('/audit', createAuditRoutes({ db }))
   routes.route('/traces', createTraceRoutes({ db, tokenDecimals }))
   routes.route('/usage', createUsageRoutes(deps))
+  routes.route('/usage-quarantine', createUsageQuarantineRoutes({ db }))
   routes.route('/webhooks', createWebhookRoutes<ApiEnv>({ ...deps, ...deps.webhooks, callerOf }))
   routes.all('*', unknownRoute)
 

@@ -73,11 +73,13 @@ export type PaymentGateDeps = {
   /** How long a retry waits for the first request to end. */
   retryWaitMs: number
   now(): number
+  /** Named places where a test ends the process. */
+  crashPoint?: ((name: string) => void) | undefined
 }
 
 /** Steps 2 and 3 of the path of one request (docs/architecture.md): parse, verify, charge. */
 export function createPaymentGate(deps: PaymentGateDeps): PaymentGate {
-  const { chain, meter, grants, answers, operatorCredit = {} } = deps
+  const { chain, meter, grants, answers, operatorCredit = {}, crashPoint = () => {} } = deps
   const hashVoucher = createVoucherHasher(chain)
   const network = networkOf(chain)
 
@@ -123,7 +125,9 @@ export function createPaymentGate(deps: PaymentGateDeps): PaymentGate {
         trace: request.trace && formatTraceparent(request.trace),
       },
     }
+    crashPoint('charge.before')
     const decision = await chargeMirrored(use, service)
+    if (decision.ok) crashPoint('charge.after')
     const paid = { ...request, source: grant.source }
     if (decision.ok) return serve(paid, decision.ticket, decision.channel, answers.begin(keyOf(decision.ticket)))
     if (decision.code === 'request.duplicate') return repeat({ ...paid, trace: undefined }, decision)
@@ -181,6 +185,8 @@ export function createPaymentGate(deps: PaymentGateDeps): PaymentGate {
         receipt: receiptOf(request, ticket, channel),
         served(answer) {
           meter.served(ticket)
+          // Once the answer is on its way.
+          if (deps.crashPoint) setImmediate(crashPoint, 'charge.served')
           finish(answer ? { state: 'kept', answer } : { state: 'given' })
         },
         broken() {
