@@ -172,6 +172,35 @@ test('an event reaches every endpoint that wants it, signed for each, under one 
   expect(await createWorker().drain()).toBe(0)
 })
 
+test("an owner's events go to the endpoints of their account, the operator's to the operator's, and nobody else's", async () => {
+  const [account, other] = [randomAddress(), randomAddress()]
+  const receivers = await Promise.all([1, 2, 3, 4].map(() => startReceiver()))
+  const [own, others, operator, merchant] = receivers as [Receiver, Receiver, Receiver, Receiver]
+  const mine = await arrangeOther(own.url, account)
+  await arrangeOther(others.url, other)
+  const alerts = await arrangeOther(operator.url, null)
+  await arrangeEndpoint(merchant.url)
+  const db = database.db
+  const token = account
+  const withdrawal = { account, token, balanceAtomic: '5', withdrawingAtomic: '2', withdrawableAt: 1_800_000_000 }
+  await appendOutbox(db, { topic: 'reserve.withdrawal_requested', merchantId: null, account, payload: withdrawal })
+  const payload = { eventId: 'e-1', reason: 'stale' }
+  await appendOutbox(db, { topic: 'usage.quarantined', merchantId: null, payload })
+  await createWorker().drain()
+  expect([others.calls, merchant.calls]).toEqual([[], []])
+  for (const [{ calls }, { secret }, type] of [
+    [own, mine, 'reserve.withdrawal_requested'],
+    [operator, alerts, 'usage.quarantined'],
+  ] as const) {
+    expect(calls).toHaveLength(1)
+    expect(new Webhook(secret).verify(calls[0]?.body ?? '', calls[0]?.headers ?? {})).toMatchObject({ type })
+  }
+  await updateWebhookEndpoint(db, alerts.id, { enabled: false })
+  expect((await getWebhookEndpoint(db, alerts.id))?.disabledReason).toBe('operator')
+})
+
+type Receiver = Awaited<ReturnType<typeof startReceiver>>
+
 test('a receiver that is down and comes back gets everything, under the ids of the first tries', async () => {
   let isUp = false
   const { url, calls } = await startReceiver(() => (isUp ? 200 : 503))
@@ -391,54 +420,6 @@ test('without a key nothing is sent, and nothing is lost', async () => {
   expect(await createWorker().drain()).toBe(1)
 })
 
-test('events are forgotten after 30 days, and the messages they came from', async () => {
-  const { url } = await startReceiver()
-  const { merchantId, id } = await arrangeEndpoint(url)
-  await tell(merchantId)
-  await createWorker().drain()
-  const rows = () =>
-    database.query(
-      `select (select count(*)::integer from webhook_event where merchant_id = $1) as events,
-         (select count(*)::integer from webhook_delivery where endpoint_id = $2) as deliveries,
-         (select count(*)::integer from outbox where merchant_id = $1) as messages`,
-      [merchantId, id],
-    )
-  expect(await rows()).toEqual([{ events: 1, deliveries: 1, messages: 1 }])
-  nowMs += 31 * 86_400_000
-  await createWorker().drain()
-  expect(await rows()).toEqual([{ events: 0, deliveries: 0, messages: 0 }])
-})
-
-test("an owner's events go to the endpoints of their account, the operator's to the operator's, and nobody else's", async () => {
-  const [account, other] = [randomAddress(), randomAddress()]
-  const receivers = await Promise.all([1, 2, 3, 4].map(() => startReceiver()))
-  const [own, others, operator, merchant] = receivers as [Receiver, Receiver, Receiver, Receiver]
-  const mine = await arrangeOther(own.url, account)
-  await arrangeOther(others.url, other)
-  const alerts = await arrangeOther(operator.url, null)
-  const { merchantId } = await arrangeEndpoint(merchant.url)
-  const db = database.db
-  const token = account
-  const withdrawal = { account, token, balanceAtomic: '5', withdrawingAtomic: '2', withdrawableAt: 1_800_000_000 }
-  await appendOutbox(db, { topic: 'reserve.withdrawal_requested', merchantId: null, account, payload: withdrawal })
-  const payload = { eventId: 'e-1', reason: 'stale' }
-  await appendOutbox(db, { topic: 'usage.quarantined', merchantId: null, payload })
-  await createWorker().drain()
-  expect([others.calls, merchant.calls]).toEqual([[], []])
-  for (const [{ calls }, { secret }, type] of [
-    [own, mine, 'reserve.withdrawal_requested'],
-    [operator, alerts, 'usage.quarantined'],
-  ] as const) {
-    expect(calls).toHaveLength(1)
-    expect(new Webhook(secret).verify(calls[0]?.body ?? '', calls[0]?.headers ?? {})).toMatchObject({ type })
-  }
-  expect(merchantId).toMatch(/^mer_/)
-  await updateWebhookEndpoint(db, alerts.id, { enabled: false })
-  expect((await getWebhookEndpoint(db, alerts.id))?.disabledReason).toBe('operator')
-})
-
-type Receiver = Awaited<ReturnType<typeof startReceiver>>
-
 test('nothing that somebody is told of stays in the outbox, also without an endpoint; what nobody is told of is counted', async () => {
   const registry = new Registry()
   const worker = createWorker({ metrics: registry })
@@ -483,6 +464,24 @@ test('an event that we cannot make is tried, given up and logged, and disables n
   await tell(merchantId)
   expect(await worker.drain()).toBe(1)
   expect(calls).toHaveLength(1)
+})
+
+test('events are forgotten after 30 days, and the messages they came from', async () => {
+  const { url } = await startReceiver()
+  const { merchantId, id } = await arrangeEndpoint(url)
+  await tell(merchantId)
+  await createWorker().drain()
+  const rows = () =>
+    database.query(
+      `select (select count(*)::integer from webhook_event where merchant_id = $1) as events,
+         (select count(*)::integer from webhook_delivery where endpoint_id = $2) as deliveries,
+         (select count(*)::integer from outbox where merchant_id = $1) as messages`,
+      [merchantId, id],
+    )
+  expect(await rows()).toEqual([{ events: 1, deliveries: 1, messages: 1 }])
+  nowMs += 31 * 86_400_000
+  await createWorker().drain()
+  expect(await rows()).toEqual([{ events: 0, deliveries: 0, messages: 0 }])
 })
 
 test('what is kept for how long is configured; what is not published stays, and old sessions go as well', async () => {
