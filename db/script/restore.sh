@@ -15,23 +15,19 @@ if [ "$tables" -ne 0 ]; then
   exit 1
 fi
 
-# Roles belong to the cluster and are in no dump: the two that queries run as, as the first migration makes them.
-sql <<'SQL'
-DO $$
-DECLARE
-  wanted text;
-BEGIN
-  FOREACH wanted IN ARRAY ARRAY['stream_service', 'stream_tenant'] LOOP
-    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = wanted) THEN
-      EXECUTE format('CREATE ROLE %I NOLOGIN NOBYPASSRLS', wanted);
-    END IF;
-    IF NOT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) THEN
-      EXECUTE format('GRANT %I TO CURRENT_USER', wanted);
-    END IF;
-  END LOOP;
-END
-$$;
+# Roles belong to the cluster and are in no dump. Those that it gives rights to, as the migrations make them:
+roles=$(pg_restore --schema-only --file=- "$file" | sed -nE 's/^(GRANT|CREATE POLICY) .* TO (stream_[a-z_]+)[ ;].*$/\2/p' | sort -u)
+for role in $roles; do
+  sql --set=wanted="$role" <<'SQL'
+SELECT format('CREATE ROLE %I NOLOGIN NOBYPASSRLS', :'wanted')
+WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = :'wanted') \gexec
+SELECT format('GRANT %I TO CURRENT_USER', :'wanted')
+WHERE NOT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user)
+  AND NOT (SELECT rolcanlogin FROM pg_roles WHERE rolname = :'wanted') \gexec
 SQL
+done
 pg_restore --no-owner --single-transaction --exit-on-error --dbname="${PGDATABASE:?Say into which database}" "$file"
 sql --command='ANALYZE'
-echo "$(sql --command='SELECT count(*) FROM charge') charges up to $(sql --command='SELECT max(charged_at) FROM charge')"
+charges=$(sql --command='SELECT count(*) FROM charge')
+newest=$(sql --command="SELECT coalesce(max(occurred_at)::text, '-') FROM charge")
+echo "$charges charges, the newest of $newest"

@@ -4,11 +4,14 @@
 set -euo pipefail
 secrets=${SECRETS:-/run/secrets}
 
-# stream owns the database and makes the roles that its queries run as (db/README.md); it is no superuser.
+# stream owns the database and makes the roles that its queries run as (db/README.md); it is no superuser. Of those roles
+# it has the rights of stream_service alone: with those of all, the policies of each would bind it at once.
 # stream_backup reads every row, past row-level security, and copies the cluster; it writes nothing.
 psql --no-psqlrc --quiet --set=ON_ERROR_STOP=1 --username="${POSTGRES_USER:-postgres}" --dbname=postgres \
   --set=password="$(cat "$secrets/database_password")" --set=backup_password="$(cat "$secrets/backup_password")" <<'SQL'
-CREATE ROLE stream LOGIN CREATEROLE PASSWORD :'password';
+CREATE ROLE stream_service NOLOGIN NOBYPASSRLS;
+CREATE ROLE stream LOGIN CREATEROLE NOINHERIT PASSWORD :'password';
+GRANT stream_service TO stream WITH ADMIN TRUE, INHERIT TRUE, SET TRUE;
 CREATE DATABASE stream OWNER stream TEMPLATE template0 ENCODING 'UTF8';
 REVOKE ALL ON DATABASE stream FROM PUBLIC;
 CREATE ROLE stream_backup LOGIN BYPASSRLS REPLICATION PASSWORD :'backup_password';
