@@ -32,6 +32,7 @@ bring rpc_url 'address of a node of the chain, with its key'
 bring bundler_url 'address of an ERC-4337 bundler of that chain, with its key; http://bundler:4337 with --profile local-bundler'
 bring settler_key 'private key of the settler, 0x and 64 hex digits; its address is SETTLER_ADDRESS'
 bring paymaster_signer_key "private key of the paymaster contract's signer, 0x and 64 hex digits"
+bring guardian_key 'private key of the guardian that accounts name, 0x and 64 hex digits'
 # Compose wants a file for every secret it names, used or not.
 if [ ! -e "$folder/bundler_config" ]; then echo '{}' > "$folder/bundler_config"; fi
 exit "$missing"

@@ -109,7 +109,7 @@ describe('compose.yaml', () => {
       ACCOUNT_DELEGATE: example.ACCOUNT_FACTORY ?? '',
     }
     expect(ours().map(([name]) => name)).toEqual(
-      expect.arrayContaining(['gateway-1', 'gateway-2', 'settlement', 'paymaster']),
+      expect.arrayContaining(['gateway-1', 'gateway-2', 'settlement', 'paymaster', 'sentinel']),
     )
     for (const [name, program, service] of ours()) {
       const { loadConfig } = (await import(`../../${program}/src/config.ts`)) as {

@@ -34,7 +34,7 @@ import { startTraffic } from './testing/startTraffic.ts'
 // Only where things are differs: a container's name and port are 127.0.0.1 and a free port here, /run/secrets a folder.
 
 const root = fileURLToPath(new URL('../../', import.meta.url))
-const names = ['gateway-1', 'gateway-2', 'paymaster', 'settlement'] as const
+const names = ['paymaster', 'settlement', 'gateway-1', 'gateway-2', 'sentinel'] as const
 type Name = (typeof names)[number]
 
 const removals: (() => Promise<void>)[] = []
@@ -94,7 +94,7 @@ beforeAll(async () => {
   const logDirectory = join(folder, 'logs')
   await mkdir(logDirectory)
   // In the order of depends_on; each waits for what it stands on by itself as well.
-  for (const name of ['paymaster', 'settlement', 'gateway-1', 'gateway-2'] as const) await start(name, logDirectory)
+  for (const name of names) await start(name, logDirectory)
   stack = {
     chain,
     clients,
@@ -185,7 +185,7 @@ test('a program that is not in the image is named, with those that are', async (
 })
 
 test('SIGTERM ends each service with 0 within its stop_grace_period', async () => {
-  for (const name of ['gateway-2', 'gateway-1', 'settlement', 'paymaster'] as const) {
+  for (const name of names.toReversed()) {
     const process = processes.get(name)
     const [, seconds = ''] = /^(\d+)s$/.exec(compose.services[name]?.stop_grace_period ?? '') ?? []
     const startedAt = Date.now()
