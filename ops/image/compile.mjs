@@ -14,7 +14,15 @@ if (!target || folders.length === 0) throw new Error('Call it so: node ops/image
 const { config, error } = ts.readConfigFile('tsconfig.base.json', (path) => ts.sys.readFile(path))
 if (error) throw new Error(`tsconfig.base.json cannot be read: ${error.messageText}`)
 const { options } = ts.convertCompilerOptionsFromJson(config.compilerOptions, '.')
-const compilerOptions = { ...options, composite: false, declaration: false, inlineSources: true }
+const compilerOptions = {
+  ...options,
+  composite: false,
+  declaration: false,
+  inlineSources: true,
+  // Every package of ours is ESM; a file by itself does not say so.
+  module: ts.ModuleKind.ESNext,
+  moduleResolution: ts.ModuleResolutionKind.Bundler,
+}
 
 const left = /(^|\/)(node_modules|dist|testing|bin)(\/|$)|\.(test|d)\.ts$|\.tsbuildinfo$|(^|\/)tsconfig\.json$|\.md$/
 for (const folder of folders) {
