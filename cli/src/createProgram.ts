@@ -3,7 +3,6 @@ import { retrySettlement, writeOffSettlement } from './commands/actOnSettlement.
 import { listAudit } from './commands/listAudit.ts'
 import { listSettlements } from './commands/listSettlements.ts'
 import { listUsageQuarantine } from './commands/listUsageQuarantine.ts'
-import { listUsageQuarantine } from './commands/listUsageQuarantine.ts'
 import { reconcile } from './commands/reconcile.ts'
 import { showSettlement } from './commands/showSettlement.ts'
 import { showTrace } from './commands/showTrace.ts'
@@ -91,18 +90,6 @@ export function createProgram({ print, clock, exit }: ProgramDeps): Command {
     .action((options) => run((context) => listUsageQuarantine(context, options)))
 
   program
-    .command('usage')
-    .description('what was charged, and what was not taken for a charge')
-    .command('quarantine')
-    .description('usage events that the journal refused')
-    .command('list')
-    .description('newest first')
-    .option('--reason <reason>', 'for this alone, e.g. duplicate')
-    .option('--limit <count>', 'at most 200')
-    .option('--cursor <cursor>', 'where the page before ended')
-    .action((options) => run((context) => listUsageQuarantine(context, options)))
-
-  program
     .command('audit')
     .description('what operators did and what was refused, newest first')
     .option('--subject <id>', 'about this alone')
@@ -128,10 +115,6 @@ function acceptJsonEverywhere(program: Command): void {
     leaf.option('--json', 'print one JSON object instead of tables')
     leaf.on('option:json', () => program.setOptionValue('json', true))
   }
-}
-
-function leavesOf(command: Command): Command[] {
-  return command.commands.length === 0 ? [command] : command.commands.flatMap(leavesOf)
 }
 
 function leavesOf(command: Command): Command[] {

@@ -88,13 +88,6 @@ export const usageQuarantineSchema = z.looseObject({
   nextCursor: z.string().optional(),
 })
 
-export const usageQuarantineSchema = z.looseObject({
-  events: z.array(
-    z.looseObject({ id: z.string(), eventId: z.string(), reason: z.string(), detail: z.string(), createdAt: z.string() }),
-  ),
-  nextCursor: z.string().optional(),
-})
-
 export const reconciliationSchema = z.looseObject({
   id: z.string(),
   state: z.enum(['requested', 'running', 'done', 'failed']),

@@ -42,6 +42,7 @@ import { createProxy } from './proxy/proxy.ts'
 import { createReconciler } from './reconciliation/reconciler.ts'
 import { createServiceTable } from './services/serviceTable.ts'
 import { type EndedCall, logCall } from './tracing/logCall.ts'
+import { traceJournal } from './tracing/traceJournal.ts'
 import { traceRequests } from './tracing/traceRequests.ts'
 import { checkEndpointUrl } from './webhooks/endpointUrl.ts'
 import { createSecretBox } from './webhooks/secretBox.ts'
@@ -92,6 +93,7 @@ const journal = createJournal({
   hashVoucher: createVoucherHasher(chain),
   ownUsage: (eventId) => meter.ownUsage?.(eventId),
   metrics: metrics.registry,
+  onJournalled: traceJournal(tracing),
 })
 // Connections of its own: signs of life must not wait behind anything.
 const recordsDb = createDb({ url: config.DATABASE_URL, maxConnections: 3, onError })
