@@ -1,3 +1,4 @@
+import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { createRandom } from '../simulation/createRandom.ts'
 import { alarmScore } from './detector.ts'
@@ -118,3 +119,51 @@ test('an event out of order counts as of the latest moment', () => {
   scorer.observe(state, call(startMs, 10_000))
   expect(state.lastMs).toBe(lastMs)
 })
+
+test('scores are in [0, 1) and the state stays finite for any calls: gaps, equal and zero amounts, huge ones', () => {
+  const gapMs = fc.oneof(fc.constant(0), fc.nat(3 * hour), fc.nat(30 * day))
+  const amount = fc.oneof(fc.constant(0n), fc.constant(10_000n), fc.bigInt({ min: 0n, max: 10n ** 300n }))
+  const name = fc.constantFrom('a', 'b', 'c')
+  const calls = fc.array(fc.tuple(gapMs, amount, name, fc.option(name, { nil: undefined })), {
+    minLength: 100,
+    maxLength: 200,
+  })
+  fc.assert(
+    fc.property(calls, (steps) => {
+      const [state, twin] = [scorer.createState(), scorer.createState()]
+      let atMs = startMs
+      for (const [gap, amountAtomic, service, host] of steps) {
+        atMs += gap
+        const event: SpendEvent = { atMs, amountAtomic, payee: 'payee', service, host }
+        const result = scorer.observe(state, event)
+        expect(result.score >= 0 && result.score < 1).toBe(true)
+        expect(scorer.observe(twin, event)).toEqual(result)
+      }
+      expect(numbersOf(state).every(Number.isFinite)).toBe(true)
+      expect(JSON.stringify(state).length).toBeLessThan(20_000)
+    }),
+    { numRuns: 50 },
+  )
+})
+
+test('how busy a grant is counts, not only its calls: what calls all day long is caught though it calls no more', () => {
+  // Twelve tasks of about 40 calls a day, against the same calls spread evenly over each hour.
+  const random = createRandom(10)
+  const life: SpendEvent[] = []
+  let atMs = startMs
+  while (atMs < startMs + 10 * day) {
+    atMs += Math.round(random.exponential(2 * hour))
+    const calls = random.integer(25, 55)
+    for (let index = 0; index < calls; index++) life.push(call((atMs += Math.round(random.exponential(3_000))), 10_000))
+  }
+  const state = scorer.createState()
+  expect(observeAll(state, life).filter(isAlarm)).toEqual([])
+  const spread = Array.from({ length: 960 }, (_, index) => call(atMs + index * 180 * second, 10_000))
+  expect(observeAll(state, spread).find(isAlarm)).toMatchObject({ watched: 'busy' })
+})
+
+function numbersOf(value: unknown): number[] {
+  if (typeof value === 'number') return [value]
+  if (typeof value !== 'object' || value === null) return []
+  return Object.values(value).flatMap(numbersOf)
+}

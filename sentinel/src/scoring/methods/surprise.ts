@@ -222,7 +222,7 @@ function learnSpread(state: SurpriseState, value: number, { next, normal }: Fore
   const error = Math.abs(value - next)
   state.level += rate(0.003) * (0.3 * Math.abs(next) - state.level)
   const relativeUnit = Math.abs(next) + state.level
-  const relative = relativeUnit > 0 ? error / relativeUnit : 0
+  const relative = relativeUnit > 0 ? Math.min(error / relativeUnit, 1e6) : 0
   const [plainScale, relativeScale] = [state.plainError, state.relativeError * relativeUnit]
   if (plainScale > 0 && relativeScale > 0) {
     // Negative log likelihood of the error, were it Laplace distributed with this scale.
