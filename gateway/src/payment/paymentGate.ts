@@ -186,7 +186,7 @@ export function createPaymentGate(deps: PaymentGateDeps): PaymentGate {
         served(answer) {
           meter.served(ticket)
           // Once the answer is on its way.
-          if (deps.crashPoint) setImmediate(crashPoint, 'charge.served')
+          if (deps.crashPoint) setImmediate(() => crashPoint('charge.served'))
           finish(answer ? { state: 'kept', answer } : { state: 'given' })
         },
         broken() {

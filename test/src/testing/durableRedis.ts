@@ -2,11 +2,14 @@ import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { createTempDir, freePort, type RunningProcess, readyWhenLogged, startProcess } from '@protocolbanks/stream-dev'
 
-/** A redis-server of one test that writes every command to disk before it answers, and can be killed. */
+/** A redis-server of one test that can be killed: what it has then is what it had written to disk. */
 export type DurableRedis = {
   url: string
   /** SIGKILL. */
   kill(): Promise<void>
+  /** SIGSTOP: connections stay, nothing is answered. */
+  pause(): void
+  resume(): void
   /** On the same port, with what is on disk. */
   start(): Promise<void>
   /** Removes what is on disk. Only while it does not run. */
@@ -14,7 +17,14 @@ export type DurableRedis = {
   remove(): Promise<void>
 }
 
-export async function startDurableRedis(): Promise<DurableRedis> {
+/**
+ * @param keeps `everything`: each command is written to disk before it is answered. `snapshots`: only what SAVE wrote
+ */
+export async function startDurableRedis({
+  keeps = 'everything',
+}: {
+  keeps?: 'everything' | 'snapshots'
+} = {}): Promise<DurableRedis> {
   const [directory, port] = await Promise.all([createTempDir('durable-redis'), freePort()])
   let server: RunningProcess | undefined
   let starts = 0
@@ -26,7 +36,7 @@ export async function startDurableRedis(): Promise<DurableRedis> {
         ...['--port', `${port}`, '--bind', '127.0.0.1', '--dir', directory.path, '--save', ''],
         // Written before each answer, so that nothing is lost with the process. Not flushed to the disk each time, which a
         // busy machine takes seconds for: only a crash of the whole machine would need it.
-        ...['--appendonly', 'yes', '--appendfsync', 'no'],
+        ...(keeps === 'everything' ? ['--appendonly', 'yes', '--appendfsync', 'no'] : []),
       ],
       logFile: join(directory.path, `redis-${++starts}.log`),
       ready: readyWhenLogged('Ready to accept connections'),
@@ -41,7 +51,12 @@ export async function startDurableRedis(): Promise<DurableRedis> {
     url: `redis://127.0.0.1:${port}`,
     start,
     kill,
-    forget: () => rm(join(directory.path, 'appendonlydir'), { recursive: true, force: true }),
+    pause: () => server?.signal('SIGSTOP'),
+    resume: () => server?.signal('SIGCONT'),
+    async forget() {
+      await rm(join(directory.path, 'appendonlydir'), { recursive: true, force: true })
+      await rm(join(directory.path, 'dump.rdb'), { force: true })
+    },
     async remove() {
       await kill()
       await directory.remove()
