@@ -11,7 +11,7 @@ chmod 700 "$folder"
 keep() { # NAME, content from stdin
   if [ -e "$folder/$1" ]; then cat > /dev/null; else cat > "$folder/$1"; fi
 }
-random() { openssl rand -hex 24; }
+random() { head -c 24 /dev/urandom | od -A n -t x1 | tr -d " \n"; echo; }
 
 random | keep postgres_password
 random | keep database_password
@@ -20,7 +20,7 @@ random | keep backup_password
 echo "requirepass $(random)" | keep redis_auth
 echo "redis://:$(sed 's/^requirepass //' "$folder/redis_auth")@redis:6379" | keep redis_url
 echo "op_$(random)" | keep operator_api_key
-openssl rand -base64 32 | keep webhook_encryption_keys
+head -c 32 /dev/urandom | base64 | keep webhook_encryption_keys
 
 missing=0
 bring() { # NAME, what it is
