@@ -20,9 +20,9 @@ export function createMetrics({ chainAgeMs }: { chainAgeMs(): number }) {
       labelNames: ['outcome'],
       registers: [registry],
     }),
-    exposureRefusals: new Counter({
-      name: 'gateway_exposure_refusals_total',
-      help: 'Calls refused with limit.exposure, by limit: grant, account, merchant, operator_grant, operator_account.',
+    limitRefusals: new Counter({
+      name: 'gateway_limit_refusals_total',
+      help: 'Calls refused by a limit of exposure (grant, account, merchant, operator_grant, operator_account) or of spending (service_, payee_ or grant_ with call, minute, hour or day).',
       labelNames: ['limit'],
       registers: [registry],
     }),

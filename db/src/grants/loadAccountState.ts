@@ -2,6 +2,7 @@ import type { Address, GrantSource, Hex } from '@protocolbanks/stream-protocol'
 import { and, desc, eq, inArray, sql } from 'drizzle-orm'
 import { grantControlTable } from '../controls/table.ts'
 import type { Db, Tx } from '../createDb.ts'
+import { type GrantLimits, strictestGrantLimits } from '../limits/grantLimits.ts'
 import { isBlockedChannel } from '../settlements/payeeBlocks.ts'
 import { payeeBlockTable } from '../settlements/table.ts'
 import { byOperator, effectiveStatus, ofAccount } from './effectiveStatus.ts'
@@ -37,6 +38,8 @@ export type GrantState = {
   settled: bigint
   periodIndex: number
   periodSettled: bigint
+  /** What it may spend besides its terms; of owner and operator the strictest. */
+  limits: GrantLimits | undefined
   channels: ChannelState[]
 }
 
@@ -94,6 +97,10 @@ async function read(tx: Tx, account: Address, token: Address): Promise<AccountSt
     tx,
     grants.map(({ grant }) => grant.grantId),
   )
+  const limits = await strictestGrantLimits(
+    tx,
+    grants.map(({ grant }) => grant.grantId),
+  )
   const byGrant = new Map<Hex, ChannelState[]>()
   for (const row of channels) byGrant.set(row.grantId, [...(byGrant.get(row.grantId) ?? []), toChannelState(row)])
   let block = funds.blockNumber
@@ -116,6 +123,7 @@ async function read(tx: Tx, account: Address, token: Address): Promise<AccountSt
       settled: grant.settled,
       periodIndex: grant.periodIndex,
       periodSettled: grant.periodSettled,
+      limits: limits.get(grant.grantId),
       channels: byGrant.get(grant.grantId) ?? [],
     })),
   }

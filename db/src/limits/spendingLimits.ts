@@ -27,3 +27,21 @@ export function toSpendingLimits(row: Row): NamedSpendingLimits {
     maxAmountPerDay: row.maxAmountPerDay ?? undefined,
   }
 }
+
+/** Of each limit the lower one. */
+export function strictest(left: SpendingLimits, right: SpendingLimits): NamedSpendingLimits {
+  return {
+    maxAmountPerCall: lower(left.maxAmountPerCall, right.maxAmountPerCall),
+    maxCallsPerMinute: lower(left.maxCallsPerMinute, right.maxCallsPerMinute),
+    maxCallsPerHour: lower(left.maxCallsPerHour, right.maxCallsPerHour),
+    maxCallsPerDay: lower(left.maxCallsPerDay, right.maxCallsPerDay),
+    maxAmountPerMinute: lower(left.maxAmountPerMinute, right.maxAmountPerMinute),
+    maxAmountPerHour: lower(left.maxAmountPerHour, right.maxAmountPerHour),
+    maxAmountPerDay: lower(left.maxAmountPerDay, right.maxAmountPerDay),
+  }
+}
+
+function lower<limit extends number | bigint>(left: limit | undefined, right: limit | undefined): limit | undefined {
+  if (left === undefined || right === undefined) return left ?? right
+  return left < right ? left : right
+}

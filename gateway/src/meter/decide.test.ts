@@ -1,7 +1,15 @@
 import { expect, test } from 'vitest'
 import { type ChargeState, decideCharge, type PricedUse } from './decide.ts'
-import type { CreditLimits } from './meter.ts'
+import type { CreditLimits, SpendingLimits } from './meter.ts'
+import type { Spent } from './spending.ts'
 import { nowMs, nowSeconds } from './testing/builders.ts'
+
+const window = { calls: 5, amount: 50n }
+const fiveCalls: Spent = {
+  minute: { index: nowMs / 60_000, ...window },
+  hour: { index: Math.floor(nowMs / 3_600_000), ...window },
+  day: { index: Math.floor(nowMs / 86_400_000), ...window },
+}
 
 /** Everything is wrong with this charge. */
 const state: ChargeState = {
@@ -21,7 +29,7 @@ const state: ChargeState = {
   source: 'allowance',
   account: { funds: 0n, outstanding: 0n },
   exposure: { account: 5n, total: 50n },
-  calls: { minute: nowMs / 60_000, count: 5 },
+  spending: [{ scope: 'service', limits: { maxAmountPerCall: 5n, maxCallsPerMinute: 5 }, spent: fiveCalls }],
   request: { instance: 'gateway-1', fingerprint: 'other', amount: 1n, eventId: 'p0-1-1' },
 }
 const use: PricedUse = {
@@ -29,8 +37,6 @@ const use: PricedUse = {
   cumulativeAmount: 0n,
   fingerprint: 'fingerprint',
   nowMs,
-  maxAmountPerCall: 5n,
-  maxCallsPerMinute: 5,
   credit: { mode: 'reserve_only', version: 1 },
   settlementMarginSeconds: 10,
 }
@@ -67,10 +73,12 @@ test('the first rule that fails is the answer: known, status, validity, request,
   let credit: CreditLimits = { ...trust, mode: 'credit', version: 1 }
   charge = { ...charge, credit }
   decide()
-  charge = { ...charge, maxAmountPerCall: 10n }
-  decide()
-  charge = { ...charge, maxCallsPerMinute: 6 }
-  decide()
+  let limits: SpendingLimits = { maxAmountPerCall: 10n, maxCallsPerMinute: 5, maxAmountPerDay: 59n }
+  for (const raised of [{}, { maxAmountPerDay: 60n }, { maxCallsPerMinute: 6 }]) {
+    limits = { ...limits, ...raised }
+    current = { ...current, spending: [{ scope: 'service', limits, spent: fiveCalls }] }
+    decide()
+  }
   charge = { ...charge, cumulativeAmount: 10n }
   decide()
   grant({ totalLimit: 10n })
@@ -100,8 +108,9 @@ test('the first rule that fails is the answer: known, status, validity, request,
     'request.conflict',
     'request.duplicate',
     'credit.refused',
-    'limit.per_call',
-    'limit.rate',
+    'limit.per_call service_call',
+    'limit.spend service_day',
+    'limit.rate service_minute',
     'voucher.exhausted',
     'limit.total',
     'limit.period',
@@ -131,8 +140,9 @@ test('a charge adds to the debt only what the payee has not collected ahead', ()
       channel: ahead,
       account: { funds: 4n, outstanding: 0n },
       request: undefined,
+      spending: [],
     },
-    { ...use, maxAmountPerCall: undefined, maxCallsPerMinute: undefined, credit: undefined },
+    { ...use, credit: undefined },
   )
   expect(verdict).toEqual({ ok: true, more: 4n })
 })
@@ -147,9 +157,16 @@ test('a grant that is paid from the reserve is no credit, nor is a charge that a
   } as const
   const live = { ...grant, periodLimit: 0n, period: 0, periodIndex: 0, periodSettled: 0n, settled: 0n, owed: 0n }
   const channel = { status: 'active', authorized: 50n, charged: 0n, settled: 0n } as const
-  const funded = { ...state, grant: live, channel, account: { funds: 90n, outstanding: 0n }, request: undefined }
+  const funded = {
+    ...state,
+    grant: live,
+    channel,
+    account: { funds: 90n, outstanding: 0n },
+    request: undefined,
+    spending: [],
+  }
   const credit: CreditLimits = { mode: 'credit', version: 1, maxPerGrant: 0n, maxPerAccount: 0n, maxTotal: 0n }
-  const charge = { ...use, maxAmountPerCall: undefined, maxCallsPerMinute: undefined, credit }
+  const charge = { ...use, credit }
   expect(decideCharge(funded, charge)).toMatchObject({ code: 'limit.exposure', limit: 'grant' })
   expect(decideCharge({ ...funded, channel: { ...channel, settled: 10n } }, charge)).toEqual({ ok: true, more: 0n })
   expect(decideCharge({ ...funded, source: 'reserve' }, charge)).toEqual({ ok: true, more: 10n })

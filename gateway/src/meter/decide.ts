@@ -1,6 +1,7 @@
 import type { GrantSource } from '@protocolbanks/stream-protocol'
 import { larger } from './larger.ts'
-import type { ChannelMeter, CreditLimits, ExposureLimit, GrantStatus, RefusalCode, Use } from './meter.ts'
+import type { ChannelMeter, CreditLimits, ExposureLimit, GrantStatus, ReachedLimit, RefusalCode, Use } from './meter.ts'
+import { exceededSpending, type ScopedSpending } from './spending.ts'
 
 /** What the meter holds that one charge depends on. Amounts in base units, at most `maxMeterAmount`. */
 export type ChargeState = {
@@ -13,8 +14,8 @@ export type ChargeState = {
   account: AccountCounters
   /** To this payee; read only for grants paid from the allowance. */
   exposure: ExposureCounters
-  /** Of the service, under this grant. */
-  calls: CallCount
+  /** Those of service, payee and grant that limit spending. */
+  spending: readonly ScopedSpending[]
   /** What was charged under this request id in the channel. */
   request: ChargedRequest | undefined
 }
@@ -37,25 +38,16 @@ export type Channel = ChannelMeter & { status: GrantStatus }
 export type AccountCounters = { funds: bigint; outstanding: bigint }
 /** What one account, and what all accounts owe a payee on credit. */
 export type ExposureCounters = { account: bigint; total: bigint }
-/** Minutes since 1970, and the charges in it. */
-export type CallCount = { minute: number; count: number }
 export type ChargedRequest = { instance: string; fingerprint: string; amount: bigint; eventId: string }
 
 export type Verdict =
   | { ok: true; more: bigint }
-  | { ok: false; code: RefusalCode | 'request.duplicate'; limit?: ExposureLimit | undefined }
+  | { ok: false; code: RefusalCode | 'request.duplicate'; limit?: ReachedLimit | undefined }
 
 /** The part of a use that the rules look at. */
 export type PricedUse = Pick<
   Use,
-  | 'amount'
-  | 'cumulativeAmount'
-  | 'fingerprint'
-  | 'nowMs'
-  | 'maxAmountPerCall'
-  | 'maxCallsPerMinute'
-  | 'credit'
-  | 'settlementMarginSeconds'
+  'amount' | 'cumulativeAmount' | 'fingerprint' | 'nowMs' | 'credit' | 'settlementMarginSeconds'
 >
 
 /**
@@ -77,9 +69,8 @@ export function decideCharge(state: ChargeState, use: PricedUse): Verdict {
   const credit = state.source === 'allowance' ? use.credit : undefined
   if (credit?.mode === 'reserve_only') return refuse('credit.refused')
 
-  if (use.maxAmountPerCall !== undefined && use.amount > use.maxAmountPerCall) return refuse('limit.per_call')
-  const calls = callsInMinute(state.calls, minuteOf(use.nowMs))
-  if (use.maxCallsPerMinute !== undefined && calls.count >= use.maxCallsPerMinute) return refuse('limit.rate')
+  const exceeded = exceededSpending(state.spending, use.amount, use.nowMs)
+  if (exceeded) return { ok: false, ...exceeded }
 
   const authorized = larger(channel.authorized, use.cumulativeAmount)
   if (channel.charged + use.amount > authorized) return refuse('voucher.exhausted')
@@ -119,15 +110,6 @@ function isAbove(amount: bigint, limit: bigint | undefined): boolean {
 /** What the payee of a channel is still owed. */
 export function owedOf({ charged, settled }: Pick<ChannelMeter, 'charged' | 'settled'>): bigint {
   return charged > settled ? charged - settled : 0n
-}
-
-export function minuteOf(nowMs: number): number {
-  return Math.floor(nowMs / 60_000)
-}
-
-/** The count of this minute. A process whose clock is up to a minute behind counts in the newer minute. */
-export function callsInMinute(calls: CallCount, minute: number): CallCount {
-  return calls.minute === minute || calls.minute === minute + 1 ? calls : { minute, count: 0 }
 }
 
 /** What the chain settled in this period. A chain ahead of our clock counts as this period. */

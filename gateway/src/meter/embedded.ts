@@ -2,16 +2,17 @@ import { type Address, getAddress, type Hex } from 'viem'
 import { assertCapture } from './assertCapture.ts'
 import { assertInstance } from './assertInstance.ts'
 import { assertUse } from './assertUse.ts'
-import { decideCharge, minuteOf, owedOf } from './decide.ts'
+import { decideCharge, owedOf } from './decide.ts'
 import { createEmbeddedStore, type EmbeddedStore, type QueuedEvent } from './embeddedStore.ts'
 import { MeterFullError, MeterUnavailableError, MeterUsageError } from './errors.ts'
 import type { ChannelMeter, Decision, GrantMeter, Meter, Ticket, UsageEvent, Use } from './meter.ts'
 import { partitionOf } from './partitionOf.ts'
+import { countSpent, minuteOf, nothingSpent, uncountSpent } from './spending.ts'
+import { hasLimit } from './toSpendingArguments.ts'
 import {
   captureChannel,
   chargeChannel,
   clampAmount,
-  countCall,
   emptyAccount,
   emptyChannel,
   isOlder,
@@ -61,13 +62,13 @@ export function createEmbeddedMeter(options: EmbeddedMeterOptions): Meter {
       account: store.exposures.get(`${accountAt}:${payee}`) ?? 0n,
       total: store.exposures.get(`${grant?.token}:${payee}`) ?? 0n,
     }
-    const calls = grant?.calls.get(use.event.service) ?? { minute: 0, count: 0 }
+    const spending = grant ? spendingOf(grant, use) : []
     const requestAt = requestKey(use)
     forgetRequests()
     const request = store.requests.get(requestAt)
 
     const verdict = decideCharge(
-      { grant: grant?.counters, channel, source, account, exposure, calls, request },
+      { grant: grant?.counters, channel, source, account, exposure, spending, request },
       { ...use, cumulativeAmount: clampAmount(use.cumulativeAmount) },
     )
     if (!grant) return { ok: false, code: 'grant.unknown' }
@@ -98,9 +99,10 @@ export function createEmbeddedMeter(options: EmbeddedMeterOptions): Meter {
         record: { ...use.event, signature: proof.signature },
       },
       true,
+      { minute: minuteOf(use.nowMs), keys: spending.map(({ key }) => key) },
     )
     replaceChannel(grant, use.account, payee, charged)
-    grant.calls.set(use.event.service, countCall(calls, minuteOf(use.nowMs)))
+    for (const { key, spent } of spending) grant.spent.set(key, countSpent(spent, use.amount, use.nowMs))
     store.requests.set(requestAt, {
       instance,
       fingerprint: use.fingerprint,
@@ -130,10 +132,14 @@ export function createEmbeddedMeter(options: EmbeddedMeterOptions): Meter {
     queue.delete(ticket.eventId)
     const captured = captureChannel(channel, queued.event.amount, amount)
     replaceChannel(grant, ticket.account, payee, captured)
+    for (const key of queued.counted.keys) {
+      const spent = grant.spent.get(key)
+      if (spent) grant.spent.set(key, uncountSpent(spent, queued.event.amount - amount, queued.counted.minute))
+    }
     if (amount === 0n) {
       if (request) store.requests.delete(requestAt)
     } else {
-      const event = append(queue, { ...queued.event, amount }, false)
+      const event = append(queue, { ...queued.event, amount }, false, queued.counted)
       if (request) store.requests.set(requestAt, { ...request, amount, eventId: event.eventId })
     }
     return { ok: true, channel: toChannelMeter(captured) }
@@ -227,12 +233,13 @@ export function createEmbeddedMeter(options: EmbeddedMeterOptions): Meter {
     queue: Map<string, QueuedEvent>,
     content: Omit<UsageEvent, 'eventId' | 'occurredAtMs'>,
     open: boolean,
+    counted: QueuedEvent['counted'],
   ): UsageEvent {
     store.lastEventMs = Math.max(store.lastEventMs, clock())
     store.lastSequence += 1
     const eventId = `p${content.partition}-${store.lastEventMs}-${store.lastSequence}`
     const event: UsageEvent = { ...content, eventId, occurredAtMs: store.lastEventMs }
-    queue.set(eventId, { event, instance, open, taken: false })
+    queue.set(eventId, { event, instance, open, taken: false, counted })
     return event
   }
 
@@ -351,6 +358,20 @@ function accountKey(account: Address, token: string): string {
 
 function requestKey({ grantId, payee, requestId }: Pick<Ticket, 'grantId' | 'payee' | 'requestId'>): string {
   return `${grantId.toLowerCase()}:${payee.toLowerCase()}:${requestId}`
+}
+
+/** What limits this use, and what was counted for each so far. */
+function spendingOf({ limits, spent }: MeteredGrant, use: Use) {
+  const payee = use.payee.toLowerCase()
+  const ofPayee = limits?.payees.find((one) => one.payee.toLowerCase() === payee)?.limits
+  const scopes = [
+    { scope: 'service', key: `service:${use.event.service}`, limits: use },
+    { scope: 'payee', key: `payee:${payee}`, limits: ofPayee },
+    { scope: 'grant', key: 'grant', limits: limits?.all },
+  ] as const
+  return scopes.flatMap(({ limits: own, key, scope }) =>
+    own && hasLimit(own) ? [{ scope, key, limits: own, spent: spent.get(key) ?? nothingSpent }] : [],
+  )
 }
 
 function ticketOf(use: Use, amount: bigint, eventId: string): Ticket {

@@ -25,7 +25,14 @@ export type EmbeddedStore = {
 export type RememberedRequest = ChargedRequest & { expiresAtMs: number }
 
 /** `open`: the request has no outcome. `taken`: read for the journal, so it cannot be captured any more. */
-export type QueuedEvent = { event: UsageEvent; instance: string; open: boolean; taken: boolean }
+export type QueuedEvent = {
+  event: UsageEvent
+  instance: string
+  open: boolean
+  taken: boolean
+  /** Where it was counted, so that a capture can take it out again. */
+  counted: { minute: number; keys: string[] }
+}
 
 /** An empty store. Several embedded meters may share one, as several processes share a Redis. */
 export function createEmbeddedStore(): EmbeddedStore {

@@ -6,7 +6,17 @@ import { createMeterRedis } from './createMeterRedis.ts'
 import { createEmbeddedMeter } from './embedded.ts'
 import { createEmbeddedStore } from './embeddedStore.ts'
 import { larger } from './larger.ts'
-import type { AccountState, CreditLimits, Decision, GrantMeter, Meter, Ticket, UsageEvent, Use } from './meter.ts'
+import type {
+  AccountState,
+  CreditLimits,
+  Decision,
+  GrantMeter,
+  Meter,
+  SpendingLimits,
+  Ticket,
+  UsageEvent,
+  Use,
+} from './meter.ts'
 import { partitionOf } from './partitionOf.ts'
 import { createRedisMeter } from './redis.ts'
 import { nowMs, nowSeconds, randomAddress, randomBytes32, token } from './testing/builders.ts'
@@ -26,6 +36,27 @@ const status = fc.oneof(
   { weight: 1, arbitrary: fc.constantFrom('frozen' as const, 'revoked' as const) },
 )
 const process = fc.nat({ max: 1 })
+
+const spendingLimits: fc.Arbitrary<SpendingLimits> = fc.oneof(
+  fc.record({ maxAmountPerCall: fc.bigInt({ min: 15n, max: 30n }) }),
+  fc.record({ maxCallsPerMinute: fc.integer({ min: 1, max: 4 }) }),
+  fc.record({ maxAmountPerMinute: fc.bigInt({ min: 10n, max: 40n }) }),
+  fc.record({ maxCallsPerHour: fc.integer({ min: 2, max: 6 }) }),
+  fc.record({ maxAmountPerHour: fc.bigInt({ min: 20n, max: 80n }) }),
+  fc.record({ maxCallsPerDay: fc.integer({ min: 3, max: 8 }) }),
+  fc.record({ maxAmountPerDay: fc.bigInt({ min: 30n, max: 120n }) }),
+)
+const grantLimits = fc.record({
+  all: fc.option(spendingLimits, { nil: undefined }),
+  payees: fc.tuple(
+    ...payees.map((payee) =>
+      fc.option(
+        spendingLimits.map((limits) => ({ payee, limits })),
+        { nil: undefined },
+      ),
+    ),
+  ),
+})
 
 /** One choice of the merchant for a whole history; how far the operator trusts may differ by charge. */
 const limitOf = (max: bigint) => fc.option(fc.bigInt({ min: 0n, max }), { nil: undefined })
@@ -50,11 +81,11 @@ const charge = fc.record({
   request: fc.nat({ max: 16 }),
   fingerprint: fc.constantFrom('a', 'a', 'a', 'b|c'),
   service: fc.constantFrom('weather', 'maps'),
-  maxAmountPerCall: fc.option(fc.bigInt({ min: 15n, max: 30n }), { nil: undefined, freq: 2 }),
-  maxCallsPerMinute: fc.option(fc.integer({ min: 1, max: 4 }), { nil: undefined, freq: 2 }),
+  // Of the service; without any limit a charge is not counted for it.
+  limits: fc.option(spendingLimits, { nil: {}, freq: 2 }),
   operatorCredit: fc.option(operatorCredit, { nil: undefined }),
   // Across minutes, periods, and the ends of a grant's validity; also a little back.
-  advanceMs: fc.constantFrom(0, 0, 0, 0, 0, 0, 500, -400, 20_000, 61_000),
+  advanceMs: fc.constantFrom(0, 0, 0, 0, 0, 0, 0, 0, 500, -400, 20_000, 61_000, 40 * 60_000),
 })
 
 const grantState = fc.record({
@@ -75,6 +106,7 @@ const grantState = fc.record({
   period: fc.constantFrom(60, 100),
   periodIndex: fc.integer({ min: 8, max: 20 }),
   periodSettled: fc.bigInt({ min: 0n, max: 40n }),
+  limits: fc.option(grantLimits, { nil: undefined, freq: 2 }),
   // Per payee; undefined: not named in the mirror.
   channels: fc.tuple(
     ...payees.map(() =>
@@ -189,7 +221,16 @@ test('the meter in Lua decides and counts as the meter in TypeScript does, over 
   )
   // The histories reach every rule, or this test proves less than it says.
   for (const outcome of outcomes) expect(seen.get(outcome) ?? 0, outcome).toBeGreaterThan(0)
-}, 120_000)
+  const codes = ['limit.rate', 'limit.spend']
+  const ends = codes.flatMap((code) => ['_minute', '_hour', '_day'].map((window) => ({ code, part: window })))
+  const starts = [...codes, 'limit.per_call'].flatMap((code) =>
+    ['service_', 'payee_', 'grant_'].map((scope) => ({ code, part: scope })),
+  )
+  for (const { code, part } of [...ends, ...starts]) {
+    const reached = [...seen.keys()].some((outcome) => outcome.startsWith(code) && outcome.includes(part))
+    expect(reached, `${code} ${part}`).toBe(true)
+  }
+}, 300_000)
 
 const outcomes = [
   'ok',
@@ -205,8 +246,6 @@ const outcomes = [
   'grant.frozen',
   'grant.not_yet_valid',
   'grant.expired',
-  'limit.per_call',
-  'limit.rate',
   'voucher.exhausted',
   'limit.total',
   'limit.period',
@@ -248,8 +287,7 @@ function createSide(
           requestId: `request-${step.request}`.padEnd(16, '-'),
           fingerprint: step.fingerprint,
           nowMs: atMs,
-          maxAmountPerCall: step.maxAmountPerCall,
-          maxCallsPerMinute: step.maxCallsPerMinute,
+          ...step.limits,
           credit: { mode: 'credit', ...credits[step.payee], ...step.operatorCredit, version: 1 },
           settlementMarginSeconds: 60,
           event: { service: step.service, merchant: 'acme', signature: `0x${step.cumulativeAmount.toString(16)}` },
@@ -327,9 +365,10 @@ function createSide(
         const payee = payees[at]
         return channel && payee ? [{ payee, ...channel, ...journalled(grantId, payee) }] : []
       })
-      const { validAfter, validFor, channels: _, ...rest } = grant
+      const { validAfter, validFor, channels: _, limits: given, ...rest } = grant
+      const limits = given && { all: given.all, payees: given.payees.flatMap((one) => one ?? []) }
       const settled = channels.reduce((sum, channel) => sum + channel.settled, 0n)
-      return [{ grantId, source, ...rest, validAfter, validUntil: validAfter + validFor, settled, channels }]
+      return [{ grantId, source, ...rest, validAfter, validUntil: validAfter + validFor, settled, limits, channels }]
     })
     return { account, token, block: atBlock, funds: step.funds, grants }
   }

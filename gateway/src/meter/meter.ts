@@ -1,4 +1,7 @@
+import type { SpendingLimits } from '@protocolbanks/stream-db'
 import type { Address, GrantSource, Hex } from '@protocolbanks/stream-protocol'
+
+export type { SpendingLimits }
 
 /** Counters are integers the Lua of Redis holds exactly. Nine billion USDC. Higher limits and vouchers count as this. */
 export const maxMeterAmount = 2n ** 53n - 1n
@@ -67,8 +70,11 @@ export type Meter = {
 
 export const partitionCount = 16
 
-/** One priced use of a service. Amounts in the token's base units. */
-export type Use = {
+/**
+ * One priced use of a service, with what the service lets one grant spend at it. Amounts in the token's base units. Calls
+ * that are released later count all the same, what they cost does not.
+ */
+export type Use = SpendingLimits & {
   account: Address
   grantId: Hex
   payee: Address
@@ -79,9 +85,6 @@ export type Use = {
   /** What the request asks for, as a hash: the same id with another fingerprint is a conflict. */
   fingerprint: string
   nowMs: number
-  /** Limits of the service; undefined is none. Calls are counted per grant and `event.service`; releases count too. */
-  maxAmountPerCall?: bigint | undefined
-  maxCallsPerMinute?: number | undefined
   /** What grants that are paid from the allowance may owe; undefined: whatever their own limits and funds allow. */
   credit?: CreditLimits | undefined
   /** A grant is no longer served this long before it ends, so that settlement has time. */
@@ -107,6 +110,13 @@ export type CreditLimits = {
   maxPerGrantOverall?: bigint | undefined
   maxPerAccountOverall?: bigint | undefined
 }
+
+/** What spending is counted for: a grant at one service, a grant at one payee, a grant altogether. */
+export type SpendingScope = 'service' | 'payee' | 'grant'
+/** Fixed: whole ones of UTC. */
+export type SpendingWindow = 'minute' | 'hour' | 'day'
+/** Which limit of `SpendingLimits` was reached, and whose. */
+export type SpendingLimit = `${SpendingScope}_${SpendingWindow | 'call'}`
 
 /** Which of `CreditLimits` was reached. */
 export type ExposureLimit = 'grant' | 'account' | 'merchant' | 'operator_grant' | 'operator_account'
@@ -156,7 +166,10 @@ export type Decision =
   | { ok: true; ticket: Ticket; channel: ChannelMeter }
   /** The same request was charged before. `instance` served it, or was about to. */
   | { ok: false; code: 'request.duplicate'; instance: string; ticket: Ticket; channel: ChannelMeter }
-  | { ok: false; code: RefusalCode; channel?: ChannelMeter | undefined; limit?: ExposureLimit | undefined }
+  | { ok: false; code: RefusalCode; channel?: ChannelMeter | undefined; limit?: ReachedLimit | undefined }
+
+/** For codes that stand for several limits: which it was. */
+export type ReachedLimit = ExposureLimit | SpendingLimit
 
 export type RefusalCode =
   | 'grant.unknown'
@@ -168,6 +181,7 @@ export type RefusalCode =
   | 'credit.refused'
   | 'limit.per_call'
   | 'limit.rate'
+  | 'limit.spend'
   | 'voucher.exhausted'
   | 'limit.total'
   | 'limit.period'
@@ -256,6 +270,8 @@ export type GrantState = {
   /** The period of the last settlement, and what was settled in it. */
   periodIndex: number
   periodSettled: bigint
+  /** What it may spend, besides its terms, at all payees together and at some; it replaces what was mirrored before. */
+  limits?: { all?: SpendingLimits | undefined; payees: { payee: Address; limits: SpendingLimits }[] } | undefined
   channels: { payee: Address; authorized: bigint; charged: bigint; settled: bigint; status: GrantStatus }[]
 }
 

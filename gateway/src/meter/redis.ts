@@ -4,7 +4,6 @@ import { type Address, getAddress, type Hex } from 'viem'
 import { assertCapture } from './assertCapture.ts'
 import { assertInstance } from './assertInstance.ts'
 import { assertUse } from './assertUse.ts'
-import { minuteOf } from './decide.ts'
 import { MeterFullError, MeterUnavailableError, MeterUsageError } from './errors.ts'
 import type { StoreLook } from './generations.ts'
 import { createLowWater, type LowWater } from './lowWater.ts'
@@ -19,17 +18,20 @@ import {
   type Meter,
   partitionCount,
   type RefusalCode,
+  type SpendingLimit,
   type Ticket,
   type UsageEvent,
   type Use,
 } from './meter.ts'
-import { partitionOf } from './partitionOf.ts'
 import { parseUsageEntry } from './parseUsageEntry.ts'
+import { partitionOf } from './partitionOf.ts'
 import { createRedisBudgets } from './redisBudgets.ts'
 import { createRedisDurability, type DurabilityOptions } from './redisDurability.ts'
 import { type RedisPolicy, readRedisPolicy } from './redisPolicy.ts'
 import { type CaptureArguments, type ChargeKeys, defineRedisScripts } from './redisScripts.ts'
+import { minuteOf } from './spending.ts'
 import { toCreditArgument } from './toCreditArgument.ts'
+import { toLimitFields, toSpendingArguments } from './toSpendingArguments.ts'
 import { clampAmount } from './transitions.ts'
 
 export type RedisMeterOptions = {
@@ -173,8 +175,7 @@ export function createRedisMeter(options: RedisMeterOptions): Meter {
         use.cumulativeAmount.toString(),
         signature,
         use.fingerprint,
-        use.maxAmountPerCall === undefined ? '' : clampAmount(use.maxAmountPerCall).toString(),
-        use.maxCallsPerMinute ?? '',
+        ...toSpendingArguments(use),
         use.settlementMarginSeconds,
         payee,
         use.event.service,
@@ -247,7 +248,7 @@ export function createRedisMeter(options: RedisMeterOptions): Meter {
       ok: false,
       code: code as RefusalCode,
       channel: channel.length === 0 ? undefined : toChannel(channel),
-      limit: limit === '' ? undefined : (limit as ExposureLimit),
+      limit: limit === '' ? undefined : (limit as ExposureLimit | SpendingLimit),
     }
   }
 
@@ -329,7 +330,9 @@ export function createRedisMeter(options: RedisMeterOptions): Meter {
       options.durability?.logger.error({ maxmemoryPolicy }, 'Redis may evict keys: set maxmemory-policy to noeviction')
     }
     if (!keepsAppendOnlyFile) {
-      options.durability?.logger.warn('Redis keeps no append-only file (appendonly no): a restart of it empties the meter')
+      options.durability?.logger.warn(
+        'Redis keeps no append-only file (appendonly no): a restart of it empties the meter',
+      )
     }
   }
 
@@ -665,6 +668,7 @@ function toMirrorJson(state: AccountState): string {
       settled: amount(grant.settled),
       periodIndex: grant.periodIndex.toString(),
       periodSettled: amount(grant.periodSettled),
+      ...toLimitFields(grant.limits),
       channels: grant.channels.map((channel) => ({
         payee: channel.payee.toLowerCase(),
         authorized: amount(channel.authorized),

@@ -41,7 +41,8 @@ export type ChargeArguments = [
   signature: string,
   fingerprint: string,
   maxAmountPerCall: string,
-  maxCallsPerMinute: number | '',
+  /** See charge.lua. */
+  windows: string,
   settlementMarginSeconds: number,
   payee: string,
   service: string,

@@ -1,15 +1,9 @@
 import type { GrantSource, Hex } from '@protocolbanks/stream-protocol'
-import {
-  type AccountCounters,
-  type CallCount,
-  type Channel,
-  callsInMinute,
-  type GrantCounters,
-  owedOf,
-} from './decide.ts'
+import { type AccountCounters, type Channel, type GrantCounters, owedOf } from './decide.ts'
 import { larger } from './larger.ts'
 import type { AccountState, GrantState } from './meter.ts'
 import { maxMeterAmount } from './meter.ts'
+import type { Spent } from './spending.ts'
 
 /** The newest voucher of a channel that was charged against: with it what is charged can be proved. */
 export type NewestVoucher = { cumulativeAmount: bigint; signature: Hex }
@@ -20,8 +14,9 @@ export type MeteredGrant = {
   source: GrantSource
   counters: GrantCounters
   channels: Map<string, MeteredChannel>
-  /** By service. */
-  calls: Map<string, CallCount>
+  limits: GrantState['limits']
+  /** By what it was counted for; only what has limits is. */
+  spent: Map<string, Spent>
 }
 
 /** `voucher` is undefined when the journal already has the newest one. */
@@ -47,12 +42,6 @@ export function chargeChannel(channel: MeteredChannel, amount: bigint, voucher: 
     authorized: newest ? cumulativeAmount : channel.authorized,
     voucher: newest ? voucher : channel.voucher,
   }
-}
-
-/** One more call in this minute. */
-export function countCall(calls: CallCount, minute: number): CallCount {
-  const current = callsInMinute(calls, minute)
-  return { minute: current.minute, count: current.count + 1 }
 }
 
 /** A channel after `captured` of `amount` was charged instead of the whole. */
@@ -97,8 +86,8 @@ export function mirrorGrant(
     periodSettled: clampAmount(state.periodSettled),
     owed,
   }
-  const calls = known?.calls ?? new Map<string, CallCount>()
-  const grant = { token, source: state.source, counters, channels, calls }
+  const spent = known?.spent ?? new Map<string, Spent>()
+  const grant = { token, source: state.source, counters, channels, limits: state.limits, spent }
   return { grant, more: owed - (known?.counters.owed ?? 0n) }
 }
 

@@ -46,11 +46,15 @@ type Refusal = {
   /** What the channel stands at: only for a client that proved to hold the session key. */
   channel?: ({ grantId: string } & ChannelMeter) | undefined
   detail?: string | undefined
+  /** Instead of what is usual for the code. */
+  retryAfterSeconds?: number | undefined
 }
 
 /** The refusal of a call: problem+json, and with a 402 the offer of x402 v2 in `PAYMENT-REQUIRED`. */
-export function refusePayment(chain: Chain, { code, service, amount, url, channel, detail }: Refusal): Response {
-  const { status, title, hint, retryAfterSeconds } = refusals[code]
+export function refusePayment(chain: Chain, refusal: Refusal): Response {
+  const { code, service, amount, url, channel, detail } = refusal
+  const { status, title, hint } = refusals[code]
+  const retryAfterSeconds = refusal.retryAfterSeconds ?? refusals[code].retryAfterSeconds
   const headers: Record<string, string> = { 'cache-control': 'no-store' }
   if (status === 402) {
     const offer: PaymentRequired = {

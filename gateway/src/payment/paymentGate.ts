@@ -8,13 +8,14 @@ import { formatTraceparent, type TraceContext } from '@protocolbanks/stream-runt
 import type { Answer, AnswerStore, Outcome } from '../answers/answerStore.ts'
 import { creditLimitsOf, type OperatorCredit } from '../exposure/creditLimitsOf.ts'
 import type { GrantDirectory, KnownGrant } from '../grants/grantDirectory.ts'
-import type { ChannelMeter, Decision, ExposureLimit, Meter, Ticket, Use } from '../meter/meter.ts'
+import type { ChannelMeter, Decision, Meter, ReachedLimit, Ticket, Use } from '../meter/meter.ts'
 import { problem } from '../problem.ts'
 import type { Service } from '../services/serviceTable.ts'
 import { type Chain, networkOf } from './chain.ts'
+import { describeLimit } from './describeLimit.ts'
 import { refusePayment, sessionRequirements } from './offer.ts'
 import { readPayment } from './readPayment.ts'
-import { exposureDetails, type PaymentRefusal } from './refusals.ts'
+import type { PaymentRefusal } from './refusals.ts'
 
 /** A call of a paid service, as the gate sees it. */
 export type PaidRequest = {
@@ -69,7 +70,8 @@ export type PaymentGateDeps = {
   operatorCredit?: OperatorCredit
   /** Moves room under the limit of the service's merchant to where it was refused. True: charge again. */
   makeRoom?(service: Service): Promise<boolean>
-  onExposureLimit?(limit: ExposureLimit): void
+  /** A charge was refused because of this limit. */
+  onLimit?(limit: ReachedLimit): void
   /** How long a retry waits for the first request to end. */
   retryWaitMs: number
   now(): number
@@ -116,6 +118,11 @@ export function createPaymentGate(deps: PaymentGateDeps): PaymentGate {
       nowMs: deps.now(),
       maxAmountPerCall: service.maxAmountPerCall,
       maxCallsPerMinute: service.maxCallsPerMinute,
+      maxCallsPerHour: service.maxCallsPerHour,
+      maxCallsPerDay: service.maxCallsPerDay,
+      maxAmountPerMinute: service.maxAmountPerMinute,
+      maxAmountPerHour: service.maxAmountPerHour,
+      maxAmountPerDay: service.maxAmountPerDay,
       credit: creditLimitsOf(service.credit, operatorCredit),
       settlementMarginSeconds: deps.settlementMarginSeconds,
       event: {
@@ -131,7 +138,7 @@ export function createPaymentGate(deps: PaymentGateDeps): PaymentGate {
     const paid = { ...request, source: grant.source }
     if (decision.ok) return serve(paid, decision.ticket, decision.channel, answers.begin(keyOf(decision.ticket)))
     if (decision.code === 'request.duplicate') return repeat({ ...paid, trace: undefined }, decision)
-    if (decision.limit !== undefined) deps.onExposureLimit?.(decision.limit)
+    if (decision.limit !== undefined) deps.onLimit?.(decision.limit)
     const channel = decision.channel && { grantId: grant.grantId, ...decision.channel }
     return refuse(request, decision.code, channel, decision.limit)
   }
@@ -208,11 +215,12 @@ export function createPaymentGate(deps: PaymentGateDeps): PaymentGate {
     request: PaidRequest,
     code: PaymentRefusal,
     channel?: { grantId: string } & ChannelMeter,
-    limit?: ExposureLimit,
+    limit?: ReachedLimit,
   ): Verdict {
     const { service, amount, url } = request
-    const detail = limit && exposureDetails[limit]
-    return { kind: 'refused', code, response: refusePayment(chain, { code, service, amount, url, channel, detail }) }
+    const reached = limit && describeLimit(limit, deps.now())
+    const refusal = { code, service, amount, url, channel, ...reached }
+    return { kind: 'refused', code, response: refusePayment(chain, refusal) }
   }
 
   function receiptOf({ service, source, trace }: ChargedRequest, ticket: Ticket, channel: ChannelMeter): string {

@@ -1,4 +1,4 @@
-import type { ExposureLimit, RefusalCode } from '../meter/meter.ts'
+import type { RefusalCode } from '../meter/meter.ts'
 
 /** Why a paid call is refused although the request itself is well formed. */
 export type PaymentRefusal =
@@ -12,15 +12,6 @@ export type PaymentRefusal =
   | 'price.changed'
   | 'payee.not_granted'
   | 'voucher.invalid_signature'
-
-/** Which limit it was, for `detail`: the agent learns whose, not how much a merchant trusts others with. */
-export const exposureDetails: Record<ExposureLimit, string> = {
-  grant: 'Limit: what one grant may owe this merchant.',
-  account: 'Limit: what one account may owe this merchant.',
-  merchant: 'Limit: what all accounts may owe this merchant.',
-  operator_grant: 'Limit: what one grant may owe all merchants.',
-  operator_account: 'Limit: what one account may owe all merchants.',
-}
 
 type Text = { status: 402 | 409 | 429; title: string; hint: string; retryAfterSeconds?: number }
 
@@ -96,14 +87,18 @@ export const refusals: Record<PaymentRefusal, Text> = {
   },
   'limit.per_call': {
     status: 402,
-    title: 'The price is above what one call of this service may cost.',
-    hint: 'Ask the merchant to raise the limit.',
+    title: 'The price is above what one call may cost.',
+    hint: 'Ask who set the limit to raise it: `detail` says whose it is.',
   },
   'limit.rate': {
     status: 429,
-    retryAfterSeconds: 60,
-    title: 'Too many calls of this grant in this minute.',
-    hint: 'Go on in the next minute.',
+    title: 'Too many calls of this grant for now.',
+    hint: 'Go on when the window has ended: `Retry-After` says when.',
+  },
+  'limit.spend': {
+    status: 429,
+    title: 'The grant has spent what it may for now.',
+    hint: 'Go on when the window has ended: `Retry-After` says when. The owner or the merchant can raise the limit.',
   },
   'voucher.exhausted': {
     status: 402,

@@ -1,8 +1,8 @@
-import type { MerchantCredit } from '@protocolbanks/stream-db'
+import type { MerchantCredit, SpendingLimits } from '@protocolbanks/stream-db'
 import type { Address } from '@protocolbanks/stream-protocol'
 
-/** One priced API of a merchant, as the payment gate needs it. Amounts in base units. */
-export type Service = {
+/** One priced API of a merchant, with what one grant may spend at it. Amounts in base units. */
+export type Service = SpendingLimits & {
   id: string
   name: string
   merchantId: string
@@ -14,8 +14,6 @@ export type Service = {
   /** Base URL of the API behind the proxy; undefined when the merchant's own process serves it. */
   upstream: string | undefined
   upstreamTimeoutMs: number
-  maxAmountPerCall: bigint | undefined
-  maxCallsPerMinute: number | undefined
   /** What its merchant serves on credit; undefined: whatever grants and accounts allow. */
   credit?: MerchantCredit | undefined
 }

@@ -6,7 +6,7 @@ export type ManagementAnswer<body> = { status: number; contentType: string | nul
 export async function manage<body = { code?: string }>(
   { gateway }: { gateway: Pick<Service, 'url'> },
   apiKey: string,
-  request: `${'GET' | 'POST' | 'DELETE'} /${string}`,
+  request: `${'GET' | 'POST' | 'PUT' | 'DELETE'} /${string}`,
   json?: unknown,
 ): Promise<ManagementAnswer<body>> {
   const [method = '', path = ''] = request.split(' ')

@@ -7,6 +7,7 @@ import { manage } from './manage.ts'
 
 /** A merchant with one priced service behind the gateway, whose API counts how often it is really called. */
 export type Shop = {
+  merchantId: string
   payee: Address
   apiKey: string
   /** At the gateway. */
@@ -52,5 +53,5 @@ export async function openShop(
   const { key: apiKey } = await create<{ key: string }>(stack.operatorApiKey, 'api-keys', { merchantId, name })
   const upstream = from === 'gateway' ? `http://127.0.0.1:${port}` : null
   await create(apiKey, 'services', { name, pathPrefix: `/${name}`, upstream, price: '0.01' })
-  return { payee, apiKey, url: `${stack.gateway.url}/${name}`, calls, stop }
+  return { merchantId, payee, apiKey, url: `${stack.gateway.url}/${name}`, calls, stop }
 }

@@ -10,7 +10,8 @@ local exposureKey = KEYS[6]
 local nowSeconds, minute = tonumber(ARGV[1]), tonumber(ARGV[2])
 local amount, cumulative = tonumber(ARGV[3]), tonumber(ARGV[4])
 local rawCumulative, signature = ARGV[5], ARGV[6]
-local fingerprint, maxAmount, maxCalls = ARGV[7], tonumber(ARGV[8]), tonumber(ARGV[9])
+-- Of the service: what a call may cost, and minute's calls, its amount, hour's..., day's...; empty is no limit.
+local fingerprint, maxAmount, serviceWindows = ARGV[7], ARGV[8], ARGV[9]
 local marginSeconds, payee, service = tonumber(ARGV[10]), ARGV[11], ARGV[12]
 local instance, attempt, since = ARGV[13], ARGV[14], tonumber(ARGV[15])
 local markTtlMs, requestTtlMs, maxStream = tonumber(ARGV[16]), ARGV[17], tonumber(ARGV[18])
@@ -29,8 +30,7 @@ if generation ~= '' and marks[2] ~= generation then return {'lost'} end
 local g = redis.call('HMGET', grantKey,
   'token', 'status', 'validAfter', 'validUntil', 'totalLimit', 'periodLimit', 'period', 'settled', 'periodIndex',
   'periodSettled', 'owed', 'status:' .. payee, 'authorized:' .. payee, 'charged:' .. payee, 'settled:' .. payee,
-  'voucher:' .. payee, 'calls:' .. service, 'source',
-  'exposed:' .. payee)
+  'voucher:' .. payee, 'limits', 'source', 'exposed:' .. payee, 'limits:' .. payee)
 local token = g[1]
 if not token then return {'refused', 'grant.unknown', ''} end
 -- The account's fields of the grant's source.
@@ -68,11 +68,47 @@ if onCredit and credit ~= '' then
   if creditMode == 'reserve_only' then return refuse('credit.refused') end
 end
 
-if maxAmount and amount > maxAmount then return refuse('limit.per_call') end
-local countedMinute, calls = string.match(g[17] or '0:0', '^(%d+):(%d+)$')
-countedMinute, calls = tonumber(countedMinute), tonumber(calls)
-if countedMinute ~= minute and countedMinute ~= minute + 1 then countedMinute, calls = minute, 0 end
-if maxCalls and calls >= maxCalls then return refuse('limit.rate') end
+-- The twin of spending.ts. `scopes` are those that have limits: only they are counted.
+local scopes, spent = {}, {}
+local function limit(name, field, limits)
+  if not limits or limits == '' then return end
+  local parts = {string.match(limits, '^(%d*),(%d*),(%d*),(%d*),(%d*),(%d*),(%d*)$')}
+  scopes[#scopes + 1] = {name = name, field = field, limits = parts}
+end
+if maxAmount ~= '' or serviceWindows ~= '' then
+  limit('service', 'spent:service:' .. service, maxAmount .. ',' .. (serviceWindows == '' and ',,,,,' or serviceWindows))
+end
+limit('payee', 'spent:payee:' .. payee, g[20])
+limit('grant', 'spent:grant', g[17])
+for _, scope in ipairs(scopes) do
+  local perCall = scope.limits[1]
+  if perCall ~= '' and amount > tonumber(perCall) then return refuse('limit.per_call', scope.name .. '_call') end
+end
+if #scopes > 0 then
+  local fields = {}
+  for i, scope in ipairs(scopes) do fields[i] = scope.field end
+  local counts = redis.call('HMGET', grantKey, unpack(fields))
+  for i = 1, #scopes do
+    -- Of minute, hour and day: which one, calls, amount.
+    local c = {string.match(counts[i] or '0:0:0:0:0:0:0:0:0', '^(%d+):(%d+):(%d+):(%d+):(%d+):(%d+):(%d+):(%d+):(%d+)$')}
+    for w, minutes in ipairs({1, 60, 1440}) do
+      local at, index = 3 * w - 2, math.floor(minute / minutes)
+      c[at], c[at + 1], c[at + 2] = tonumber(c[at]), tonumber(c[at + 1]), tonumber(c[at + 2])
+      if c[at] ~= index and c[at] ~= index + 1 then c[at], c[at + 1], c[at + 2] = index, 0, 0 end
+    end
+    spent[i] = c
+  end
+  for w, window in ipairs({'day', 'hour', 'minute'}) do
+    for i, scope in ipairs(scopes) do
+      local maxCalls, maxSpent = scope.limits[8 - 2 * w], scope.limits[9 - 2 * w]
+      local calls, sum = spent[i][11 - 3 * w], spent[i][12 - 3 * w]
+      if maxCalls ~= '' and calls >= tonumber(maxCalls) then return refuse('limit.rate', scope.name .. '_' .. window) end
+      if maxSpent ~= '' and sum + amount > tonumber(maxSpent) then
+        return refuse('limit.spend', scope.name .. '_' .. window)
+      end
+    end
+  end
+end
 
 local newest = cumulative >= authorized
 if charged + amount > (newest and cumulative or authorized) then return refuse('voucher.exhausted') end
@@ -115,6 +151,10 @@ if redis.call('XLEN', streamKey) >= maxStream then return {'full'} end
 local provenBy, provenWith = rawCumulative, signature
 if not newest and g[16] then provenBy, provenWith = string.match(g[16], '^(%d+):(.*)$') end
 
+-- Where this charge is counted, so that a capture can take it out again.
+local counted = ''
+for i, scope in ipairs(scopes) do counted = i == 1 and minute .. '|' .. scope.field or counted .. '|' .. scope.field end
+
 -- The event's time is not before `since`, up to which this process has said that it is done: also when Redis' clock
 -- jumps back, or another Redis took over. Ids that the stream has already passed are left to '*'.
 local time = redis.call('TIME')
@@ -122,12 +162,12 @@ local nowMs = time[1] * 1000 + math.floor(time[2] / 1000)
 local eventId
 if nowMs < since then
   local added = redis.pcall('XADD', streamKey, text(since) .. '-*', 'amount', text(amount), 'cumulative', provenBy,
-    'signature', provenWith, 'use', use)
+    'signature', provenWith, 'use', use, 'counted', counted)
   if type(added) == 'string' then eventId = added end
 end
 if not eventId then
   eventId = redis.call('XADD', streamKey, '*', 'amount', text(amount), 'cumulative', provenBy,
-    'signature', provenWith, 'use', use)
+    'signature', provenWith, 'use', use, 'counted', counted)
 end
 
 -- A process that is not announced (new, or paused for too long) is announced by its charge.
@@ -138,8 +178,14 @@ if not seen or math.abs(nowMs - tonumber(seen)) > markTtlMs then
 end
 
 charged = charged + amount
-local changes = {'charged:' .. payee, text(charged), 'owed', text(owed + more),
-  'calls:' .. service, text(countedMinute) .. ':' .. text(calls + 1)}
+local changes = {'charged:' .. payee, text(charged), 'owed', text(owed + more)}
+for i, scope in ipairs(scopes) do
+  local c = spent[i]
+  for at = 2, 8, 3 do c[at], c[at + 1] = c[at] + 1, c[at + 1] + amount end
+  for at = 1, 9 do c[at] = text(c[at]) end
+  changes[#changes + 1] = scope.field
+  changes[#changes + 1] = table.concat(c, ':')
+end
 if newest then
   authorized = cumulative
   changes[#changes + 1] = 'authorized:' .. payee

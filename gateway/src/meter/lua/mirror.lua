@@ -40,6 +40,13 @@ for index, mirrored in ipairs(state.grants) do
     set('status:' .. payee, channel.status)
   end
 
+  redis.call('HSET', grantKey, 'limits', mirrored.limits)
+  for payee, limits in pairs(mirrored.payeeLimits) do redis.call('HSET', grantKey, 'limits:' .. payee, limits) end
+  for field in pairs(known) do
+    local payee = string.match(field, '^limits:(.+)$')
+    if payee and not mirrored.payeeLimits[payee] then redis.call('HDEL', grantKey, field) end
+  end
+
   local owed = 0
   for field, value in pairs(known) do
     local payee = string.match(field, '^charged:(.+)$')

@@ -3,6 +3,7 @@ import { MeterFullError, MeterUnavailableError, MeterUsageError } from '../error
 import {
   type CreditLimits,
   type Decision,
+  type GrantState,
   type Meter,
   maxMeterAmount,
   type Ticket,
@@ -123,6 +124,92 @@ export function describeMeter(name: string, createStore: () => Promise<MeterStor
           expect(accountExposure).toEqual({ [payee]: 98n })
         }
         expect(await meter.exposureOf(token, payee)).toBe(4n * 98n)
+      })
+    })
+
+    describe('spending', () => {
+      const limited = (limits: GrantState['limits']) =>
+        meter.mirror(accountStateOf(payer, { grants: [grantStateOf(payer, { limits })] }))
+      const refusalOf = async (use: Use) => {
+        const decision = await meter.charge(use)
+        return decision.ok || !('limit' in decision) ? 'ok' : `${decision.code} ${decision.limit}`
+      }
+
+      test('keeps to the limits of the service, of the grant at the payee and of the grant at all payees', async () => {
+        const elsewhere = { ...payer, payee: randomAddress() }
+        await limited({
+          all: { maxAmountPerDay: 70n, maxAmountPerCall: 25n },
+          payees: [{ payee: payer.payee, limits: { maxCallsPerHour: 2 } }],
+        })
+        expect(await refusalOf(useOf(payer, { amount: 26n }))).toBe('limit.per_call grant_call')
+        expect(await refusalOf(useOf(payer, { amount: 20n, maxAmountPerMinute: 20n }))).toBe('ok')
+        expect(await refusalOf(useOf(payer, { amount: 1n, maxAmountPerMinute: 20n }))).toBe(
+          'limit.spend service_minute',
+        )
+        expect(await refusalOf(useOf(payer, { amount: 20n }))).toBe('ok')
+        expect(await refusalOf(useOf(payer, { amount: 1n }))).toBe('limit.rate payee_hour')
+        expect(await refusalOf(useOf(elsewhere, { amount: 20n }))).toBe('ok')
+        expect(await refusalOf(useOf(elsewhere, { amount: 11n }))).toBe('limit.spend grant_day')
+        expect(await refusalOf(useOf(elsewhere, { amount: 10n }))).toBe('ok')
+        expect(await refusalOf(useOf(elsewhere, { amount: 1n, nowMs: nowMs + 86_400_000 }))).toBe('ok')
+      })
+
+      test('a mirror replaces limits, and keeps what was counted', async () => {
+        await limited({ all: { maxCallsPerDay: 1 }, payees: [{ payee: payer.payee, limits: { maxCallsPerDay: 5 } }] })
+        expect(await refusalOf(useOf(payer))).toBe('ok')
+        expect(await refusalOf(useOf(payer))).toBe('limit.rate grant_day')
+        await limited({ all: { maxCallsPerDay: 2 }, payees: [] })
+        expect(await refusalOf(useOf(payer))).toBe('ok')
+        expect(await refusalOf(useOf(payer))).toBe('limit.rate grant_day')
+        await limited(undefined)
+        expect(await refusalOf(useOf(payer))).toBe('ok')
+      })
+
+      test('what is released was not spent, but called', async () => {
+        await limited({ all: { maxAmountPerHour: 30n, maxCallsPerMinute: 3 }, payees: [] })
+        const held = await charge(useOf(payer, { amount: 30n }))
+        expect(await refusalOf(useOf(payer, { amount: 1n }))).toBe('limit.spend grant_hour')
+        await meter.capture(held, 12n)
+        const next = await charge(useOf(payer, { amount: 18n }))
+        expect(await refusalOf(useOf(payer, { amount: 1n }))).toBe('limit.spend grant_hour')
+        await meter.capture(next, 0n)
+        expect(await refusalOf(useOf(payer, { amount: 18n }))).toBe('ok')
+        expect(await refusalOf(useOf(payer, { amount: 0n }))).toBe('limit.rate grant_minute')
+      })
+
+      test('200 concurrent charges at several payees and services go above no limit of any window', async () => {
+        const payees = [payer.payee, randomAddress()]
+        await limited({
+          all: { maxCallsPerMinute: 90, maxAmountPerHour: 600n },
+          payees: payees.map((payee) => ({ payee, limits: { maxCallsPerDay: 40, maxAmountPerMinute: 350n } })),
+        })
+        const second = store.open('gateway-2')
+        const served = new Map<string, { calls: number; amount: bigint }>()
+        await Promise.all(
+          Array.from({ length: 200 }, async (_, index) => {
+            const payee = payees[index % 2] ?? payer.payee
+            const service = index % 3 === 0 ? 'maps' : 'weather'
+            const amount = BigInt(5 + (index % 7))
+            const own = { service, merchant: 'acme', signature: '0x5161' } as const
+            const use = useOf(
+              { ...payer, payee },
+              { amount, maxCallsPerHour: 30, cumulativeAmount: 5_000n, event: own },
+            )
+            if (!(await (index % 5 ? meter : second).charge(use)).ok) return
+            for (const scope of ['grant', payee, service]) {
+              const { calls, amount: sum } = served.get(scope) ?? { calls: 0, amount: 0n }
+              served.set(scope, { calls: calls + 1, amount: sum + amount })
+            }
+          }),
+        )
+        const grant = served.get('grant')
+        expect(grant?.calls).toBeLessThanOrEqual(90)
+        expect(grant?.amount).toBeLessThanOrEqual(600n)
+        for (const payee of payees) {
+          expect(served.get(payee)?.calls).toBeLessThanOrEqual(40)
+          expect(served.get(payee)?.amount).toBeLessThanOrEqual(350n)
+        }
+        for (const service of ['maps', 'weather']) expect(served.get(service)?.calls).toBe(30)
       })
     })
 
