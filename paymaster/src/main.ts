@@ -7,6 +7,7 @@ import {
   createDb,
   expireSponsorships,
   findGrantByTerms,
+  gasOfDay,
   isDatabaseUnavailable,
   listMerchantsByPayee,
   migrate,
@@ -19,6 +20,7 @@ import { type Address, BaseError } from '@protocolbanks/stream-protocol'
 import { entryPointAbi } from '@protocolbanks/stream-protocol/abi/entryPointAbi'
 import { sponsorPaymasterAbi } from '@protocolbanks/stream-protocol/abi/sponsorPaymasterAbi'
 import {
+  createCached,
   createCrashPoints,
   createLogger,
   createTracing,
@@ -42,6 +44,8 @@ import { createSponsorService } from './sponsorService.ts'
 
 const drainMs = 10_000
 const readinessTimeoutMs = 2_000
+/** Metrics out of Postgres are at most this old, and cost one query in this time. */
+const gasMaxAgeMs = 5_000
 
 const config = loadConfig()
 const logger = createLogger({ service: 'paymaster', level: config.LOG_LEVEL, secrets: config.secretValues })
@@ -51,7 +55,6 @@ const tracing = createTracing({
   ratio: config.OTEL_TRACES_SAMPLER_ARG,
   logger,
 })
-const metrics = createMetrics()
 const clock = Date.now
 const chainId = config.CHAIN_ID
 const crashPoint = createCrashPoints(config.CRASH_AT)
@@ -60,6 +63,16 @@ await migrate({ url: config.DATABASE_URL })
 const db = createDb({
   url: config.DATABASE_URL,
   onError: (error) => logger.warn({ reason: error.message }, 'a database connection was lost'),
+})
+const metrics = createMetrics({
+  gas: createCached({
+    read: () => gasOfDay(db, new Date(clock())),
+    maxAgeMs: gasMaxAgeMs,
+    timeoutMs: readinessTimeoutMs,
+    clock,
+    onError: (error) => logger.warn({ reason: firstLine(error) }, 'the gas of the day could not be read'),
+  }),
+  operatorBudgetWei: config.OPERATOR_GAS_BUDGET_WEI_PER_DAY,
 })
 const chain = createPublicClient({ transport: http(config.RPC_URL, { retryCount: 0, timeout: 5_000 }) })
 const { ENTRY_POINT_07, SPONSOR_PAYMASTER_07 } = config

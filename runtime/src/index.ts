@@ -1,5 +1,6 @@
 export * from './config/parseConfig.ts'
 export * from './config/processFields.ts'
+export * from './createCached.ts'
 export * from './createCrashPoints.ts'
 export * from './createLogger.ts'
 export * from './createStatusApp.ts'

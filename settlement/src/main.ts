@@ -19,6 +19,7 @@ import {
   listDueSettlements,
   maxTraced,
   migrate,
+  readFigures,
   recordPayeeAnswers,
   releaseSettlement,
   retakeSettlement,
@@ -27,6 +28,7 @@ import {
 } from '@protocolbanks/stream-db'
 import { type Address, createVoucherHasher } from '@protocolbanks/stream-protocol'
 import {
+  createCached,
   createCrashPoints,
   createLogger,
   createStatusApp,
@@ -39,6 +41,7 @@ import { v4 } from 'uuid'
 import { createPublicClient, http } from 'viem'
 import { privateKeyToAccount } from 'viem/accounts'
 import { loadConfig, type TransactionConfig, type UserOperationConfig } from './config.ts'
+import { registerFigures } from './figures/figuresMetrics.ts'
 import { createInclusionWatcher } from './inclusion/inclusionWatcher.ts'
 import { createMetrics } from './metrics.ts'
 import { takesTransfer } from './payable/askToken.ts'
@@ -58,6 +61,8 @@ import { createWorker } from './worker/worker.ts'
 
 const drainMs = 12_000
 const readinessTimeoutMs = 2_000
+/** Metrics out of Postgres are at most this old, and cost one query in this time. */
+const figuresMaxAgeMs = 5_000
 /** After a crash another worker takes over within this. It is renewed while one is at work. */
 const leaseMs = 30_000
 const callTimeoutMs = 8_000
@@ -147,6 +152,16 @@ const worker = createWorker({
   logger,
 })
 const metrics = createMetrics(worker)
+registerFigures(metrics.registry, {
+  clock,
+  figures: createCached({
+    read: () => readFigures(db),
+    maxAgeMs: figuresMaxAgeMs,
+    timeoutMs: readinessTimeoutMs,
+    clock,
+    onError: (error) => logger.warn({ reason: firstLine(error) }, 'the figures for metrics could not be read'),
+  }),
+})
 
 const app = createStatusApp({
   readiness: () => runChecks({ postgres: () => db.ping(), chain: checkChain, ...checks }, readinessTimeoutMs),
