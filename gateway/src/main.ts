@@ -250,6 +250,8 @@ const app = createApp({
   logger,
 })
 
+// Until it knows what is served, every paid path would be an unknown one.
+await services.refresh()
 const workers = [
   indexer.run(stopping.signal),
   reconciler.run(stopping.signal),

@@ -38,5 +38,8 @@ const forgetfulRedis: readonly Part[] = ['redis', 'postgres', ...gateways]
 
 /** Whether a fault gets in the way of settlement, so that one has to confirm before it is over. */
 export function stopsSettlement(fault: FaultDetails): boolean {
-  return partsOf(fault).some((part) => !['gateway-1', 'gateway-2', 'upstream', 'redis'].includes(part))
+  const parts = partsOf(fault)
+  return !parts.includes('redis') && parts.some((part) => !serving.has(part))
 }
+
+const serving: ReadonlySet<Part> = new Set(['gateway-1', 'gateway-2', 'upstream'])

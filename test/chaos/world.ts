@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
+import { pathToFileURL } from 'node:url'
 import {
   type Anvil,
   type ChainClients,
@@ -18,6 +18,7 @@ import type { Address } from 'viem'
 import { environmentOf } from './environmentOf.ts'
 import { type ProcessName, processes, type ServiceName, services, type WireName, wires } from './fault.ts'
 import { type BundlerServer, startBundlerServer } from './parts/bundlerServer.ts'
+import { compileServices } from './parts/compileServices.ts'
 import { createWire, type Wire } from './parts/createWire.ts'
 import { type PostgresServer, startPostgresServer } from './parts/postgresServer.ts'
 import { type RedisServer, startRedisServer } from './parts/redisServer.ts'
@@ -46,8 +47,6 @@ export type World = {
   stop(): Promise<void>
 }
 
-const root = fileURLToPath(new URL('../../', import.meta.url))
-const here = fileURLToPath(new URL('./', import.meta.url))
 const blockTimeSeconds = 1
 
 /** @param logDirectory where the services' logs go, and stay; a temporary one by default */
@@ -70,7 +69,11 @@ export async function startWorld(options: {
     const directory = await createTempDir('chaos')
     running.push({ stop: () => directory.remove() })
     const logDirectory = options.logDirectory ?? join(directory.path, 'logs')
+    const compiled = join(directory.path, 'compiled')
     await mkdir(logDirectory, { recursive: true })
+    await mkdir(compiled)
+    await compileServices(compiled)
+    options.log('the services are compiled')
 
     const redis = await started('Redis', startRedisServer())
     const postgres = await started('PostgreSQL', startPostgresServer())
@@ -101,16 +104,14 @@ export async function startWorld(options: {
     const clockFile = (name: string) => join(directory.path, `${name}.clock`)
     const operatorApiKey = `chaos_${randomBytes(24).toString('hex')}`
     const parts = { chain, contracts, entryPoint, wires: ways, urls, operatorApiKey }
-    const tsx = ['--import', import.meta.resolve('tsx')]
     const start = async (name: ProcessName): Promise<[ProcessName, Supervised]> => {
       const isOurs = (services as readonly string[]).includes(name)
-      const service = name.replace(/-\d$/, '')
-      const main = isOurs ? join(root, service, 'src', 'main.ts') : join(here, 'parts', 'upstream.ts')
-      const clock = isOurs ? ['--import', new URL('./parts/skewedClock.ts', import.meta.url).href] : []
+      const main = isOurs ? `${name.replace(/-\d$/, '')}/src/main.js` : 'test/chaos/parts/upstream.js'
+      const clock = ['--import', pathToFileURL(join(compiled, 'test/chaos/parts/skewedClock.js')).href]
       const env = isOurs ? environmentOf(name as ServiceName, parts) : {}
       const supervised = await supervise({
         name,
-        args: [...tsx, ...clock, main],
+        args: ['--enable-source-maps', ...(isOurs ? clock : []), join(compiled, main)],
         env: {
           NODE_ENV: 'development',
           HOST: '127.0.0.1',
@@ -118,7 +119,7 @@ export async function startWorld(options: {
           CLOCK_FILE: clockFile(name),
           ...env,
         },
-        cwd: root,
+        cwd: compiled,
         logFile: join(logDirectory, `${name}.log`),
       })
       running.push(supervised)

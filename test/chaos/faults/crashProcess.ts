@@ -5,13 +5,13 @@ import { untilReady } from './untilReady.ts'
 
 type Crash = Extract<FaultDetails, { kind: 'crash' }>
 
-const reachMs = 60_000
+const reachMs = 120_000
 
 /**
  * Starts the process anew with a crash point, and waits until it has died there. What a gateway does when Redis forgot is
  * reached by making Redis forget.
  *
- * @throws when it was not reached within a minute; the process has no crash point then
+ * @throws when it was not reached within two minutes; the process has no crash point then
  */
 export async function crashProcess(world: World, { process, point, hit }: Crash): Promise<void> {
   const victim = world.processes[process]
@@ -27,7 +27,7 @@ export async function crashProcess(world: World, { process, point, hit }: Crash)
   }
 
   async function forgetWhenReady(): Promise<void> {
-    await Promise.all(gateways.map((name) => untilReady(world, name, reachMs / 2)))
+    await Promise.all(gateways.map((name) => untilReady(world, name, reachMs / 4)))
     await forgetfulRedis(world, () => world.redis.command('FLUSHALL'))
   }
 }
