@@ -12,8 +12,8 @@ import { gatewayEnv } from './testing/startGateway.ts'
 // What is served on credit while nothing can be settled: up to the merchant's limit and not one unit more, over several
 // accounts and two gateways. All services as processes of their own.
 
-const timeout = 240_000
-const soon = { timeout: 90_000, interval: 500 }
+const timeout = 400_000
+const soon = { timeout: 150_000, interval: 500 }
 const stalenessSeconds = 3_600
 const calls = 24n
 const maxTotal = calls * priceAtomic

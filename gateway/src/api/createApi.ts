@@ -14,6 +14,7 @@ import { auditRefusals } from './auditRefusals.ts'
 import { createAuditRoutes } from './auditRoutes.ts'
 import { type ApiEnv, asCaller, authenticate } from './caller.ts'
 import { createCreditRoutes } from './creditRoutes.ts'
+import { createGrantLimitRoutes, createOwnerLimitRoutes } from './grantLimitRoutes.ts'
 import { createMerchantRoutes } from './merchantRoutes.ts'
 import { createOwnerRoutes } from './ownerRoutes.ts'
 import { createOwnerSessionRoutes } from './ownerSessionRoutes.ts'
@@ -78,6 +79,7 @@ export function createApi(deps: ApiDeps): Hono {
   routes.route('/api-keys', createApiKeyRoutes({ db }))
   routes.route('/services', createServiceRoutes({ ...deps, tokenDecimals }))
   routes.route('/session-keys', createSessionKeyRoutes({ ...deps, tokenDecimals }))
+  routes.route('/session-keys', createGrantLimitRoutes({ ...deps, tokenDecimals }))
   routes.route('/settlements', createSettlementRoutes({ db, logger, tokenDecimals }))
   routes.route('/reconciliations', createReconciliationRoutes({ db }))
   routes.route('/audit', createAuditRoutes({ db }))
@@ -91,6 +93,7 @@ export function createApi(deps: ApiDeps): Hono {
   for (const path of ['/owners/*', '/owner/*'] as const) owners.use(path, noStore)
   owners.route('/owners', createOwnerSessionRoutes({ ...deps, signIn: deps.ownerSignIn }))
   owners.route('/owner', createOwnerRoutes({ ...deps, tokenDecimals, changes: deps.ownerSignIn.limits.change }))
+  owners.route('/owner', createOwnerLimitRoutes({ ...deps, tokenDecimals, changes: deps.ownerSignIn.limits.change }))
   for (const path of ['/owners/*', '/owner/*'] as const) owners.all(path, unknownRoute)
 
   const api = new Hono()

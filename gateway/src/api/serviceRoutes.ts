@@ -16,6 +16,7 @@ import { problem } from '../problem.ts'
 import { type ApiEnv, asCaller } from './caller.ts'
 import { unknownMerchant } from './merchantRoutes.ts'
 import { amountSchema, idOf, nameSchema, pageSchema } from './schemas.ts'
+import { spendingLimitFields, toSpendingLimits, viewSpendingLimits } from './spendingLimits.ts'
 import { validBody, validQuery } from './validate.ts'
 
 export type ServiceRoutesDeps = {
@@ -50,8 +51,8 @@ export function createServiceRoutes({ db, chain, tokenDecimals, services }: Serv
     threshold: amount.optional(),
     /** How old an unsettled charge may become; at most 30 days. */
     maxAgeSeconds: z.int().min(1).max(2_592_000).optional(),
-    maxAmountPerCall: amount.nullish(),
-    maxCallsPerMinute: z.int().min(1).max(1_000_000).nullish(),
+    // What one grant may spend at it.
+    ...spendingLimitFields(tokenDecimals),
     upstreamTimeoutMs: z.int().min(1).max(600_000).optional(),
     enabled: z.boolean().optional(),
   })
@@ -61,13 +62,7 @@ export function createServiceRoutes({ db, chain, tokenDecimals, services }: Serv
 
   routes.post('/', async (c) => {
     const caller = c.get('caller')
-    const {
-      merchantId: wanted,
-      upstream,
-      maxAmountPerCall,
-      maxCallsPerMinute,
-      ...service
-    } = await validBody(c, newServiceSchema)
+    const { merchantId: wanted, upstream, ...service } = await validBody(c, newServiceSchema)
     const merchantId = caller.merchantId ?? wanted
     if (merchantId === undefined) {
       return problem(400, 'request.invalid', 'The request is not valid.', {
@@ -82,11 +77,10 @@ export function createServiceRoutes({ db, chain, tokenDecimals, services }: Serv
     const created = await asCaller(db, caller, (queryable) =>
       createService(queryable, {
         ...service,
+        ...toSpendingLimits(service),
         merchantId,
         token: chain.token,
         upstream: upstream ?? undefined,
-        maxAmountPerCall: maxAmountPerCall ?? undefined,
-        maxCallsPerMinute: maxCallsPerMinute ?? undefined,
       }),
     )
     await services.invalidate()
@@ -124,7 +118,7 @@ export function createServiceRoutes({ db, chain, tokenDecimals, services }: Serv
     return c.body(null, 204)
   })
 
-  function toJson({ price, threshold, maxAmountPerCall, ...service }: Service) {
+  function toJson({ price, threshold, ...service }: Service) {
     const decimal = (atomic: bigint) => formatAmount(atomic, tokenDecimals)
     return {
       ...service,
@@ -133,9 +127,7 @@ export function createServiceRoutes({ db, chain, tokenDecimals, services }: Serv
       priceAtomic: price.toString(),
       threshold: decimal(threshold),
       thresholdAtomic: threshold.toString(),
-      maxAmountPerCall: maxAmountPerCall === undefined ? null : decimal(maxAmountPerCall),
-      maxAmountPerCallAtomic: maxAmountPerCall?.toString() ?? null,
-      maxCallsPerMinute: service.maxCallsPerMinute ?? null,
+      ...viewSpendingLimits(service, tokenDecimals),
     }
   }
 
