@@ -9,6 +9,7 @@ import { openShop, priceAtomic, type Shop } from './testing/openShop.ts'
 import { type PbResult, runPb } from './testing/runPb.ts'
 import { readBooks, settleAll } from './testing/settleAll.ts'
 import { startTraffic } from './testing/startTraffic.ts'
+import { startWebhookReceiver, type WebhookReceiver } from './testing/webhookReceiver.ts'
 
 // What an operator does with the command `pb`, against all services, and what reconciliation finds in tampered books.
 
@@ -84,7 +85,37 @@ async function arrangeDeadLetter(): Promise<Trade & { id: string; mend(): Promis
   return { ...made, id, mend }
 }
 
+/** An endpoint of the operator. */
+async function operatorReceiver(): Promise<WebhookReceiver> {
+  const receiver = await startWebhookReceiver()
+  closers.push(receiver.close)
+  const { status, body } = await manage<{ id: string; secret: string; merchantId: null }>(
+    stack,
+    stack.operatorApiKey,
+    'POST /webhooks',
+    { url: receiver.url },
+  )
+  expect([status, body.merchantId]).toEqual([201, null])
+  receiver.secret = body.secret
+  return receiver
+}
+
 describe('a dead letter', () => {
+  test('is told to the operator, signed, once, and nothing of it stays behind', { timeout }, async () => {
+    const receiver = await operatorReceiver()
+    const { id, grantId, shop, budget } = await arrangeDeadLetter()
+    const told = () => receiver.received.filter(({ payload }) => payload.data.settlementId === id)
+    await expect.poll(() => told().length, soon).toBe(1)
+    expect(told()[0]?.payload).toMatchObject({
+      type: 'settlement.dead',
+      data: { grantId, account: budget.account.address, payees: [shop.payee], errorCode: 'voucher.signature' },
+    })
+    expect(receiver.refused).toEqual([])
+    const waiting = () => login.query('select topic from outbox where published_at is null')
+    await expect.poll(waiting, soon).toEqual([])
+    expect(told()).toHaveLength(1)
+  })
+
   test('is listed, looked into, and paid by a retry once its cause is gone', { timeout }, async () => {
     const dead = await arrangeDeadLetter()
     const { id, charged, shop, budget } = dead
@@ -247,6 +278,7 @@ describe('reconciliation', () => {
 
   test('of all grants alerts the operator, shows in the metrics, and prints what it found', { timeout }, async () => {
     const made = await trade(1)
+    const receiver = await operatorReceiver()
     await login.query('update channel set settled = settled + 7 where grant_id = $1', [made.grantId])
     const { code, stdout, stderr } = await pb(['reconcile'])
     expect({ code, stderr }).toEqual({ code: 1, stderr: '' })
@@ -260,6 +292,9 @@ describe('reconciliation', () => {
     )
     const alert = alerts.find(({ payload }) => payload.reconciliationId === id)
     expect(alert?.payload.first).toContainEqual(expect.objectContaining({ kind: 'settled', grantId: made.grantId }))
+    const told = () => receiver.received.filter(({ payload }) => payload.data.reconciliationId === id)
+    await expect.poll(() => told().length, soon).toBe(1)
+    expect(told()[0]?.payload).toMatchObject({ type: 'reconciliation.difference', data: alert?.payload })
     const metrics = async () => (await fetch(`${stack.gateway.url}/metrics`)).text()
     await expect.poll(metrics, soon).toMatch(/gateway_reconciliation_differences\{kind="settled"\} [1-9]/)
     expect(await metrics()).toMatch(/gateway_reconciliation_finished_timestamp_seconds \d{10}/)

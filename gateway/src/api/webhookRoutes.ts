@@ -12,9 +12,6 @@ import {
   replayWebhookDelivery,
   rotateWebhookSecret,
   updateWebhookEndpoint,
-  type WebhookDelivery,
-  type WebhookEndpoint,
-  type WebhookEvent,
   type WebhookRecipient,
 } from '@protocolbanks/stream-db'
 import { type Context, type Env, Hono } from 'hono'
@@ -25,18 +22,20 @@ import { type EndpointUrl, maxUrlLength } from '../webhooks/endpointUrl.ts'
 import { maxAttempts } from '../webhooks/judgeAttempt.ts'
 import type { SecretBox } from '../webhooks/secretBox.ts'
 import { createWebhookSecret } from '../webhooks/signWebhook.ts'
-import {
-  audienceOf,
-  testEventType,
-  toWebhookPayload,
-  type WebhookAudience,
-  webhookEventTypes,
-} from '../webhooks/webhookEvents.ts'
+import { audienceOf, testEventType, toWebhookPayload } from '../webhooks/webhookEvents.ts'
 import { ApiRefusal } from './apiProblem.ts'
 import { writeRefusal } from './auditRefusals.ts'
 import { unknownMerchant } from './merchantRoutes.ts'
 import { idOf, nameSchema, pageSchema } from './schemas.ts'
 import { validBody, validQuery } from './validate.ts'
+import {
+  assertEnabled,
+  assertTypes,
+  unknownDelivery,
+  unknownEndpoint,
+  viewDelivery,
+  viewEndpoint,
+} from './webhookAnswers.ts'
 import type { WebhookCaller } from './webhookCaller.ts'
 
 export type WebhookRoutesDeps<E extends Env> = {
@@ -110,19 +109,19 @@ export function createWebhookRoutes<E extends Env>(deps: WebhookRoutesDeps<E>): 
         hint: 'Delete one that is not needed, or change its URL.',
       })
     }
-    return c.json({ ...toJson(endpoint), secret }, 201, { location: `/api/webhooks/${endpoint.id}` })
+    return c.json({ ...viewEndpoint(endpoint), secret }, 201, { location: `/api/webhooks/${endpoint.id}` })
   })
 
   routes.get('/', async (c) => {
     const page = validQuery(c, pageSchema)
     const { items, nextCursor } = await callerOf(c).run((queryable) => listWebhookEndpoints(queryable, page))
-    return c.json({ webhooks: items.map(toJson), nextCursor })
+    return c.json({ webhooks: items.map(viewEndpoint), nextCursor })
   })
 
   routes.get('/:id', async (c) => {
     const id = idOf('whep', c.req.param('id'))
     const endpoint = id && (await callerOf(c).run((queryable) => getWebhookEndpoint(queryable, id)))
-    return endpoint ? c.json(toJson(endpoint)) : unknownEndpoint(c.req.param('id'))
+    return endpoint ? c.json(viewEndpoint(endpoint)) : unknownEndpoint(c.req.param('id'))
   })
 
   routes.patch('/:id', async (c) => {
@@ -138,7 +137,7 @@ export function createWebhookRoutes<E extends Env>(deps: WebhookRoutesDeps<E>): 
         if (found) assertTypes(audienceOf(found), events)
         return updateWebhookEndpoint(queryable, id, { ...change, ...allowed, ...eventTypes })
       }))
-    return endpoint ? c.json(toJson(endpoint)) : unknownEndpoint(c.req.param('id'))
+    return endpoint ? c.json(viewEndpoint(endpoint)) : unknownEndpoint(c.req.param('id'))
   })
 
   routes.delete('/:id', async (c) => {
@@ -158,7 +157,7 @@ export function createWebhookRoutes<E extends Env>(deps: WebhookRoutesDeps<E>): 
       (await callerOf(c).run((queryable) =>
         rotateWebhookSecret(queryable, { id, secret: box.seal(secret, id), previousUntil }),
       ))
-    return endpoint ? c.json({ ...toJson(endpoint), secret }) : unknownEndpoint(c.req.param('id'))
+    return endpoint ? c.json({ ...viewEndpoint(endpoint), secret }) : unknownEndpoint(c.req.param('id'))
   })
 
   /** Sent once, to this endpoint alone, whatever types it wants. */
@@ -188,7 +187,7 @@ export function createWebhookRoutes<E extends Env>(deps: WebhookRoutesDeps<E>): 
         return listWebhookDeliveries(queryable, { ...filter, endpointId: id })
       }))
     if (!page) return unknownEndpoint(c.req.param('id'))
-    return c.json({ deliveries: page.items.map(deliveryToJson), nextCursor: page.nextCursor })
+    return c.json({ deliveries: page.items.map(viewDelivery), nextCursor: page.nextCursor })
   })
 
   routes.get('/:id/deliveries/:deliveryId', async (c) => {
@@ -198,7 +197,7 @@ export function createWebhookRoutes<E extends Env>(deps: WebhookRoutesDeps<E>): 
     })
     if (!found) return unknownDelivery(c.req.param('deliveryId'))
     return c.json({
-      ...deliveryToJson(found),
+      ...viewDelivery(found),
       payload: toWebhookPayload(found.event),
       attemptLog: found.attempts,
     })
@@ -262,47 +261,4 @@ function idsOf({ id = '', deliveryId = '' }: Record<string, string>): { id: stri
   const endpoint = idOf('whep', id)
   const delivery = idOf('whdl', deliveryId)
   return endpoint && delivery ? { id: delivery, endpointId: endpoint } : undefined
-}
-
-/** @throws ApiRefusal 400 */
-function assertTypes(audience: WebhookAudience, types: readonly string[] | null | undefined): void {
-  const known = webhookEventTypes[audience]
-  const unknown = types?.filter((type) => !known.includes(type)) ?? []
-  if (unknown.length === 0) return
-  throw new ApiRefusal(400, 'request.invalid', 'The request is not valid.', {
-    detail: `events: ${unknown.slice(0, 5).join(', ')}: there is no such event for this endpoint`,
-    hint: `There are: ${known.join(', ')}`,
-  })
-}
-
-/** @throws ApiRefusal 409 */
-function assertEnabled({ id, state, disabledReason }: WebhookEndpoint): void {
-  if (state === 'enabled') return
-  throw new ApiRefusal(409, 'webhook.disabled', 'The endpoint is disabled.', {
-    detail: `Endpoint: ${id}. Reason: ${disabledReason}.`,
-    hint: 'Enable it first: PATCH it with {"enabled":true}.',
-  })
-}
-
-function unknownEndpoint(id: string): Response {
-  return problem(404, 'webhook.unknown', 'There is no such endpoint of webhooks.', {
-    detail: `Endpoint: ${id.slice(0, 80)}`,
-  })
-}
-
-function unknownDelivery(id: string): Response {
-  return problem(404, 'webhook.delivery_unknown', 'There is no such delivery at this endpoint.', {
-    detail: `Delivery: ${id.slice(0, 80)}`,
-    hint: 'Deliveries are kept for 30 days.',
-  })
-}
-
-/** Without the secrets, sealed as they are. */
-function toJson({ secret: _, previousSecret: __, eventTypes, ...endpoint }: WebhookEndpoint) {
-  return { ...endpoint, events: eventTypes }
-}
-
-function deliveryToJson({ delivery, event }: { delivery: WebhookDelivery; event: WebhookEvent }) {
-  const { id, eventId, endpointId, state, attempts, maxAttempts, nextAttemptAt, endedAt, createdAt } = delivery
-  return { id, eventId, endpointId, type: event.type, state, attempts, maxAttempts, nextAttemptAt, endedAt, createdAt }
 }
