@@ -68,6 +68,7 @@ const refusalCodes = new Set([
   'limit.rate',
   'limit.total',
   'limit.period',
+  'limit.spend',
   'limit.exposure',
   'credit.refused',
   'voucher.exhausted',
