@@ -9,7 +9,7 @@ import {
 } from '@protocolbanks/stream-db'
 import { devAccounts, type Service, startBundler, startService } from '@protocolbanks/stream-dev'
 import type { Address, Hex } from '@protocolbanks/stream-protocol'
-import { afterAll, afterEach, beforeAll, expect, inject, test } from 'vitest'
+import { afterAll, afterEach, beforeAll, expect, inject, test, vi } from 'vitest'
 import { createCuttable } from './testing/cuttable.ts'
 import {
   arrangeGrant,
@@ -31,10 +31,13 @@ import {
 
 // Settlement as a process of its own, with the paymaster, a bundler and a chain. The journal is written by the tests.
 
+// Processes start slowly where many do at once.
+vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 })
+
 let sponsored: SponsoredChain
 beforeAll(async () => {
   sponsored = await startSponsoredChain(inject('postgresUrl'))
-}, 90_000)
+})
 afterAll(() => sponsored?.stop())
 
 const workers: Service[] = []
@@ -69,7 +72,7 @@ test('what is owed is paid to every payee with one operation, and the records sh
 
   // Its gas is shared equally by the merchants.
   await expect
-    .poll(() => sharesOf(settlement.userOpHash ?? '0x'), { timeout: 10_000 })
+    .poll(() => sharesOf(settlement.userOpHash ?? '0x'), { timeout: 30_000 })
     .toEqual([expect.any(BigInt), expect.any(BigInt), expect.any(BigInt)])
   const shares = await sharesOf(settlement.userOpHash ?? '0x')
   expect(shares.reduce((sum, share) => (sum ?? 0n) + (share ?? 0n), 0n)).toBe(settlement.gasCostWei)
@@ -123,7 +126,7 @@ test('killed at any moment and started again, it pays once', async () => {
     const { items: claims = [] } = (await getSettlement(sponsored.database.db, items[0]?.id ?? '')) ?? {}
     expect(claims.map(({ paid }) => paid)).toEqual([10_000_000n])
   }
-}, 120_000)
+}, 240_000)
 
 test('a grant frozen on-chain after it was claimed waits, and is settled when its owner unfreezes it', async () => {
   const seller = await createSeller(sponsored)
@@ -132,7 +135,7 @@ test('a grant frozen on-chain after it was claimed waits, and is settled when it
   // The mirror does not know of it yet.
   await asGuardian(sponsored, 'freeze', account, grant.grantId)
   const worker = await startWorker()
-  await expect.poll(() => logOf(worker, 'grant.frozen'), { timeout: 10_000 }).toBe(true)
+  await expect.poll(() => logOf(worker, 'grant.frozen'), { timeout: 30_000 }).toBe(true)
   const [open] = (await listSettlements(sponsored.database.db, { grantId: grant.grantId })).items
   expect(open).toMatchObject({ state: 'failed', failureReason: 'grant_frozen', attempts: 0 })
   const module = sponsored.contracts.sessionKeyValidator
@@ -164,15 +167,15 @@ test('without a bundler it is not ready, loses nothing, and goes on by itself wh
   await stopped.stop()
   await charge(sponsored, { grant, account }, [[seller, 10_000_000n]])
   await expect
-    .poll(() => readiness(worker), { timeout: 10_000 })
+    .poll(() => readiness(worker), { timeout: 30_000 })
     .toMatchObject({ status: 503, bundler: expect.not.stringMatching(/^ok$/) })
-  await expect.poll(() => stateOf(grant), { timeout: 10_000 }).toBe('pending')
+  await expect.poll(() => stateOf(grant), { timeout: 30_000 }).toBe('pending')
   sponsored.bundler = await startBundler({ rpcUrl: sponsored.anvil.url, entryPoint: sponsored.entryPoint, port })
   const settlement = await settled(grant, 'confirmed')
   expect(settlement.attempts).toBe(0)
   expect(await balanceOf(sponsored, seller.merchant.payee)).toBe(10_000_000n)
-  await expect.poll(() => readiness(worker), { timeout: 10_000 }).toMatchObject({ status: 200 })
-}, 120_000)
+  await expect.poll(() => readiness(worker), { timeout: 30_000 }).toMatchObject({ status: 200 })
+}, 240_000)
 
 test.each(['DATABASE_URL', 'RPC_URL', 'PAYMASTER_URL'])(
   'while %s leads nowhere it loses nothing, and goes on by itself afterwards',
@@ -186,20 +189,19 @@ test.each(['DATABASE_URL', 'RPC_URL', 'PAYMASTER_URL'])(
       await charge(sponsored, { grant, account }, [[seller, 10_000_000n]])
       // The paymaster is asked only when there is something to sponsor.
       const status = name === 'PAYMASTER_URL' ? 200 : 503
-      await expect.poll(() => readiness(worker), { timeout: 10_000 }).toMatchObject({ status })
+      await expect.poll(() => readiness(worker), { timeout: 30_000 }).toMatchObject({ status })
       if (name === 'PAYMASTER_URL')
-        await expect.poll(() => logOf(worker, 'sponsor.unavailable'), { timeout: 10_000 }).toBe(true)
+        await expect.poll(() => logOf(worker, 'sponsor.unavailable'), { timeout: 30_000 }).toBe(true)
       await way.mend()
       expect((await settled(grant, 'confirmed')).attempts).toBe(0)
       expect(await balanceOf(sponsored, seller.merchant.payee)).toBe(10_000_000n)
-      await expect.poll(() => readiness(worker), { timeout: 10_000 }).toMatchObject({ status: 200 })
+      await expect.poll(() => readiness(worker), { timeout: 30_000 }).toMatchObject({ status: 200 })
       worker.process.signal('SIGTERM')
       expect(await worker.process.exited).toEqual({ code: 0, signal: null })
     } finally {
       await way.close()
     }
   },
-  60_000,
 )
 
 test('two workers share the work: each grant is settled once, accounts side by side, one after the other within one', async () => {
@@ -217,7 +219,7 @@ test('two workers share the work: each grant is settled once, accounts side by s
   await Promise.all([startWorker(), startWorker()])
   for (const { grant } of grants) expect((await settled(grant, 'confirmed')).attempts).toBe(0)
   expect(await balanceOf(sponsored, seller.merchant.payee)).toBe(60_000_000n)
-}, 120_000)
+}, 240_000)
 
 test('a request settles below the threshold, and a stop drains with exit code 0', async () => {
   const seller = await createSeller(sponsored)
@@ -241,7 +243,7 @@ test('later settlements of a grant pay the difference only, in the same lane', a
   await charge(sponsored, { grant, account }, [[seller, 12_000_000n]], { before: 10_000_000n })
   await expect
     .poll(async () => (await settlementsOf(sponsored, grant)).filter(({ state }) => state === 'confirmed').length, {
-      timeout: 15_000,
+      timeout: 60_000,
     })
     .toBe(2)
   const second = (await settlementsOf(sponsored, grant)).find(({ id }) => id !== first.id)
@@ -277,7 +279,7 @@ async function stateOf(grant: TestGrant): Promise<SettlementState | undefined> {
 
 /** The grant's newest settlement, once it is in this state. */
 async function settled(grant: TestGrant, state: SettlementState): Promise<Settlement> {
-  await expect.poll(() => stateOf(grant), { timeout: 20_000, interval: 50 }).toBe(state)
+  await expect.poll(() => stateOf(grant), { timeout: 60_000, interval: 50 }).toBe(state)
   const [settlement] = await settlementsOf(sponsored, grant)
   if (!settlement) throw new Error('There is no settlement.')
   return settlement

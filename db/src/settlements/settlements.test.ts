@@ -217,6 +217,8 @@ describe('a grant is claimable', () => {
     const ending = await arrangeOwing(1n, { terms: { validUntil: nowSeconds + 60 } })
     const asked = await arrangeOwing(2n)
     await requestSettlement(database.db, { grantId: asked.grantId, merchantId: null, actor: 'operator' })
+    const askedAt = later(-600).toISOString()
+    await database.query('update settlement_request set created_at = $1 where grant_id = $2', [askedAt, asked.grantId])
     const found = await listClaimable(database.db, { now, limit: 3, expiryMarginSeconds: 600 })
     expect(found.map(({ grantId }) => grantId)).toEqual([ending.grantId, asked.grantId, large.grantId])
     const all = await listClaimable(database.db, { now, limit: 10, expiryMarginSeconds: 600 })

@@ -1,0 +1,54 @@
+import { appendCharges, type ChargeEvent, type Db } from '@protocolbanks/stream-db'
+import { type Budget, grantBudget, managementApi, type Stack } from '@protocolbanks/stream-dev'
+import { type Address, createVoucherHasher, signVoucher } from '@protocolbanks/stream-protocol'
+import { generatePrivateKey, privateKeyToAddress } from 'viem/accounts'
+
+/** A merchant, and accounts that each gave an agent a budget for them. */
+export type Debtors = { payee: Address; merchantId: string; serviceId: string; budgets: Budget[] }
+
+/** What one account is charged in a round, base units: the threshold of its service. */
+export const debtAtomic = 10_000n
+
+export async function createDebtors(stack: Stack, accounts: number): Promise<Debtors> {
+  const payee = privateKeyToAddress(generatePrivateKey())
+  const operator = managementApi(stack.gateway.url, stack.operatorApiKey)
+  const { id: merchantId } = await operator.post<{ id: string }>('/merchants', { name: 'bench', payee })
+  const { key } = await operator.post<{ key: string }>('/api-keys', { merchantId, name: 'bench' })
+  const service = { name: 'bench', pathPrefix: '/bench', upstream: null, price: '0.01', threshold: '0.01' }
+  const { id: serviceId } = await managementApi(stack.gateway.url, key).post<{ id: string }>('/services', service)
+  const options = { payees: [payee], amountAtomic: 1_000_000n, days: 30, paymasterApiKey: stack.operatorApiKey }
+  const budgets: Budget[] = []
+  // Coins are minted by one account, whose nonces follow each other: not side by side.
+  while (budgets.length < accounts) budgets.push(await grantBudget(stack, options))
+  return { payee, merchantId, serviceId, budgets }
+}
+
+/** Journals one charge for each account, with a voucher for all that was charged so far. */
+export async function chargeAll(
+  stack: Stack,
+  db: Db,
+  { payee, merchantId, serviceId, budgets }: Debtors,
+  round: number,
+): Promise<void> {
+  const hash = createVoucherHasher({ chainId: stack.chain.chainId, module: stack.contracts.sessionKeyValidator })
+  const cumulativeAmount = debtAtomic * BigInt(round)
+  const events = budgets.map(({ grant: { grantId }, sessionKey, account }): ChargeEvent => {
+    const requestId = generatePrivateKey()
+    const { signature } = signVoucher(hash, sessionKey, { grantId, payee, cumulativeAmount })
+    return {
+      eventId: `p0-${requestId}`,
+      occurredAtMs: Date.now(),
+      account,
+      grantId,
+      payee,
+      merchantId,
+      serviceId,
+      requestId,
+      fingerprint: requestId,
+      amount: debtAtomic,
+      cumulativeAmount,
+      signature,
+    }
+  })
+  for (let start = 0; start < events.length; start += 100) await appendCharges(db, events.slice(start, start + 100))
+}
