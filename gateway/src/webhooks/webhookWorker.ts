@@ -12,12 +12,14 @@ import {
   type WebhookEndpoint,
   type WebhookEvent,
 } from '@protocolbanks/stream-db'
+import { formatTraceparent } from '@protocolbanks/stream-runtime'
 import type { Logger } from 'pino'
 import { Counter, Gauge, type Registry } from 'prom-client'
 import { judgeAttempt, maxAttempts } from './judgeAttempt.ts'
 import type { SecretBox } from './secretBox.ts'
 import type { SendWebhook, WebhookAnswer, WebhookRequest } from './sendWebhook.ts'
 import { signWebhook } from './signWebhook.ts'
+import { traceOfEvent } from './traceOfEvent.ts'
 import { endpointDisabledType, toWebhookPayload, webhookEventTypes } from './webhookEvents.ts'
 
 export type WebhookWorkerOptions = {
@@ -132,7 +134,8 @@ export function createWebhookWorker(options: WebhookWorkerOptions): WebhookWorke
       now: endedAt,
       disabledTopic: endpointDisabledType,
     })
-    const about = { event: event.id, type: event.type, endpoint: endpoint.id, status: answer.statusCode }
+    const { traceId } = traceOfEvent(event.data) ?? {}
+    const about = { event: event.id, type: event.type, endpoint: endpoint.id, status: answer.statusCode, traceId }
     if (!recorded) return logger.info(about, 'the lease of a webhook was over; another try is on its way')
     metrics?.attempts.inc({ outcome: verdict.state === 'pending' ? 'retry' : verdict.state })
     logger.debug({ ...about, outcome: verdict.state, error: answer.error }, 'a webhook was tried')
@@ -147,7 +150,13 @@ export function createWebhookWorker(options: WebhookWorkerOptions): WebhookWorke
     try {
       const body = JSON.stringify(toWebhookPayload(event))
       const signature = signWebhook({ id: event.id, at, body, secrets: secretsOf(endpoint, at) })
-      const headers = { ...signature, 'content-type': 'application/json', 'user-agent': 'ProtocolBanks-Webhooks/1' }
+      const trace = traceOfEvent(event.data)
+      const headers = {
+        ...signature,
+        ...(trace && { traceparent: formatTraceparent(trace) }),
+        'content-type': 'application/json',
+        'user-agent': 'ProtocolBanks-Webhooks/1',
+      }
       return { url: endpoint.url, headers, body }
     } catch (err) {
       logger.error({ err, event: event.id, type: event.type, endpoint: endpoint.id }, 'a webhook cannot be made')
