@@ -36,6 +36,11 @@ export function partsOf(fault: FaultDetails): readonly Part[] {
 
 const forgetfulRedis: readonly Part[] = ['redis', 'postgres', ...gateways]
 
+/** Whether Redis may have lost something by it. */
+export function makesRedisForget(fault: FaultDetails): boolean {
+  return partsOf(fault) === forgetfulRedis
+}
+
 /** Whether a fault gets in the way of settlement, so that one has to confirm before it is over. */
 export function stopsSettlement(fault: FaultDetails): boolean {
   const parts = partsOf(fault)

@@ -3,7 +3,7 @@ import { describeFault } from './describeFault.ts'
 import { type Fault, type Part, processes } from './fault.ts'
 import { applyFault } from './faults/applyFault.ts'
 import { untilReady } from './faults/untilReady.ts'
-import { partsOf, stopsSettlement } from './partsOf.ts'
+import { makesRedisForget, partsOf, stopsSettlement } from './partsOf.ts'
 import type { Traffic } from './startTraffic.ts'
 import type { SettlementWatch } from './watchSettlements.ts'
 import type { World } from './world.ts'
@@ -31,6 +31,8 @@ const maxOpen = 4
 /** How far a fault may overtake others whose parts are still taken. */
 const lookAhead = 12
 const recoverMs = 120_000
+/** In which every gateway notices that Redis forgot, and writes down what only it knows: until then none may die. */
+const noticeMs = 4_000
 
 /** Makes all of it go wrong, several things at once, but never two on the same part. */
 export async function runSchedule(schedule: readonly Fault[], deps: RunScheduleDeps): Promise<FaultResult[]> {
@@ -60,7 +62,8 @@ export async function runSchedule(schedule: readonly Fault[], deps: RunScheduleD
       await delay(fault.pauseMs)
       const parts = partsOf(fault)
       for (const part of parts) taken.add(part)
-      const running = run(fault).finally(() => {
+      const running = run(fault).finally(async () => {
+        if (makesRedisForget(fault)) await delay(noticeMs)
         for (const part of parts) taken.delete(part)
         open.delete(running)
       })

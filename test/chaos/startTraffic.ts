@@ -1,4 +1,5 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
+import { setMaxListeners } from 'node:events'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Address, Hex } from '@protocolbanks/stream-protocol'
 import { createPayingFetch, PaymentRefusedError } from '@protocolbanks/stream-sdk'
@@ -46,6 +47,7 @@ export function startTraffic(world: World, market: Market, options: { callsPerSe
   const waiting = new Set<{ since: number; done(): void }>()
   const stopping = new AbortController()
   const giveUp = new AbortController()
+  setMaxListeners(market.buyers.length * callsAtOnce, giveUp.signal)
   let callsPerSecond = options.callsPerSecond
   let served = 0
   let nextAt = performance.now()

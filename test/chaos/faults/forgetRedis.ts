@@ -8,8 +8,6 @@ type Forget = Extract<FaultDetails, { kind: 'redis-flush' | 'redis-restart' }>
 const partitions = 16
 const drainMs = 60_000
 const readyMs = 30_000
-/** In which every gateway notices, and writes down what only it knows. */
-const noticeMs = 4_000
 
 /** Redis loses its memory, or is killed and comes back with what it had written. */
 export async function forgetRedis(world: World, fault: Forget): Promise<void> {
@@ -33,7 +31,6 @@ export async function forgetfulRedis(world: World, forget: () => Promise<unknown
     await delay(250)
   }
   await forget()
-  await delay(noticeMs)
 }
 
 /** The moment of the oldest usage event that waits for the journal, in milliseconds since 1970. */
