@@ -93,3 +93,11 @@ test('a connection that breaks in a transaction, between two statements, is an e
   await db.ping()
   await db.close()
 })
+
+test('what is committed is on disk before anybody is told, whatever the server does by default', async () => {
+  await database.query(`alter database ${new URL(database.url).pathname.slice(1)} set synchronous_commit = off`)
+  const db = createDb({ url: database.url, onError: () => {} })
+  const { rows } = await db.execute(sql`show synchronous_commit`)
+  expect(rows).toEqual([{ synchronous_commit: 'on' }])
+  await db.close()
+})

@@ -47,7 +47,8 @@ export function createDb({ url, maxConnections = 10, statementTimeoutMs = 10_000
     idle_in_transaction_session_timeout: statementTimeoutMs + 1_000,
     keepAlive: true,
     application_name: 'protocolbanks-stream',
-    options: '-c role=stream_service',
+    // What was committed survives a kill of the server, whatever its default is: the meter forgets what it has journalled.
+    options: '-c role=stream_service -c synchronous_commit=on',
   })
   // Without a listener the error of an idle connection would end the process.
   pool.on('error', onError)
