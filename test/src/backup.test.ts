@@ -1,4 +1,4 @@
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import {
   createTempDir,
   devAccounts,
@@ -145,12 +145,11 @@ test('a dump under live traffic restores whole into an empty cluster: same schem
     home.run('pg_dump', ['--schema-only', '--restrict-key=none'], which.as('stream_backup'))
   const schema = await schemaOf(cluster)
 
-  // As the runbook says: services stop, the archive of the lost cluster is moved away, Redis forgets.
+  // As the runbook says: services stop, copies and archive of the lost cluster are moved away, Redis forgets.
   for (const service of [stack.gateway, stack.settlement, stack.paymaster]) await service.stop()
   await archiveEverything(cluster)
   await cluster.kill()
-  await home.run('mv', [backupFolder('wal'), oldArchive()])
-  await home.run('mkdir', [backupFolder('wal')])
+  await home.run('bash', ['-c', `cd ${home.backups} && mkdir before && mv wal base before && mkdir wal base`])
   await redis.kill()
   await redis.forget()
   cluster = await home.create('third', cluster.port)
@@ -186,11 +185,29 @@ test('a dump under live traffic restores whole into an empty cluster: same schem
 test('the cluster as it was at a moment can be had from the same base backup, also after it was recovered once', {
   timeout,
 }, async () => {
-  await home.run('recover.sh', [copy, join(home.folder, 'fourth'), oldArchive(), beforeMistake.time])
+  const before = join(home.backups, 'before')
+  const from = [join(before, 'base', basename(copy)), join(home.folder, 'fourth'), join(before, 'wal')]
+  await home.run('recover.sh', [...from, beforeMistake.time])
   const then = await home.start('fourth')
   expect(await ask(then, 'SELECT count(*) FROM charge')).toBe(beforeMistake.charges)
-  const full = ['recover.sh', [copy, join(home.folder, 'fourth'), oldArchive()]] as const
-  await expect(home.run(...full)).rejects.toThrow(/is not empty/)
+  await expect(home.run('recover.sh', from)).rejects.toThrow(/is not empty/)
+})
+
+test('only as many copies and dumps are kept as asked for, and of the archive what the oldest copy needs', {
+  timeout,
+}, async () => {
+  const list = async (name: 'wal' | 'base' | 'dump') => (await home.run('ls', [backupFolder(name)])).split('\n')
+  const env = { ...cluster.as('stream_backup'), KEEP: '1' }
+  const first = await home.run('base-backup.sh', [backupFolder('base'), backupFolder('wal')], env)
+  const [oldest = ''] = await list('wal')
+  await archiveEverything(cluster)
+  const second = await home.run('base-backup.sh', [backupFolder('base'), backupFolder('wal')], env)
+  expect(second > first).toBe(true)
+  expect(await list('base')).toEqual([basename(second)])
+  expect(await list('wal')).not.toContain(oldest)
+
+  const dump = await home.run('dump.sh', [backupFolder('dump')], env)
+  expect(await list('dump')).toEqual([basename(dump)])
 })
 
 test('an archive takes a segment once, and refuses another of its name', async () => {
@@ -204,11 +221,6 @@ test('an archive takes a segment once, and refuses another of its name', async (
   await expect(home.run('archive-wal.sh', ['/etc/passwd', name, archive])).rejects.toThrow(/another segment/)
   expect(await home.run('cmp', [segment, join(archive, name)])).toBe('')
 })
-
-/** Where the archive of the cluster that was lost went. */
-function oldArchive(): string {
-  return `${backupFolder('wal')}-before`
-}
 
 /** One value, as the superuser. */
 async function ask(which: Cluster, text: string): Promise<string> {

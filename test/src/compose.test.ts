@@ -1,4 +1,4 @@
-import { readFile, stat } from 'node:fs/promises'
+import { readFile, stat, writeFile } from 'node:fs/promises'
 import { isBuiltin } from 'node:module'
 import { join, relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -7,6 +7,7 @@ import { Ajv2020 } from 'ajv/dist/2020.js'
 import { validate } from 'dockerfile-utils'
 import { build } from 'esbuild'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { parse } from 'yaml'
 import { type ComposeFile, environmentOf, exampleEnv, readCompose } from './testing/composeFile.ts'
 import { readDockerfile, type Stage } from './testing/dockerfile.ts'
 import { readDockerignore } from './testing/dockerignore.ts'
@@ -115,9 +116,7 @@ describe('compose.yaml', () => {
       expect.arrayContaining(['gateway-1', 'gateway-2', 'settlement', 'paymaster', 'sentinel']),
     )
     for (const [name, program, service] of ours()) {
-      const { loadConfig } = (await import(`../../${program}/src/config.ts`)) as {
-        loadConfig(env: Record<string, string>): object
-      }
+      const loadConfig = await configOf(program)
       for (const env of [example, { ...example, ...optional }]) {
         const given = { ...image.env, ...environmentOf(service, env) }
         const local = Object.entries(given).map(([key, value]) => [key, value.replace('/run/secrets', secrets.path)])
@@ -131,6 +130,19 @@ describe('compose.yaml', () => {
         expect.arrayContaining([...new Set(service.secrets)].sort()),
       )
     }
+  })
+
+  test('settles by transactions with ops/compose/transaction-route.yaml', async () => {
+    const text = await readFile(join(root, 'ops', 'compose', 'transaction-route.yaml'), 'utf8')
+    const override = parse(text) as Pick<ComposeFile, 'services' | 'secrets'>
+    expect(override.secrets).toEqual({ transaction_key: { file: 'ops/compose/secrets/transaction_key' } })
+    const { environment = {}, secrets: added } = override.services.settlement ?? {}
+    expect(added).toEqual(Object.keys(override.secrets))
+    const given = { ...environmentOf(compose.services.settlement ?? {}, example), ...environment }
+    const local = Object.entries(given).map(([key, value]) => [key, `${value}`.replace('/run/secrets', secrets.path)])
+    await writeFile(join(secrets.path, 'transaction_key'), devAccounts.operator.privateKey)
+    const loadConfig = await configOf('settlement')
+    expect(loadConfig(Object.fromEntries(local))).toMatchObject({ SETTLEMENT_ROUTE: 'transaction' })
   })
 
   test('names every variable that it takes from .env in the example, and the example none that is not taken', async () => {
@@ -289,6 +301,14 @@ test('what a program of the image imports when it runs is among the dependencies
     expect({ workspace, missing }).toEqual({ workspace, missing: [] })
   }
 })
+
+type LoadConfig = (env: Record<string, string>) => object
+
+/** How a program reads its environment: what its process does first. */
+async function configOf(program: string): Promise<LoadConfig> {
+  const { loadConfig } = (await import(`../../${program}/src/config.ts`)) as { loadConfig: LoadConfig }
+  return loadConfig
+}
 
 type Manifest = { dependencies?: Record<string, string> }
 

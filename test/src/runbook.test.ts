@@ -6,7 +6,6 @@ import { promisify } from 'node:util'
 import { sponsorPaymasterAbi } from '@protocolbanks/stream-protocol/abi/sponsorPaymasterAbi'
 import { toFunctionSignature } from 'viem'
 import { beforeAll, describe, expect, test, vi } from 'vitest'
-import { createProgram } from '../../cli/src/createProgram.ts'
 import { type ComposeFile, exampleEnv, readCompose } from './testing/composeFile.ts'
 
 // Every command that a runbook gives an operator: the programs and files that it names are there, and pb understands it.
@@ -15,6 +14,17 @@ const root = fileURLToPath(new URL('../../', import.meta.url))
 const execute = promisify(execFile)
 const documents = ['docs/operations.md', 'docs/deployment.md', 'docs/deployments.md']
 const commands = (await Promise.all(documents.map(commandsOf))).flat()
+
+/** As far as it is used here; commander's. */
+type Program = {
+  commands: Program[]
+  exitOverride(): Program
+  configureOutput(output: { writeOut(): void; writeErr(): void }): Program
+  parseAsync(argv: string[]): Promise<unknown>
+}
+type CreateProgram = (deps: { print(): void; clock(): number; exit(): void }) => Program
+const cli = 'cli'
+const { createProgram } = (await import(`../../${cli}/src/createProgram.ts`)) as { createProgram: CreateProgram }
 
 let compose: ComposeFile
 beforeAll(async () => {

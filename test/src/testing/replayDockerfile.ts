@@ -24,36 +24,43 @@ const runTimeoutMs = 600_000
 export async function replayDockerfile(context: string, target: string): Promise<Replayed> {
   const stages = await readDockerfile(join(context, 'Dockerfile'))
   const isIgnored = readDockerignore(await readFile(join(context, '.dockerignore'), 'utf8'))
-  const roots = new Map<string, string>()
-  let last: Replayed | undefined
+  /** Roots of the stages, of each once it is built. Those that need nothing of each other are built at once. */
+  const roots = new Map<string, Promise<string>>()
   for (const [index, stage] of stages.entries()) {
-    const root = join(target, stage.name ?? `stage-${index}`)
-    await mkdir(root, { recursive: true })
-    roots.set(stage.name ?? `${index}`, root)
-    let folder = '/'
-    for (const step of stage.steps) {
-      if (step.kind === 'workdir') folder = resolve(folder, step.path)
-      await mkdir(join(root, folder), { recursive: true })
-      if (step.kind === 'run') await runStep(step.command, join(root, folder))
-      if (step.kind === 'copy') await copy(step, { root, folder, context, roots, isIgnored })
-    }
-    last = { image: stage, root }
+    const name = stage.name ?? `${index}`
+    roots.set(name, build(stage, { context, isIgnored, roots: new Map(roots), root: join(target, name) }))
   }
-  if (!last) throw new Error('The Dockerfile has no stage.')
-  return last
+  // All come to an end before one that failed is told.
+  await Promise.allSettled(roots.values())
+  const image = stages.at(-1)
+  const root = await [...roots.values()].at(-1)
+  if (!image || root === undefined) throw new Error('The Dockerfile has no stage.')
+  await Promise.all(roots.values())
+  return { image, root }
+}
+
+async function build(stage: Stage, place: Omit<Place, 'folder'>): Promise<string> {
+  let folder = '/'
+  for (const step of stage.steps) {
+    if (step.kind === 'workdir') folder = resolve(folder, step.path)
+    await mkdir(join(place.root, folder), { recursive: true })
+    if (step.kind === 'run') await runStep(step.command, join(place.root, folder))
+    if (step.kind === 'copy') await copy(step, { ...place, folder })
+  }
+  return place.root
 }
 
 type Place = {
   root: string
   folder: string
   context: string
-  roots: ReadonlyMap<string, string>
+  roots: ReadonlyMap<string, Promise<string>>
   isIgnored: (path: string) => boolean
 }
 
 async function copy(step: Extract<Step, { kind: 'copy' }>, place: Place): Promise<void> {
   const { context, roots, isIgnored } = place
-  const origin = step.from === undefined ? context : roots.get(step.from)
+  const origin = step.from === undefined ? context : await roots.get(step.from)
   if (origin === undefined) throw new Error(`COPY --from=${step.from}: there is no such stage before.`)
   const target = join(place.root, resolve(place.folder, step.target))
   for (const source of step.sources) {
