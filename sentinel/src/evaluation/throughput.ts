@@ -7,6 +7,8 @@ import { simulateTraffic } from '../simulation/traffic.ts'
 
 export type Throughput = {
   grants: number
+  /** How many different lives the grants share. */
+  lives: number
   events: number
   /** By the clock, and by the processor's time, where other processes want the processor too. */
   eventsPerSecond: number
@@ -24,6 +26,7 @@ type Watched = { rules: RulesState; score: GrantState }
 type Arrival = { grant: number; event: SpendEvent }
 
 const batch = 1_000
+const mostLives = 100
 
 /**
  * Rules and scoring of the chosen method over the events of many grants in the order of time, in this process alone: how
@@ -32,7 +35,7 @@ const batch = 1_000
  * @param eventsPerGrant at most 2,000: about three days of an agent in bursts.
  */
 export function measureThroughput(grants: number, eventsPerGrant: number): Throughput {
-  const lives = seedsFrom(tuningSeeds.traffic, Math.min(grants, 100)).map((seed) => {
+  const lives = seedsFrom(tuningSeeds.traffic, Math.min(grants, mostLives)).map((seed) => {
     const { events, startMs } = simulateTraffic('bursty', seed)
     return { events: events.slice(0, eventsPerGrant), startMs }
   })
@@ -65,6 +68,8 @@ export function measureThroughput(grants: number, eventsPerGrant: number): Throu
   batches.sort((a, b) => a - b)
   return {
     grants,
+    // Read here, so that the lives are in memory in both measurements.
+    lives: lives.length,
     events,
     eventsPerSecond: Math.round((events / elapsedMs) * 1_000),
     eventsPerCpuSecond: Math.round((events / cpuMicroseconds) * 1e6),
