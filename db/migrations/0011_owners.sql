@@ -110,6 +110,17 @@ CREATE INDEX webhook_attempt_account ON webhook_attempt (account, id);
 
 -- Who may what --------------------------------------------------------------------------------------------------------
 
+-- Functions, and not conditions in the policies: a login that is a member of all roles has the policies of all, and those of
+-- tenants look from grants to channels and from settlements to items. Conditions that look back would be a circle.
+CREATE FUNCTION stream_owns_grant(wanted text) RETURNS boolean
+  LANGUAGE sql STABLE
+  SET search_path = pg_catalog, public
+AS $$ SELECT EXISTS (SELECT FROM "grant" g WHERE g.grant_id = wanted AND g.account = stream_account()) $$;
+CREATE FUNCTION stream_owns_settlement(wanted text) RETURNS boolean
+  LANGUAGE sql STABLE
+  SET search_path = pg_catalog, public
+AS $$ SELECT EXISTS (SELECT FROM settlement s WHERE s.id = wanted AND s.account = stream_account()) $$;
+
 SELECT stream_protect('owner_session', 'false', 'SELECT');
 -- A merchant sees what stops the grants it has a channel for; the grant's own policy says which those are.
 SELECT stream_protect(
@@ -119,20 +130,10 @@ SELECT stream_admit_owner('"grant"', 'account = stream_account()', 'SELECT');
 SELECT stream_admit_owner('account', 'account = stream_account()', 'SELECT');
 SELECT stream_admit_owner('charge', 'account = stream_account()', 'SELECT');
 SELECT stream_admit_owner('settlement', 'account = stream_account()', 'SELECT');
-SELECT stream_admit_owner(
-  'settlement_item',
-  'EXISTS (SELECT FROM settlement s WHERE s.id = settlement_item.settlement_id AND s.account = stream_account())',
-  'SELECT');
-SELECT stream_admit_owner(
-  'channel',
-  'EXISTS (SELECT FROM "grant" g WHERE g.grant_id = channel.grant_id AND g.account = stream_account())', 'SELECT');
-SELECT stream_admit_owner(
-  'grant_control',
-  'EXISTS (SELECT FROM "grant" g WHERE g.grant_id = grant_control.grant_id AND g.account = stream_account())', 'SELECT');
-SELECT stream_admit_owner(
-  'owner_freeze',
-  'account = stream_account() AND EXISTS (
-    SELECT FROM "grant" g WHERE g.grant_id = owner_freeze.grant_id AND g.account = stream_account())', 'ALL');
+SELECT stream_admit_owner('settlement_item', 'stream_owns_settlement(settlement_id)', 'SELECT');
+SELECT stream_admit_owner('channel', 'stream_owns_grant(grant_id)', 'SELECT');
+SELECT stream_admit_owner('grant_control', 'stream_owns_grant(grant_id)', 'SELECT');
+SELECT stream_admit_owner('owner_freeze', 'account = stream_account() AND stream_owns_grant(grant_id)', 'ALL');
 SELECT stream_admit_owner('webhook_endpoint', 'account = stream_account()', 'ALL');
 SELECT stream_admit_owner('webhook_event', 'account = stream_account()', 'ALL');
 SELECT stream_admit_owner('webhook_delivery', 'account = stream_account()', 'ALL');

@@ -1,18 +1,21 @@
+import { readdir } from 'node:fs/promises'
+import { type Address, packTerms } from '@protocolbanks/stream-protocol'
 import pg from 'pg'
 import { afterAll, afterEach, expect, inject, test } from 'vitest'
 import { freezeGrant } from './controls/freezeGrant.ts'
 import { createDb } from './createDb.ts'
-import { ensureChannel } from './grants/channels.ts'
 import { getGrant } from './grants/grants.ts'
 import { loadAccountState } from './grants/loadAccountState.ts'
-import { upsertGrantsFromChain } from './grants/mirror.ts'
 import { appendCharges } from './journal/appendCharges.ts'
 import { listCharges, usageOfGrant } from './journal/journal.ts'
 import { getMerchant } from './merchants/merchants.ts'
 import { MigrationChangedError, migrate, UnknownMigrationError } from './migrate.ts'
 import { appendOutbox, claimOutbox } from './outbox/outbox.ts'
+import { freezeAsOwner } from './owners/ownerFreezes.ts'
+import { withOwner } from './owners/withOwner.ts'
 import { createTestDatabase, type TestDatabase } from './testing/createTestDatabase.ts'
 import { arrangeGrant, arrangeMerchant, chargeEvent, grantFromChain, randomAddress } from './testing/fixtures.ts'
+import { createWebhookEndpoint } from './webhooks/endpoints.ts'
 import { withTenant } from './withTenant.ts'
 
 const databases: TestDatabase[] = []
@@ -27,13 +30,10 @@ async function database(options: { upTo?: string } = {}): Promise<TestDatabase> 
 }
 
 /** The migrations after the first. */
-const newer = [
-  '0002_outbox_sentinel',
-  '0003_reserve',
-  '0004_settlement_transaction',
-  '0005_webhooks',
-  '0006_operations',
-]
+const newer = (await readdir(new URL('../migrations/', import.meta.url)))
+  .filter((file) => file.endsWith('.sql') && !file.startsWith('0001'))
+  .map((file) => file.slice(0, -'.sql'.length))
+  .sort()
 
 test('from empty: every migration runs once, in order', async () => {
   const { url, query } = await database()
@@ -44,31 +44,59 @@ test('from empty: every migration runs once, in order', async () => {
 
 test('from the first version: what was written is still there, and what is new works', async () => {
   const { url, db, query } = await database({ upTo: '0001_initial' })
-  const seller = await arrangeMerchant(db)
-  const { payee, id: merchantId } = seller.merchant
+  const payee = randomAddress()
   const grant = grantFromChain({ account: randomAddress(), status: 'active', blockNumber: 100n, payees: [payee] })
-  await upsertGrantsFromChain(db, [grant])
-  await ensureChannel(db, { grantId: grant.grantId, payee, merchantId, payeeProof: [] })
+  const { grantId, account, terms } = grant
   // As that version wrote it: the queries of this one know more columns.
+  const merchant = { id: 'mer_1', name: 'Weather Inc', payee, gasBudgetWeiPerDay: 5n }
+  await query(`insert into merchant (id, name, payee, gas_budget_wei_per_day) values ('mer_1', 'Weather Inc', $1, 5)`, [
+    payee.toLowerCase(),
+  ])
+  await query(
+    `insert into "grant" (grant_id, account, session_key, settler, token, total_limit, period_limit, period, valid_after,
+       valid_until, payee_root, source, salt, packed_terms, epoch, status, settled, block_number)
+     values ($1, $2, $3, $4, $5, $6, 0, 0, $7, $8, $9, 'allowance', $10, $11, 0, 'active', 0, 100)`,
+    [
+      grantId,
+      ...[account, terms.sessionKey, terms.settler, terms.token].map((address) => address.toLowerCase()),
+      ...[terms.totalLimit, terms.validAfter, terms.validUntil, terms.payeeRoot, terms.salt, packTerms(terms)],
+    ],
+  )
+  await query(
+    `insert into channel (grant_id, payee, merchant_id, cumulative_amount, charged) values ($1, $2, 'mer_1', 9, 7)`,
+    [grantId, payee.toLowerCase()],
+  )
   await query(
     `insert into account (account, token, balance, allowance, account_frozen, guardian, epoch, block_number)
      values ($1, $2, 50, 30, false, $1, 0, 100)`,
-    [grant.account.toLowerCase(), grant.terms.token.toLowerCase()],
+    [account.toLowerCase(), terms.token.toLowerCase()],
   )
-  await appendCharges(db, [
-    chargeEvent(grant, seller, { amount: 7n, cumulativeAmount: 9n, occurredAtMs: Date.UTC(2026, 5, 1) }),
-  ])
-  const before = await getGrant(db, grant.grantId)
+  await query('select ensure_charge_partition($1)', ['2026-06-01T00:00:00Z'])
+  await query(
+    `insert into charge (event_id, occurred_at, grant_id, payee, account, merchant_id, service_id, request_id,
+       fingerprint, amount, cumulative_amount)
+     values ('p7-1', '2026-06-01T00:00:00Z', $1, $2, $3, 'mer_1', 'svc_1', 'request', 'f', 7, 9)`,
+    [grantId, payee.toLowerCase(), account.toLowerCase()],
+  )
 
   expect(await migrate({ url })).toEqual(newer)
 
-  expect(await getMerchant(db, seller.merchant.id)).toEqual(seller.merchant)
-  expect(await getGrant(db, grant.grantId)).toEqual(before)
+  expect(await getMerchant(db, 'mer_1')).toMatchObject(merchant)
+  expect(await getGrant(db, grantId)).toMatchObject({
+    ...terms,
+    grantId,
+    account,
+    status: 'active',
+    effectiveStatus: 'active',
+    ownerFrozen: false,
+    settled: 0n,
+    blockNumber: 100n,
+  })
   expect(await usageOfGrant(db, grant)).toMatchObject({ calls: 1, charged: 7n })
-  await appendOutbox(db, { topic: 'test', merchantId: seller.merchant.id, payload: { a: 1 } })
+  await appendOutbox(db, { topic: 'test', merchantId: 'mer_1', payload: { a: 1 } })
   expect(await claimOutbox(db, { limit: 10, leaseMs: 1_000, now: new Date(Date.now() + 1_000) })).toHaveLength(1)
   const funds = { allowance: 30n, reserve: 0n }
-  expect(await loadAccountState(db, grant.account, grant.terms.token)).toMatchObject({ funds })
+  expect(await loadAccountState(db, account, terms.token)).toMatchObject({ funds })
 })
 
 test('several services may start at once: each migration runs once', async () => {
@@ -107,12 +135,12 @@ test('a migration that fails leaves nothing of itself behind', async () => {
 const login = `stream_login_${process.pid}_${Date.now()}`
 afterAll(() => onServer((client) => client.query(`drop role if exists ${login}`)))
 
-test('a login that is no superuser can migrate, serve, and keep tenants apart', async () => {
+test('a login that is no superuser can migrate, serve, and keep tenants and owners apart', async () => {
   await onServer((client) => client.query(`create role ${login} login createrole password 'secret'`))
   // The roles may exist already, made by another login; then they are granted by whoever owns them.
   await database()
   await onServer(async (client) => {
-    await client.query(`grant stream_service, stream_tenant to ${login} with admin option`)
+    await client.query(`grant stream_service, stream_tenant, stream_owner to ${login} with admin option`)
     await client.query(`create database ${login} owner ${login}`)
   })
   const url = new URL(inject('postgresUrl'))
@@ -131,8 +159,18 @@ test('a login that is no superuser can migrate, serve, and keep tenants apart', 
     expect([await seen(seller.merchant.id), await seen(other.merchant.id)]).toEqual([1, 0])
     const freeze = { grantId: grant.grantId, merchantId: seller.merchant.id, reason: 'abuse', actor: 'test' }
     await withTenant(db, seller.merchant.id, (tx) => freezeGrant(tx, freeze))
+    const owned = (account: Address) => withOwner(db, account, async (tx) => (await listCharges(tx)).items.length)
+    expect([await owned(grant.account), await owned(randomAddress())]).toEqual([1, 0])
+    const { account, grantId } = grant
+    const sealSecret = (id: string) => id
+    await createWebhookEndpoint(db, { merchantId: null, account, url: 'https://example.com', sealSecret })
+    await withOwner(db, account, (tx) => freezeAsOwner(tx, { account, grantId, reason: 'lost' }))
     const told = await claimOutbox(db, { limit: 10, leaseMs: 1_000, now: new Date(Date.now() + 1_000) })
-    expect(told.map(({ merchantId }) => merchantId)).toEqual([seller.merchant.id])
+    expect(told.map((message) => message.merchantId ?? message.account)).toEqual([
+      seller.merchant.id,
+      seller.merchant.id,
+      account,
+    ])
   } finally {
     await db.close()
     await onServer((client) => client.query(`drop database ${login} with (force)`))
