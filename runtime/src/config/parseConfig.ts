@@ -1,7 +1,7 @@
 import type { z } from 'zod'
-import { readSecretFiles } from './readSecretFiles.ts'
+import { type Env, readSecretFiles } from './readSecretFiles.ts'
 
-export type Env = Record<string, string | undefined>
+export type { Env }
 
 export type ParseConfigOptions<Name extends string> = {
   /** Whose environment it is, as a message begins: `The gateway`. */

@@ -1,5 +1,7 @@
 import { readFileSync } from 'node:fs'
-import type { Env } from './parseConfig.ts'
+
+/** A process's environment. */
+export type Env = Record<string, string | undefined>
 
 export type SecretFiles = {
   /** The environment with what the files say, without the names of the files. */
