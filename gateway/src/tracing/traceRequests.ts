@@ -1,4 +1,11 @@
-import { formatTraceparent, parseTraceparent, rootOf, type Tracing, traceIdOf } from '@protocolbanks/stream-runtime'
+import {
+  formatTraceparent,
+  httpAttributes,
+  parseTraceparent,
+  rootOf,
+  type Tracing,
+  traceIdOf,
+} from '@protocolbanks/stream-runtime'
 import type { Context, MiddlewareHandler } from 'hono'
 
 /** Where a request belongs, and its span; the span is silent when the trace is not recorded. */
@@ -24,11 +31,7 @@ export function traceRequests(deps: RequestTracerDeps): MiddlewareHandler {
     await next()
     c.res.headers.set('traceresponse', formatTraceparent(trace.context))
     if (!trace.context.isSampled) return
-    trace.set({
-      'http.request.method': c.req.method,
-      'url.path': c.req.path,
-      'http.response.status_code': c.res.status,
-    })
+    trace.set(httpAttributes({ method: c.req.method, path: c.req.path, status: c.res.status }))
     trace.end(c.res.status >= 500 ? `answered ${c.res.status}` : undefined)
   }
 }

@@ -1,5 +1,6 @@
 import type { MiddlewareHandler } from 'hono'
 import type { Tracing } from './createTracing.ts'
+import { httpAttributes } from './httpAttributes.ts'
 import { formatTraceparent, parseTraceparent, rootOf, traceIdOf } from './traceContext.ts'
 import { runInTrace } from './traceScope.ts'
 
@@ -12,7 +13,8 @@ export function traceServer({ tracing, createId }: { tracing: Tracing; createId(
   return (c, next) => {
     const parent = parseTraceparent(c.req.header('traceparent'))
     const traceId = parent?.traceId ?? traceIdOf(createId())
-    const attributes = { 'http.request.method': c.req.method, 'url.path': c.req.path }
+    const request = { method: c.req.method, path: c.req.path }
+    const attributes = httpAttributes(request)
     const span = parent
       ? tracing.start('request', { in: parent, kind: 'server', attributes })
       : tracing.start('request', {
@@ -24,7 +26,7 @@ export function traceServer({ tracing, createId }: { tracing: Tracing; createId(
     return runInTrace(span.context, {}, async () => {
       await next()
       c.res.headers.set('traceresponse', formatTraceparent(span.context))
-      span.set({ 'http.response.status_code': c.res.status })
+      span.set(httpAttributes({ ...request, status: c.res.status }))
       span.end(c.res.status >= 500 ? `answered ${c.res.status}` : undefined)
     })
   }
