@@ -20,6 +20,7 @@ random | keep backup_password
 echo "requirepass $(random)" | keep redis_auth
 echo "redis://:$(sed 's/^requirepass //' "$folder/redis_auth")@redis:6379" | keep redis_url
 echo "op_$(random)" | keep operator_api_key
+random | keep grafana_password
 head -c 32 /dev/urandom | base64 | keep webhook_encryption_keys
 
 missing=0
