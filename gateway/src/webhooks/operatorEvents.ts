@@ -28,8 +28,14 @@ export const operatorEventSchemas = {
     differences: z.int(),
     first: z.array(difference),
   }),
-  /** Written by the journal, as it found it. */
-  'usage.quarantined': z.record(z.string(), z.json()),
+  'usage.quarantined': z.strictObject({
+    /** Of one batch of the journal. */
+    events: z.int(),
+    /** How many by reason; see docs/operations.md. */
+    reasons: z.record(z.string(), z.int()),
+    firstEventId: z.string(),
+    firstDetail: z.string(),
+  }),
   ...incidentEventSchemas,
   'webhook_endpoint.disabled': endpointDisabled,
 } as const

@@ -97,7 +97,7 @@ test('what the database writes is what the types say, of every type and to every
        ('webhook_endpoint.disabled', null, $1, '${disabled}'),
        ('webhook_endpoint.disabled', null, null, '${disabled}'),
        ('reconciliation.difference', null, null, $2),
-       ('usage.quarantined', null, null, '{"eventId":"e","reason":"stale"}')`,
+       ('usage.quarantined', null, null, '{"events":1,"reasons":{"stale":1},"firstEventId":"e","firstDetail":"Old."}')`,
     [
       account,
       {

@@ -184,7 +184,7 @@ test("an owner's events go to the endpoints of their account, the operator's to 
   const token = account
   const withdrawal = { account, token, balanceAtomic: '5', withdrawingAtomic: '2', withdrawableAt: 1_800_000_000 }
   await appendOutbox(db, { topic: 'reserve.withdrawal_requested', merchantId: null, account, payload: withdrawal })
-  const payload = { eventId: 'e-1', reason: 'stale' }
+  const payload = { events: 1, reasons: { stale: 1 }, firstEventId: 'e-1', firstDetail: 'Too old.' }
   await appendOutbox(db, { topic: 'usage.quarantined', merchantId: null, payload })
   await createWorker().drain()
   expect([others.calls, merchant.calls]).toEqual([[], []])
