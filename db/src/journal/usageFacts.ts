@@ -55,7 +55,6 @@ export async function loadJournalFacts(db: Queryable, events: readonly ChargeEve
   const facts: JournalFacts = { journalled: new Set(), duplicateOf: new Map(), channels: new Map() }
   if (events.length === 0) return facts
   const texts = (pick: (event: ChargeEvent) => string) => sql`${sql.param(events.map(pick))}::text[]`
-  const moments = events.map(({ occurredAtMs }) => new Date(occurredAtMs).toISOString()).toSorted()
   const { rows } = await db.execute<{ event_id: string; other: string }>(sql`
     select k.event_id, c.event_id as other
     from unnest(
@@ -67,14 +66,12 @@ export async function loadJournalFacts(db: Queryable, events: readonly ChargeEve
       ${sql.param(events.map(({ cumulativeAmount }) => cumulativeAmount.toString()))}::numeric[]
     ) as k (event_id, occurred_at, grant_id, payee, request_id, cumulative_amount)
     cross join lateral (
-      -- Few charges have one request id; the fence keeps the planner from walking a channel instead.
-      select event_id, occurred_at, grant_id, payee, cumulative_amount from charge
-      where request_id = k.request_id
-        and occurred_at >= ${moments[0]}::timestamptz - ${copiedWithin}::interval
-        and occurred_at <= ${moments.at(-1)}::timestamptz + ${copiedWithin}::interval
+      -- Few charges have one request id; the fence keeps the planner from walking a channel or a week instead.
+      select event_id, occurred_at, grant_id, payee, cumulative_amount from charge where request_id = k.request_id
       offset 0
     ) c
     where c.grant_id = k.grant_id and c.payee = k.payee
+      and c.occurred_at between k.occurred_at - ${copiedWithin}::interval and k.occurred_at + ${copiedWithin}::interval
       and (
         abs(extract(epoch from c.occurred_at - k.occurred_at)) < ${requestUniqueSeconds}
         or c.cumulative_amount = k.cumulative_amount
