@@ -1,15 +1,14 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { connectAsLogin } from '@protocolbanks/stream-db/testing'
+import { listUsageStreams } from './parts/redisServer.ts'
 import type { World } from './world.ts'
 
-const partitions = 16
 const lookEveryMs = 500
 
 /** Usage events that wait for the journal. */
 export async function countUsage({ redis }: Pick<World, 'redis'>): Promise<number> {
-  const lengths = await Promise.all(
-    Array.from({ length: partitions }, (_, index) => redis.command('XLEN', `stream:{p${index}}:usage`)),
-  )
+  const streams = await listUsageStreams(redis)
+  const lengths = await Promise.all(streams.map((stream) => redis.command('XLEN', stream)))
   return lengths.reduce<number>((sum, length) => sum + Number(length), 0)
 }
 

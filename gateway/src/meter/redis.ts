@@ -240,6 +240,12 @@ export function createRedisMeter(options: RedisMeterOptions): Meter {
     }
     if (outcome === 'duplicate') {
       const [owner = '', amount = '', eventId = '', ...channel] = rest
+      // Not answered before: its charge was made, nobody was told, and it is about to be taken back.
+      if (owner === instance && isDoubted(partition, keys)) {
+        throw new MeterUnavailableError('An earlier charge of this request is being taken back.', {
+          metaMessages: [`Request: ${use.requestId}`, 'Repeat the request with the same id.'],
+        })
+      }
       const ticket = ticketOf(use, BigInt(amount), toEventId(partition, eventId))
       return { ok: false, code: 'request.duplicate', instance: owner, ticket, channel: toChannel(channel) }
     }
@@ -261,6 +267,11 @@ export function createRedisMeter(options: RedisMeterOptions): Meter {
       partition.lowWater.close(oldest)
       return
     }
+  }
+
+  function isDoubted({ doubts }: Partition, [, , request]: ChargeKeys): boolean {
+    for (const { keys } of doubts.values()) if (keys[2] === request) return true
+    return false
   }
 
   async function settleDoubts(partition: Partition) {

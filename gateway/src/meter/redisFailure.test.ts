@@ -85,6 +85,19 @@ test('a charge whose answer was lost is taken back when Redis answers again, and
   expect((await meter.charge(use)).ok).toBe(true)
 })
 
+test('a request whose charge is about to be taken back is not called answered: it has to come again', async () => {
+  // It takes nothing back while the test looks.
+  const meter = await open('gateway-1', { watermarkIntervalMs: 60_000 }, 400)
+  await meter.mirror(accountStateOf(payer))
+  const use = useOf(payer)
+  const admin = client()
+  await admin.client('PAUSE', 700, 'WRITE')
+  await expect(meter.charge(use)).rejects.toThrow('Redis did not answer')
+  await expect.poll(() => admin.exists(`stream:{p${partitionOf(payer.account)}}:usage`), { timeout: 5_000 }).toBe(1)
+  await expect(meter.charge(use)).rejects.toThrow('is being taken back')
+  expect((await meter.charge(useOf(payer))).ok).toBe(true)
+})
+
 test('a process that was paused for too long finds its charge journalled, and cannot release it any more', async () => {
   // This process announces itself once and then never again, as if it were stopped.
   const paused = await open('gateway-paused', { watermarkIntervalMs: 60_000, watermarkTtlMs: 1_000 })

@@ -1,12 +1,12 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type { FaultDetails } from '../fault.ts'
+import { listUsageStreams } from '../parts/redisServer.ts'
 import type { Traffic } from '../startTraffic.ts'
 import type { World } from '../world.ts'
 
 type Duplicated = Extract<FaultDetails, { kind: 'duplicated-usage' }>
 type Entry = [id: string, fields: string[]]
 
-const partitions = 16
 const lookEveryMs = 20
 const maxLooks = 500
 
@@ -22,7 +22,8 @@ export async function duplicateUsage(
   let left = copies
   for (let look = 0; left > 0; look++) {
     if (look === maxLooks) throw new Error(`${copies - left} of ${copies} usage events were seen in ${maxLooks} looks.`)
-    const stream = `stream:{p${look % partitions}}:usage`
+    const streams = await listUsageStreams(redis)
+    const stream = streams[look % Math.max(1, streams.length)] ?? ''
     const waiting = (await redis.command('XREVRANGE', stream, '+', '-', 'COUNT', `${left}`)) as Entry[]
     if (waiting.length === 0) {
       await delay(lookEveryMs)

@@ -1,11 +1,11 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { type FaultDetails, gateways } from '../fault.ts'
+import { listUsageStreams } from '../parts/redisServer.ts'
 import type { World } from '../world.ts'
 import { untilReady } from './untilReady.ts'
 
 type Forget = Extract<FaultDetails, { kind: 'redis-flush' | 'redis-restart' }>
 
-const partitions = 16
 const drainMs = 60_000
 const readyMs = 30_000
 
@@ -36,10 +36,10 @@ export async function forgetfulRedis(world: World, forget: () => Promise<unknown
 /** The moment of the oldest usage event that waits for the journal, in milliseconds since 1970. */
 async function oldestUsageMs({ redis }: Pick<World, 'redis'>): Promise<number> {
   const oldest = await Promise.all(
-    Array.from({ length: partitions }, async (_, index) => {
-      const [entry] = (await redis.command('XRANGE', `stream:{p${index}}:usage`, '-', '+', 'COUNT', '1')) as [string][]
+    (await listUsageStreams(redis)).map(async (stream) => {
+      const [entry] = (await redis.command('XRANGE', stream, '-', '+', 'COUNT', '1')) as [string][]
       return entry ? Number(entry[0].split('-')[0]) : Number.POSITIVE_INFINITY
     }),
   )
-  return Math.min(...oldest)
+  return Math.min(Number.POSITIVE_INFINITY, ...oldest)
 }

@@ -53,3 +53,8 @@ export async function startRedisServer(): Promise<RedisServer> {
     },
   }
 }
+
+/** Where usage events wait for the journal: a stream for each partition in use, under the meter's key prefix. */
+export async function listUsageStreams(redis: Pick<RedisServer, 'command'>): Promise<string[]> {
+  return (await redis.command('KEYS', 'stream:{p*}:*usage')) as string[]
+}
