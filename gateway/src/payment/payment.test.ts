@@ -380,8 +380,12 @@ test('calls above the rate of a service are 429 with when to come back', async (
   await gateway.ready()
   await gateway.app.request('/weather/x', paid(payment(gateway.service, price)))
   const response = await gateway.app.request('/weather/x', paid(payment(gateway.service, price * 2n)))
-  await expectProblem(response, 429, 'limit.rate')
-  expect(response.headers.get('retry-after')).toBe('60')
+  const { detail } = await expectProblem(response, 429, 'limit.rate')
+  const endMs = (Math.floor(gateway.state.nowMs / 60_000) + 1) * 60_000
+  expect(detail).toBe(
+    `Limit: one minute of one grant at this service. This one ends at ${new Date(endMs).toISOString()}.`,
+  )
+  expect(response.headers.get('retry-after')).toBe(`${Math.ceil((endMs - gateway.state.nowMs) / 1_000)}`)
 })
 
 test('no paid call is served when the chain was not seen within the bound', async () => {

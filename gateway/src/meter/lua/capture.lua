@@ -50,15 +50,13 @@ redis.call('XDEL', streamKey, eventId)
 -- What it costs less is spent again, in the windows that it was counted in; the call still counts.
 local minute, fields = string.match(event.counted or '', '^(%d+)|(.+)$')
 for field in string.gmatch(fields or '', '[^|]+') do
-  local c = {string.match(redis.call('HGET', grantKey, field) or '',
-    '^(%d+):(%d+):(%d+):(%d+):(%d+):(%d+):(%d+):(%d+):(%d+)$')}
-  if #c == 9 then
+  local counts = redis.call('HGET', grantKey, field)
+  if counts then
+    local c = cmsgpack.unpack(counts)
     for w, minutes in ipairs({1, 60, 1440}) do
-      if tonumber(c[3 * w - 2]) == math.floor(minute / minutes) then
-        c[3 * w] = text(math.max(0, tonumber(c[3 * w]) - (amount - captured)))
-      end
+      if c[3 * w - 2] == math.floor(minute / minutes) then c[3 * w] = math.max(0, c[3 * w] - (amount - captured)) end
     end
-    redis.call('HSET', grantKey, field, table.concat(c, ':'))
+    redis.call('HSET', grantKey, field, cmsgpack.pack(c))
   end
 end
 redis.call('HSET', grantKey, 'charged:' .. payee, text(after), 'owed', text(owed - less))

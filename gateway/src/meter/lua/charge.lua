@@ -88,12 +88,12 @@ if #scopes > 0 then
   local fields = {}
   for i, scope in ipairs(scopes) do fields[i] = scope.field end
   local counts = redis.call('HMGET', grantKey, unpack(fields))
+  local indexes = {minute, math.floor(minute / 60), math.floor(minute / 1440)}
   for i = 1, #scopes do
     -- Of minute, hour and day: which one, calls, amount.
-    local c = {string.match(counts[i] or '0:0:0:0:0:0:0:0:0', '^(%d+):(%d+):(%d+):(%d+):(%d+):(%d+):(%d+):(%d+):(%d+)$')}
-    for w, minutes in ipairs({1, 60, 1440}) do
-      local at, index = 3 * w - 2, math.floor(minute / minutes)
-      c[at], c[at + 1], c[at + 2] = tonumber(c[at]), tonumber(c[at + 1]), tonumber(c[at + 2])
+    local c = counts[i] and cmsgpack.unpack(counts[i]) or {0, 0, 0, 0, 0, 0, 0, 0, 0}
+    for w = 1, 3 do
+      local at, index = 3 * w - 2, indexes[w]
       if c[at] ~= index and c[at] ~= index + 1 then c[at], c[at + 1], c[at + 2] = index, 0, 0 end
     end
     spent[i] = c
@@ -182,9 +182,8 @@ local changes = {'charged:' .. payee, text(charged), 'owed', text(owed + more)}
 for i, scope in ipairs(scopes) do
   local c = spent[i]
   for at = 2, 8, 3 do c[at], c[at + 1] = c[at] + 1, c[at + 1] + amount end
-  for at = 1, 9 do c[at] = text(c[at]) end
   changes[#changes + 1] = scope.field
-  changes[#changes + 1] = table.concat(c, ':')
+  changes[#changes + 1] = cmsgpack.pack(c)
 end
 if newest then
   authorized = cumulative
