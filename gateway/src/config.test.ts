@@ -39,3 +39,11 @@ test('everything that is wrong is named at once, and no value with it', () => {
   for (const name of Object.keys(wrong)) expect(message).toContain(name)
   expect(message).not.toContain(secret)
 })
+
+test('pages that owners sign in at are origins, and nothing that only looks like one', () => {
+  const origins = ['https://console.example.com', 'http://localhost:5173']
+  expect(loadConfig({ ...env, OWNER_ORIGINS: origins.join(', ') }).OWNER_ORIGINS).toEqual(origins)
+  for (const wrong of ['console.example.com', 'https://console.example.com/', 'https://a.b/path', 'ftp://a.b', '']) {
+    expect(() => loadConfig({ ...env, OWNER_ORIGINS: wrong }), wrong).toThrow(/OWNER_ORIGINS/)
+  }
+})
