@@ -55,13 +55,7 @@ const configSchema = z
 export type Config = ParsedConfig<z.output<typeof configSchema>>
 
 /** What no log may show: addresses of services carry keys. */
-const secretNames = [
-  'DATABASE_URL',
-  'RPC_URL',
-  'BUNDLER_URL',
-  'PAYMASTER_SIGNER_KEY',
-  'OPERATOR_API_KEY',
-] as const
+const secretNames = ['DATABASE_URL', 'RPC_URL', 'BUNDLER_URL', 'PAYMASTER_SIGNER_KEY', 'OPERATOR_API_KEY'] as const
 
 /** @throws when the environment is not valid; the message names every problem at once and no value. */
 export function loadConfig(env: Record<string, string | undefined> = process.env): Config {
