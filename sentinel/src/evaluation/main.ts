@@ -2,6 +2,7 @@ import { writeFile } from 'node:fs/promises'
 import { parseArgs } from 'node:util'
 import { attackKinds } from '../simulation/attacks.ts'
 import { heldOutSeeds, tuningSeeds } from '../simulation/seeds.ts'
+import { grantLimits } from './grantLimits.ts'
 import { type GrantMetrics, measureGrants, type Quantiles } from './grantMetrics.ts'
 import { breakDownSeries, measureSeries, type SeriesReport } from './measureSeries.ts'
 import { heldOutKinds } from './series/heldOutKinds.ts'
@@ -31,7 +32,11 @@ if (wanted.includes('chosen')) {
   report.chosen = chosen
 }
 
-if (wanted.includes('compared')) {
+if (wanted.includes('compared') && Object.keys(grantLimits).length === 0) {
+  console.log(
+    '\nMethods are not compared: their limits are not measured. Run sentinel/src/evaluation/calibrate.ts compared.',
+  )
+} else if (wanted.includes('compared')) {
   const compared = measureGrants(createComparedMethods(), { ...seeds, grantsPerKind: 50, attacksPerPair: 5 })
   printGrants('Every method alone, limits of a smaller sample, on held-out seeds', compared)
   report.compared = compared
