@@ -1,13 +1,23 @@
 import { appendCharges, type ChargeEvent, type Db } from '@protocolbanks/stream-db'
-import { type Budget, grantBudget, managementApi, type Stack } from '@protocolbanks/stream-dev'
+import {
+  type Budget,
+  type ChainClients,
+  createChainClients,
+  grantBudget,
+  managementApi,
+  type Stack,
+} from '@protocolbanks/stream-dev'
 import { type Address, createVoucherHasher, signVoucher } from '@protocolbanks/stream-protocol'
-import { generatePrivateKey, privateKeyToAddress } from 'viem/accounts'
+import { parseEther } from 'viem'
+import { generatePrivateKey, privateKeyToAccount, privateKeyToAddress } from 'viem/accounts'
 
 /** A merchant, and accounts that each gave an agent a budget for them. */
 export type Debtors = { payee: Address; merchantId: string; serviceId: string; budgets: Budget[] }
 
 /** What one account is charged in a round, base units: the threshold of its service. */
 export const debtAtomic = 10_000n
+/** Owners' operations at once. */
+const atOnce = 8
 
 export async function createDebtors(stack: Stack, accounts: number): Promise<Debtors> {
   const payee = privateKeyToAddress(generatePrivateKey())
@@ -18,9 +28,23 @@ export async function createDebtors(stack: Stack, accounts: number): Promise<Deb
   const { id: serviceId } = await managementApi(stack.gateway.url, key).post<{ id: string }>('/services', service)
   const options = { payees: [payee], amountAtomic: 1_000_000n, days: 30, paymasterApiKey: stack.operatorApiKey }
   const budgets: Budget[] = []
-  // Coins are minted by one account, whose nonces follow each other: not side by side.
-  while (budgets.length < accounts) budgets.push(await grantBudget(stack, options))
+  let left = accounts
+  // Whoever mints the coins is somebody else in each, because nonces follow each other.
+  const giveBudgets = async (clients: ChainClients) => {
+    while (left-- > 0) budgets.push(await grantBudget({ ...stack, clients }, options))
+  }
+  const minters: ChainClients[] = []
+  while (minters.length < atOnce) minters.push(await createMinter(stack))
+  await Promise.all(minters.map(giveBudgets))
   return { payee, merchantId, serviceId, budgets }
+}
+
+/** A key of its own with ether for gas. */
+async function createMinter({ clients: { walletClient, publicClient }, chain }: Stack): Promise<ChainClients> {
+  const account = privateKeyToAccount(generatePrivateKey())
+  const hash = await walletClient.sendTransaction({ to: account.address, value: parseEther('1') })
+  await publicClient.waitForTransactionReceipt({ hash })
+  return createChainClients(chain.url, account)
 }
 
 /** Journals one charge for each account, with a voucher for all that was charged so far. */

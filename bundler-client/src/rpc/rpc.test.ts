@@ -186,7 +186,7 @@ test('a paymaster that is gone is worth another try', async () => {
 
 function bundlerAt(url: string) {
   const chain = { estimateFeesPerGas: async () => ({ maxFeePerGas: 100n, maxPriorityFeePerGas: 4n }) }
-  return createBundler({ url, chainId, entryPoint: entryPoint08, chain: chain as never, timeoutMs: 300 })
+  return createBundler({ url, chainId, entryPoint: entryPoint08, chain: chain as never, timeoutMs: 1_500 })
 }
 
 async function failure(promise: Promise<unknown>): Promise<BaseError> {
