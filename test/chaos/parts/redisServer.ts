@@ -9,8 +9,8 @@ export type RedisServer = {
   url: string
   /** One command; its answer as JSON. @throws when Redis does not answer within 5 s */
   command(...args: string[]): Promise<unknown>
-  /** SIGKILL, and started again on the same port; with what is on disk, or with nothing. */
-  restart(data: 'kept' | 'lost'): Promise<void>
+  /** Ended, and started again on the same port; with what is on disk, or with nothing. SIGTERM writes all of it first. */
+  restart(data: 'kept' | 'lost', signal?: 'SIGKILL' | 'SIGTERM'): Promise<void>
   signal(signal: NodeJS.Signals): void
   stop(): Promise<void>
 }
@@ -39,8 +39,8 @@ export async function startRedisServer(): Promise<RedisServer> {
       const { stdout } = await run('redis-cli', ['-p', `${port}`, '--json', ...args], { timeout: 5_000 })
       return JSON.parse(stdout)
     },
-    async restart(data) {
-      server.signal('SIGKILL')
+    async restart(data, signal = 'SIGKILL') {
+      server.signal(signal)
       await server.exited
       if (data === 'lost') await rm(join(directory.path, 'appendonlydir'), { recursive: true, force: true })
       server = await start()
