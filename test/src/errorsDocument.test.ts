@@ -39,6 +39,7 @@ const outcomes = new Set([
   'stream.account',
   'stream.migrate',
   'stream.sponsorship',
+  'stream.lane',
 ])
 
 let document: string

@@ -1,5 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises'
-import { createDb, type Db, ensureChannel } from '@protocolbanks/stream-db'
+import { createDb, type Db, ensureChannel, setGasBudget } from '@protocolbanks/stream-db'
 import { connectAsLogin } from '@protocolbanks/stream-db/testing'
 import { type Service, type Stack, startService, startStack } from '@protocolbanks/stream-dev'
 import type { Hex } from '@protocolbanks/stream-protocol'
@@ -29,15 +29,23 @@ export type Round = {
 }
 
 const timeoutMs = 3_600_000
+/** More than all of it costs. */
+const gasBudgetWei = parseEther('1000')
 
 export async function benchSettlement({ accounts, rounds }: SettlementBenchOptions): Promise<object> {
-  const stack = await startStack({ logLevel: 'warn', withRedis: false, log: (line) => console.log(line) })
+  const stack = await startStack({
+    logLevel: 'warn',
+    withRedis: false,
+    log: (line) => console.log(line),
+    env: { paymaster: { OPERATOR_GAS_BUDGET_WEI_PER_DAY: `${gasBudgetWei}` } },
+  })
   const db = createDb({ url: stack.databaseUrl, onError: (error) => console.error(error.message) })
   const login = connectAsLogin(stack.databaseUrl)
   try {
     await stack.settlement.stop()
     const debtors = await createDebtors(stack, accounts)
     const scene: Scene = { stack, db, query: login.query, debtors }
+    await setGasBudget(db, debtors.merchantId, gasBudgetWei)
     await openChannels(scene)
     console.log(`${accounts} accounts have given a budget`)
     const ways = await createWays(stack)

@@ -494,10 +494,10 @@ describe('/settlements', () => {
       now: new Date(),
     })
     if (!claimed) throw new Error('nothing was claimed')
-    const list = await api.get(`/settlements?grantId=${grant.grantId}&state=intended`, weather.key)
+    const list = await api.get(`/settlements?grantId=${grant.grantId}&state=pending`, weather.key)
     expect(list).toMatchObject({
       status: 200,
-      body: { settlements: [{ id: claimed.settlement.id, state: 'intended' }] },
+      body: { settlements: [{ id: claimed.settlement.id, state: 'pending' }] },
     })
     const one = await api.get(`/settlements/${claimed.settlement.id}`, weather.key)
     expect(one).toMatchObject({
