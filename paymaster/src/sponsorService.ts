@@ -56,7 +56,7 @@ export type SponsorDeps = OperationContext & {
   estimate: ((op: UserOperation) => Promise<GasLimits>) | undefined
   clock(): number
   /** Where a test may end the process. */
-  crashPoint?: ((name: 'sponsor.signed' | 'sponsor.reserved') => void) | undefined
+  crashPoint?: ((name: string) => void) | undefined
 }
 
 /** Operations that no merchant bears share one budget, whatever they do. */
