@@ -77,13 +77,7 @@ function isOrigin(text: string): boolean {
 }
 
 /** What no log may show: addresses of services carry keys. */
-const secretNames = [
-  'DATABASE_URL',
-  'REDIS_URL',
-  'RPC_URL',
-  'OPERATOR_API_KEY',
-  'WEBHOOK_ENCRYPTION_KEYS',
-] as const
+const secretNames = ['DATABASE_URL', 'REDIS_URL', 'RPC_URL', 'OPERATOR_API_KEY', 'WEBHOOK_ENCRYPTION_KEYS'] as const
 
 /** @throws when the environment is not valid; the message names every problem at once and no value. */
 export function loadConfig(env: Record<string, string | undefined> = process.env): Config {

@@ -36,7 +36,11 @@ const configSchema = z.object({
   /** Calls of one grant within any 60 seconds; more freeze it. */
   MAX_CALLS_PER_MINUTE: z.coerce.number().int().min(1).max(100_000).default(firstRules.mostCallsPerMinute),
   /** A grant's first minutes, in which the number of calls does not count: agents begin with a burst. */
-  WARM_UP_SECONDS: z.coerce.number().int().nonnegative().default(firstRules.rateWarmUpMs / 1_000),
+  WARM_UP_SECONDS: z.coerce
+    .number()
+    .int()
+    .nonnegative()
+    .default(firstRules.rateWarmUpMs / 1_000),
   /** After an alarm the score of a grant says nothing for so long. */
   COOLDOWN_SECONDS: z.coerce.number().int().positive().default(600),
   /** Of the journal, that a sentinel learns from at its very first start. */
