@@ -73,7 +73,13 @@ async function arrangeDead(): Promise<string> {
   const lease = { leaseOwner: 'one', leaseMs: 60_000, now: new Date() }
   const work = await claimSettlement(database.db, { grantId, trigger: 'threshold', ...lease })
   const id = work?.settlement.id ?? ''
-  await markDead(database.db, { id, owner: 'one', reason: 'voucher_invalid', errorCode: 'voucher.signature', errorMessage: 'not signed' })
+  await markDead(database.db, {
+    id,
+    owner: 'one',
+    reason: 'voucher_invalid',
+    errorCode: 'voucher.signature',
+    errorMessage: 'not signed',
+  })
   return id
 }
 

@@ -154,7 +154,10 @@ test('how busy a grant is counts, not only its calls: what calls all day long is
   while (atMs < startMs + 10 * day) {
     atMs += Math.round(random.exponential(2 * hour))
     const calls = random.integer(25, 55)
-    for (let index = 0; index < calls; index++) life.push(call((atMs += Math.round(random.exponential(3_000))), 10_000))
+    for (let index = 0; index < calls; index++) {
+      atMs += Math.round(random.exponential(3_000))
+      life.push(call(atMs, 10_000))
+    }
   }
   const state = scorer.createState()
   expect(observeAll(state, life).filter(isAlarm)).toEqual([])
