@@ -6,7 +6,7 @@ import { runPb } from '../src/testing/runPb.ts'
 import type { Market } from './openMarket.ts'
 import type { FaultResult } from './runSchedule.ts'
 import type { Traffic } from './startTraffic.ts'
-import { countUsage } from './untilSettled.ts'
+import { countUsage, unfinishedSql } from './untilSettled.ts'
 import type { Facts } from './verdict.ts'
 import type { World } from './world.ts'
 
@@ -46,7 +46,7 @@ async function readBooks({ query }: Login) {
      join settlement s on s.id = i.settlement_id where s.state = 'confirmed' and i.paid is not null`,
   )
   const unfinished = await query<{ id: string; state: string; errorCode: string | null }>(
-    `select id, state, error_code as "errorCode" from settlement where state <> 'confirmed'`,
+    `select id, state, error_code as "errorCode" from settlement where ${unfinishedSql}`,
   )
   const [byHand] = await query<{ count: string }>('select count(*) from settlement_request')
   const quarantined = await query<{ requestId: string; reason: string }>(
