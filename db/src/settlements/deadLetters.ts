@@ -34,8 +34,8 @@ export type OperatorAct = { id: string; actor: string; note: string }
 
 /**
  * Makes a dead settlement due again, with its attempts counted from zero, the newest vouchers of its channels, and an
- * audit entry. What it pays stays what it was: attempts that were sent before are recognised. False, and nothing changes,
- * when it is not dead or was written off.
+ * audit entry. What was sent before keeps its amounts, and is recognised. False, and nothing changes, when it is not dead
+ * or was written off.
  */
 export function retryDeadLetter(db: Queryable, { id, actor, note }: OperatorAct): Promise<boolean> {
   return db.transaction(async (tx) => {
