@@ -48,6 +48,7 @@ test('books that agree are a run without a problem', () => {
     chargedAtomic: '30',
     receivedAtomic: '30',
     doubleSettled: 0,
+    unclaimedAtomic: '0',
     lost: 0,
     maxRecoverySeconds: 2.5,
     problems: [],
@@ -90,6 +91,11 @@ describe('money is settled twice when', () => {
     const claims = [...facts.claims, { ...channel, settlementId: 'stl_3', paid: 10n }]
     expect(judge({ ...facts, claims }, results, expected).doubleSettled).toBe(1)
   })
+})
+
+test('a payment of a settlement that a reorganisation closed is told, and is no problem', () => {
+  const verdict = judge({ ...facts, claims: facts.claims.slice(1) }, results, expected)
+  expect(verdict).toMatchObject({ unclaimedAtomic: '20', doubleSettled: 0, problems: [] })
 })
 
 describe('a problem is told when', () => {
