@@ -129,10 +129,12 @@ const reporter = createSettlementReporter({
 })
 const expiryMarginSeconds = config.EXPIRY_MARGIN_SECONDS
 const stuckMs = config.STUCK_MS
+/** Grants that name another are another worker's. Transactions may be anybody's. */
+const settler = config.SETTLEMENT_ROUTE === 'user-operation' ? signer : undefined
 const worker = createWorker({
-  listDue: (limit) => listDueSettlements(db, { now: now(), limit, expiryMarginSeconds }),
+  listDue: (limit) => listDueSettlements(db, { now: now(), limit, expiryMarginSeconds, settler }),
   takeUp,
-  listClaimable: (limit) => listClaimable(db, { now: now(), limit, expiryMarginSeconds }),
+  listClaimable: (limit) => listClaimable(db, { now: now(), limit, expiryMarginSeconds, settler }),
   listBusyAccounts: (accounts) => listBusyAccounts(db, accounts, { now: now(), stuckMs }),
   async claim({ grantId, trigger }) {
     const work = await claimSettlement(db, { grantId, trigger, leaseOwner: owner, leaseMs, now: now(), stuckMs })

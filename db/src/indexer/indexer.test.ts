@@ -168,34 +168,37 @@ test('after a fork what lay above it is forgotten, told, and accepted again from
   expect(await deleteAbove(db(), { name: 'other', block: fork, checkedAt })).toBeUndefined()
 })
 
-test('a settlement whose block was lost is open again, one of a grant that has an open one already is written off', async () => {
-  const settle = async () => {
-    const seller = await arrangeMerchant(db())
-    const grant = await arrangeGrant(db(), [seller.merchant])
-    const charge = { amount: 50n, cumulativeAmount: 50n, occurredAtMs: checkedAt.getTime() }
-    await appendCharges(db(), [chargeEvent(grant, seller, charge)])
-    const claim = () =>
-      claimSettlement(db(), {
-        grantId: grant.grantId,
-        trigger: 'request',
-        leaseOwner: 'one',
-        leaseMs: 1_000,
-        now: checkedAt,
-      })
-    const id = (await claim())?.settlement.id ?? ''
-    const confirmed = await markConfirmed(db(), {
-      id,
-      owner: 'one',
-      userOpHash: randomHex(32),
-      txHash: randomHex(32),
-      blockNumber: 12n,
-      gasUsed: 1n,
-      gasCostWei: 1n,
-      items: [{ payee: seller.merchant.payee, paid: 50n }],
+/** Confirmed at a block, by its worker. */
+async function settle(blockNumber = 12n) {
+  const txHash = randomHex(32)
+  const seller = await arrangeMerchant(db())
+  const grant = await arrangeGrant(db(), [seller.merchant])
+  const charge = { amount: 50n, cumulativeAmount: 50n, occurredAtMs: checkedAt.getTime() }
+  await appendCharges(db(), [chargeEvent(grant, seller, charge)])
+  const claim = () =>
+    claimSettlement(db(), {
+      grantId: grant.grantId,
+      trigger: 'request',
+      leaseOwner: 'one',
+      leaseMs: 1_000,
+      now: checkedAt,
     })
-    expect(confirmed).toBe(true)
-    return { id, claim }
-  }
+  const id = (await claim())?.settlement.id ?? ''
+  const confirmed = await markConfirmed(db(), {
+    id,
+    owner: 'one',
+    userOpHash: randomHex(32),
+    txHash,
+    blockNumber,
+    gasUsed: 1n,
+    gasCostWei: 1n,
+    items: [{ payee: seller.merchant.payee, paid: 50n }],
+  })
+  expect(confirmed).toBe(true)
+  return { id, claim, grant, payee: seller.merchant.payee, txHash }
+}
+
+test('a settlement whose block was lost is open again, one of a grant that has an open one already is written off', async () => {
   const blocks = blocksOf(10, 12)
   const [fork] = blocks
   if (!fork) throw new Error('no block')
@@ -214,4 +217,37 @@ test('a settlement whose block was lost is open again, one of a grant that has a
   })
   expect(await getSettlement(db(), overtaken.id)).toMatchObject({ state: 'dead', writtenOffAt: expect.any(Date) })
   expect(await getSettlement(db(), open?.settlement.id ?? '')).toMatchObject({ state: 'pending' })
+})
+
+test('a settlement that says it paid in a block that the mirror read without its payment is open again', async () => {
+  const [from, , , last] = blocksOf(20, 23)
+  if (!from || !last) throw new Error('no block')
+  await database?.query('delete from indexer_cursor')
+  await advance(db(), step({ blocks: [from] }))
+  // The first two are confirmed before the mirror comes to their block, the third after.
+  const [lost, seen] = [await settle(22n), await settle(22n)]
+  const event = {
+    blockNumber: 22n,
+    blockHash: randomHex(32),
+    logIndex: 0,
+    txHash: seen.txHash,
+    name: 'Settled',
+    account: seen.grant.account,
+    grantId: seen.grant.grantId,
+    payee: seen.payee,
+    data: { paid: '50', settled: '50' },
+  }
+  await advance(db(), step({ from: 20n, blocks: blocksOf(21, 22), events: [event] }))
+  expect(await getSettlement(db(), lost.id)).toMatchObject({
+    state: 'submitted',
+    failureReason: 'reorganised',
+    txHash: null,
+    items: [{ paid: null }],
+  })
+  expect(await getSettlement(db(), seen.id)).toMatchObject({ state: 'confirmed', txHash: seen.txHash })
+  const late = await settle(21n)
+  expect(await getSettlement(db(), late.id)).toMatchObject({ state: 'confirmed' })
+  await advance(db(), step({ from: 22n, blocks: [last] }))
+  expect(await getSettlement(db(), late.id)).toMatchObject({ state: 'submitted' })
+  expect(await getSettlement(db(), seen.id)).toMatchObject({ state: 'confirmed' })
 })

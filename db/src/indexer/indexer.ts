@@ -1,5 +1,5 @@
 import type { Address, Hex } from '@protocolbanks/stream-protocol'
-import { and, asc, desc, eq, gt, gte, inArray, lte, sql } from 'drizzle-orm'
+import { and, asc, desc, eq, gt, gte, inArray, lte, type SQL, sql } from 'drizzle-orm'
 import type { Queryable } from '../createDb.ts'
 import {
   type AccountFromChain,
@@ -64,7 +64,8 @@ export async function getCursor(db: Queryable, name: string): Promise<IndexerCur
 }
 
 /**
- * Mirrors what a range of blocks changed, and moves the cursor, in one transaction. False, and nothing changes, when the
+ * Mirrors what a range of blocks changed, and moves the cursor, in one transaction. A settlement that was confirmed in one
+ * of them, and whose payment is not there, is open again. False, and nothing changes, when the
  * cursor is not at `from`: another indexer was faster. Safe to repeat.
  */
 export function advance(db: Queryable, step: IndexerStep): Promise<boolean> {
@@ -87,6 +88,7 @@ export function advance(db: Queryable, step: IndexerStep): Promise<boolean> {
         .values(kept)
         .onConflictDoUpdate({ target: indexedBlockTable.number, set: { hash: sql`excluded.hash` } })
       await tx.delete(indexedBlockTable).where(lte(indexedBlockTable.number, newest.number - keptBlocks))
+      await reopenSettlements(tx, isUnseenUpTo(newest.number))
     }
     return true
   })
@@ -147,7 +149,7 @@ export function deleteAbove(
       .set({ settledBlock: block.number })
       .where(gt(channelTable.settledBlock, block.number))
       .returning({ grantId: channelTable.grantId, payee: channelTable.payee })
-    await reopenSettlements(tx, block.number)
+    await reopenSettlements(tx, sql`s.block_number > ${block.number.toString()}`)
     return { grantIds: grants.map(({ grantId }) => grantId), accounts, channels }
   })
 }
@@ -197,14 +199,26 @@ async function moveCursor(tx: Queryable, { name, from, blocks, checkedAt }: Inde
   return rows.length === 1
 }
 
+/**
+ * For rows `s` of settlement: whether it says that it paid in a block that is mirrored, and the mirror has no payment of
+ * its transaction. The worker saw a block that was reorganised away before the mirror came to it, or confirmed it late.
+ */
+function isUnseenUpTo(block: bigint): SQL {
+  return sql`s.block_number > ${(block - keptBlocks).toString()} and s.block_number <= ${block.toString()}
+    and exists (select from settlement_item i where i.settlement_id = s.id and i.paid > 0)
+    and not exists (
+      select from chain_event e where e.grant_id = s.grant_id and e.block_number = s.block_number
+        and e.tx_hash = s.tx_hash and e.name = 'Settled')`
+}
+
 /** A grant that meanwhile has another open settlement keeps that one; the lost one is written off. */
-async function reopenSettlements(tx: Queryable, blockNumber: bigint): Promise<void> {
+async function reopenSettlements(tx: Queryable, isLost: SQL): Promise<void> {
   await tx.execute(sql`
     with lost as (
       select s.id, s.state, row_number() over (partition by s.grant_id order by s.id desc) = 1 and not exists (
           select from settlement o where o.grant_id = s.grant_id and o.state in ${openStatesSql}
         ) as reopen
-      from settlement s where s.state = 'confirmed' and s.block_number > ${blockNumber.toString()}
+      from settlement s where s.state = 'confirmed' and ${isLost}
     ),
     items as (
       update settlement_item i set paid = null, skipped_reason = null from lost where i.settlement_id = lost.id

@@ -1,3 +1,4 @@
+import type { Address } from '@protocolbanks/stream-protocol'
 import { type SQL, sql } from 'drizzle-orm'
 import { openStatesSql } from './stateLists.ts'
 
@@ -44,3 +45,10 @@ export const isFree: SQL = sql`not exists (
     or (s.state = 'dead' and s.written_off_at is null)
     or (s.state = 'confirmed' and s.block_number > coalesce((select min(block_number) from indexer_cursor), -1))
   ))`
+
+/** For rows `g` of grant: whether this key may sign its UserOperations. Without one: anybody may send a transaction. */
+export function isSettledBy(settler: Address | undefined): SQL {
+  if (settler === undefined) return sql`true`
+  const key = settler.toLowerCase()
+  return sql`(g.settler = ${key} or g.session_key = ${key})`
+}

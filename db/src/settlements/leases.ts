@@ -2,6 +2,7 @@ import type { Address, GrantSource, Hex } from '@protocolbanks/stream-protocol'
 import { type SQL, sql } from 'drizzle-orm'
 import { getAddress } from 'viem'
 import type { Queryable } from '../createDb.ts'
+import { isSettledBy } from './collectible.ts'
 import { heldBy } from './heldBy.ts'
 import { loadSettlementWork, type SettlementWork } from './loadSettlementWork.ts'
 import type { FailureReason } from './settlement.ts'
@@ -34,10 +35,19 @@ const isRaised: SQL = sql`s.state = 'failed' and (
     select from settlement_item i join payee_block b on b.token = g.token and b.payee = i.payee and b.blocked
     where i.settlement_id = s.id))`
 
+export type DueOptions = {
+  now: Date
+  limit: number
+  /** Grants that end within this come first. */
+  expiryMarginSeconds: number
+  /** As in `listClaimable`. */
+  settler?: Address | undefined
+}
+
 /** In the order of `compareUrgency`. Several workers may ask at once: `leaseSettlement` decides who gets one. */
 export async function listDueSettlements(
   db: Queryable,
-  { now, limit, expiryMarginSeconds }: { now: Date; limit: number; expiryMarginSeconds: number },
+  { now, limit, expiryMarginSeconds, settler }: DueOptions,
 ): Promise<DueSettlement[]> {
   const { rows } = await db.execute<Row>(sql`
     with due as (
@@ -47,7 +57,7 @@ export async function listDueSettlements(
           left join channel c on c.grant_id = s.grant_id and c.payee = i.payee
           where i.settlement_id = s.id) as owed
       from settlement s join "grant" g on g.grant_id = s.grant_id
-      where ${isDueAt(now)}
+      where ${isDueAt(now)} and ${isSettledBy(settler)}
     )
     select * from due order by ${orderByUrgency({ now, expiryMarginSeconds })} limit ${limit}`)
   return rows.map((row) => ({

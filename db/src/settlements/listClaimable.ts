@@ -2,7 +2,7 @@ import type { Address, GrantSource, Hex } from '@protocolbanks/stream-protocol'
 import { sql } from 'drizzle-orm'
 import { getAddress } from 'viem'
 import type { Queryable } from '../createDb.ts'
-import { collectible, isFree, isPayeeBlocked, skippedSince, writtenOff } from './collectible.ts'
+import { collectible, isFree, isPayeeBlocked, isSettledBy, skippedSince, writtenOff } from './collectible.ts'
 import type { SettlementTrigger } from './settlement.ts'
 import { orderByUrgency, type Urgency } from './urgency.ts'
 
@@ -15,6 +15,8 @@ export type ClaimableOptions = {
   limit: number
   /** Grants that end within this are settled whatever they owe. */
   expiryMarginSeconds: number
+  /** Only grants whose operations this key may sign; all of them by default. */
+  settler?: Address | undefined
   /** For payees without an enabled service. 10,000,000 by default: 10 USDC. */
   defaultThreshold?: bigint | undefined
   /** The same for age; one day by default. */
@@ -78,7 +80,7 @@ export async function listClaimable(db: Queryable, options: ClaimableOptions): P
         and g.status = 'active' and g.valid_after <= ${nowSeconds} and g.valid_until >= ${nowSeconds}
         and not coalesce(a.account_frozen or a.epoch > g.epoch, false)
         and (r.grant_id is not null or not (${skippedSince(backoffSince)} or ${writtenOff}))
-        and not ${isPayeeBlocked} and ${isFree}
+        and not ${isPayeeBlocked} and ${isFree} and ${isSettledBy(options.settler)}
       group by g.grant_id, r.grant_id, r.since, w.account
     ),
     triggered as (

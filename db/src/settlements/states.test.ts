@@ -1,4 +1,4 @@
-import type { Hex } from '@protocolbanks/stream-protocol'
+import type { Address, Hex } from '@protocolbanks/stream-protocol'
 import { afterAll, beforeAll, expect, inject, test } from 'vitest'
 import { loadAccountState } from '../grants/loadAccountState.ts'
 import { updateGrantStates, upsertAccountsFromChain } from '../grants/mirror.ts'
@@ -7,6 +7,7 @@ import { createTestDatabase, type TestDatabase } from '../testing/createTestData
 import { arrangeGrant, arrangeMerchant, chargeEvent, randomHex, usdc } from '../testing/fixtures.ts'
 import { leaseDue } from '../testing/leaseDue.ts'
 import { claimSettlement } from './claimSettlement.ts'
+import { listDueSettlements } from './leases.ts'
 import { listClaimable } from './listClaimable.ts'
 import {
   markConfirmed,
@@ -211,4 +212,23 @@ test('a worker whose lease is gone can write none of it', async () => {
   expect(await markUnpayable(database.db, { ...late, ...failure, lookedBlock: 1n })).toBe(false)
   expect(await markDead(database.db, { ...late, ...failure })).toBe(false)
   expect(await listTransitions(database.db, held.id)).toHaveLength(1)
+})
+
+test('a worker is shown only grants whose operations its key may sign, before and after they are begun', async () => {
+  const { grant, held } = await arrangeOwing()
+  const seller = await arrangeMerchant(database.db)
+  const other = await arrangeGrant(database.db, [seller.merchant])
+  const charge = { amount: 10_000_000n, cumulativeAmount: 10_000_000n, occurredAtMs: now.getTime() }
+  await appendCharges(database.db, [chargeEvent(other, seller, charge)])
+  const shownTo = async (settler: Address | undefined) => {
+    const options = { now: later(60), limit: 1_000, expiryMarginSeconds: 0, settler }
+    const due = (await listDueSettlements(database.db, options)).map(({ id }) => id)
+    const owed = (await listClaimable(database.db, options)).map(({ grantId }) => grantId)
+    return [due.includes(held.id), owed.includes(other.grantId)]
+  }
+  expect(await shownTo(undefined)).toEqual([true, true])
+  expect(await shownTo(grant.terms.settler)).toEqual([true, false])
+  expect(await shownTo(other.terms.settler)).toEqual([false, true])
+  expect(await shownTo(other.terms.sessionKey)).toEqual([false, true])
+  expect(await shownTo(grant.account)).toEqual([false, false])
 })
