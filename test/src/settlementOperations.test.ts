@@ -213,8 +213,8 @@ test('a payee whom the token blocks stops nobody else, costs no gas, and is paid
 test('three workers settle sixty grants, each once, though one of them is killed', { timeout: 400_000 }, async () => {
   const seller = await createSeller(sponsored)
   const grants = []
-  for (let batch = 0; batch < 6; batch++) {
-    grants.push(...(await Promise.all(Array.from({ length: 10 }, () => arrangeGrant(sponsored, [seller])))))
+  for (let batch = 0; batch < 15; batch++) {
+    grants.push(...(await Promise.all(Array.from({ length: 4 }, () => arrangeGrant(sponsored, [seller])))))
   }
   const [victim] = await Promise.all([startWorker(), startWorker(), startWorker()])
   await Promise.all(grants.map((one) => charge(sponsored, one, [[seller, 10_000_000n]])))
