@@ -102,6 +102,19 @@ export class InvalidNonceError extends BundlerError {
   }
 }
 
+/** It has an earlier version in a bundle that is not in the chain yet, or not any more: neither dropped nor refused. */
+export class NonceBusyError extends BundlerError {
+  override readonly code = 'bundler.nonce_busy'
+  override readonly retryable = true
+  constructor(params: BundlerErrorParams) {
+    super(
+      'The bundler still works on another UserOperation with this nonce.',
+      'Wait for the earlier operation; either is included, or the bundler gives it up.',
+      params,
+    )
+  }
+}
+
 export class AccountNotDeployedError extends BundlerError {
   override readonly code = 'account.not_deployed'
   constructor(params: BundlerErrorParams) {

@@ -13,6 +13,7 @@ import {
   GasLimitTooHighError,
   GasLimitTooLowError,
   InvalidNonceError,
+  NonceBusyError,
   OperationExpiredError,
   OperationForbiddenError,
   PaymasterDepositError,
@@ -85,6 +86,8 @@ export function toBundlerError(error: unknown): BaseError {
   const failure = readRpcFailure(error)
   const params: BundlerErrorParams = { ...failure, cause: error }
   if (!failure.answered) return new BundlerUnavailableError(params)
+  // Alto gives it the reason of a wrong nonce, which it is not.
+  if (/already being processed/i.test(failure.detail)) return new NonceBusyError(params)
   const reason = /\bAA\d\d\b/i.exec(failure.detail)?.[0].toUpperCase()
   const words = byWords.find(([pattern]) => pattern.test(failure.detail))?.[1]
   const byCode = failure.rpcCode === undefined ? undefined : byRpcCode[failure.rpcCode]

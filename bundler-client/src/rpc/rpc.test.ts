@@ -51,6 +51,14 @@ test.each<[RpcError, { code: string; retryable: boolean }]>([
   [
     {
       code: -32602,
+      message:
+        'AA25 invalid account nonce: Another UserOperation with same sender and nonce is already being processed',
+    },
+    { code: 'bundler.nonce_busy', retryable: true },
+  ],
+  [
+    {
+      code: -32602,
       message: 'maxFeePerGas must be at least 12 (current maxFeePerGas: 1) - use pimlico_getUserOperationGasPrice',
     },
     { code: 'bundler.fee_too_low', retryable: true },

@@ -3,6 +3,7 @@ import {
   BundlerUnavailableError,
   FeeTooLowError,
   InvalidNonceError,
+  NonceBusyError,
   PaymasterDepositError,
   SignatureRefusedError,
   SponsorshipRefusedError,
@@ -40,6 +41,14 @@ test.each([
   ['it is not included yet', new UserOperationTimeoutError({ userOpHash: grantId, waitedMs: 1 })],
 ])('when %s it waits, however often, and counts no attempt', (_, error) => {
   expect(decideNext(error, tried(2), policy)).toMatchObject({ do: 'wait', reason: 'unavailable' })
+})
+
+test('while the bundler has an earlier version in a bundle it waits, however often, and counts no attempt', () => {
+  expect(decideNext(new NonceBusyError(detail), tried(2), policy)).toEqual({
+    do: 'wait',
+    reason: 'nonce_used',
+    ms: 3_000,
+  })
 })
 
 test.each([

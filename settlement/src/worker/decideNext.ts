@@ -43,6 +43,7 @@ type Rule = {
 }
 
 const unavailableMs = 2_000
+const busyMs = 3_000
 const payableMs = 30_000
 const feeMs = 15_000
 const budgetMs = 300_000
@@ -84,6 +85,8 @@ const rules: Readonly<Record<string, Rule>> = {
   'transaction.lost': { reason: 'nonce_used', next: 'retry' },
   'operation.nonce_used': { reason: 'nonce_used', next: 'retry' },
   'bundler.nonce': { reason: 'nonce_used', next: 'retry' },
+  // An earlier version is in a bundle: it is included, or the bundler lets the nonce go.
+  'bundler.nonce_busy': { reason: 'nonce_used', next: 'wait', baseMs: busyMs },
   'bundler.dropped': { reason: 'dropped', next: 'retry' },
   'bundler.expired': { reason: 'sponsorship_expired', next: 'retry' },
   'bundler.fee_too_low': { reason: 'fees_too_low', next: 'retry' },
