@@ -10,12 +10,14 @@ import {
 import {
   chargesOfSettlement,
   claimSettlement,
+  confirmClosed as confirmClosedSettlement,
   createDb,
   type DueSettlement,
   getSettlement,
   leaseSettlement,
   listBusyAccounts,
   listClaimable,
+  listClosedByReorganisation,
   listDueSettlements,
   maxTraced,
   migrate,
@@ -52,6 +54,7 @@ import { createUserOperationRoute } from './routes/userOperationRoute.ts'
 import { createSettlementReporter } from './tracing/settlementReporter.ts'
 import { traceBundler, traceSponsor, traceWatcher } from './tracing/traceCalls.ts'
 import { traceRoute } from './tracing/traceRoute.ts'
+import { confirmClosed } from './worker/confirmClosed.ts'
 import { firstLine } from './worker/judgeFailure.ts'
 import type { Route } from './worker/route.ts'
 import { createSettlementStore } from './worker/settlementStore.ts'
@@ -70,6 +73,10 @@ const callTimeoutMs = 8_000
 const busyMs = 2_000
 /** Blocked payees are asked about this often at most. */
 const payeeRoundMs = 2_000
+/** Settlements that a reorganisation closed are looked for this often, and for so long: then nothing includes them. */
+const closedRoundMs = 3_000
+const closedForMs = 3_600_000
+const closedAtOnce = 200
 
 const config = loadConfig()
 const logger = createLogger({ service: 'settlement', level: config.LOG_LEVEL, secrets: config.secretValues })
@@ -173,7 +180,11 @@ const server = serve({ fetch: app.fetch, hostname: config.HOST, port: config.POR
   logger.info({ port, chainId, module, route: route.name, signer, owner }, 'listening')
 })
 const stopping = new AbortController()
-const working = Promise.all([worker.run(stopping.signal), checkPayeesUntil(stopping.signal)])
+const working = Promise.all([
+  worker.run(stopping.signal),
+  repeat(checkBlockedPayees, payeeRoundMs, stopping.signal),
+  repeat(confirmWhatWasClosed, closedRoundMs, stopping.signal),
+])
 
 stopOnSignals({ stop, drainMs, logger })
 
@@ -197,19 +208,35 @@ async function takeUp({ id }: DueSettlement): Promise<SettlementWork | undefined
   return typeof retaken === 'string' ? undefined : retaken
 }
 
-async function checkPayeesUntil(signal: AbortSignal): Promise<void> {
+async function checkBlockedPayees(): Promise<void> {
+  await checkPayees({
+    takeDue: (limit) => takeDuePayeeBlocks(db, { now: now(), limit }),
+    isPaid: ({ token, payee }) => takesTransfer(chain, token, signer, payee),
+    record: (answers) => recordPayeeAnswers(db, answers, now()),
+    logger,
+  })
+}
+
+function confirmWhatWasClosed(): Promise<void> {
+  return confirmClosed({
+    ...common,
+    listClosed: () => {
+      const since = new Date(clock() - closedForMs)
+      return listClosedByReorganisation(db, { since, limit: closedAtOnce })
+    },
+    confirm: (id, confirmation) => confirmClosedSettlement(db, id, confirmation),
+    chain,
+    entryPoints: entryPointAddresses,
+  })
+}
+
+/** A round that fails is made again. */
+async function repeat(round: () => Promise<void>, pauseMs: number, signal: AbortSignal): Promise<void> {
   while (!signal.aborted) {
-    try {
-      await checkPayees({
-        takeDue: (limit) => takeDuePayeeBlocks(db, { now: now(), limit }),
-        isPaid: ({ token, payee }) => takesTransfer(chain, token, signer, payee),
-        record: (answers) => recordPayeeAnswers(db, answers, now()),
-        logger,
-      })
-    } catch (error) {
-      logger.warn({ reason: firstLine(error) }, 'blocked payees could not be asked about')
-    }
-    await setTimeout(payeeRoundMs, undefined, { signal }).catch(() => {})
+    await round().catch((error: unknown) =>
+      logger.warn({ round: round.name, reason: firstLine(error) }, 'a round failed'),
+    )
+    await setTimeout(pauseMs, undefined, { signal }).catch(() => {})
   }
 }
 

@@ -149,6 +149,28 @@ test('a grant frozen on-chain after it was claimed waits, and is settled when it
   expect(await balanceOf(sponsored, seller.merchant.payee)).toBe(10_000_000n)
 })
 
+test('a settlement that a reorganisation closed is confirmed with what it paid when the chain has it after all', async () => {
+  const seller = await createSeller(sponsored)
+  const { grant, account } = await arrangeGrant(sponsored, [seller])
+  await charge(sponsored, { grant, account }, [[seller, 10_000_000n]])
+  await startWorker()
+  const { id, txHash, blockNumber } = await settled(grant, 'confirmed')
+  await mirrorSettled(sponsored, grant, seller)
+  // What the indexer writes when the block is lost and the grant goes on with another settlement.
+  await sponsored.database.query(`update settlement_item set paid = null where settlement_id = $1`, [id])
+  await sponsored.database.query(
+    `update settlement set state = 'dead', written_off_at = now(), failure_reason = 'reorganised',
+       error_code = 'chain.reorganised', tx_hash = null, block_number = null, updated_at = now() where id = $1`,
+    [id],
+  )
+  const read = () => getSettlement(sponsored.database.db, id)
+  const expected = { state: 'confirmed', txHash, blockNumber, errorCode: null, writtenOffAt: null }
+  await expect.poll(read, { timeout: 20_000 }).toMatchObject(expected)
+  const again = await read()
+  expect(again?.items.map(({ paid }) => paid)).toEqual([10_000_000n])
+  expect(await balanceOf(sponsored, seller.merchant.payee)).toBe(10_000_000n)
+})
+
 test('a revoked grant is given up at once', async () => {
   const seller = await createSeller(sponsored)
   const { grant, account } = await arrangeGrant(sponsored, [seller])
