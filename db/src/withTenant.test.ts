@@ -7,6 +7,7 @@ import { errorCodeOf } from './errors.ts'
 import { getGrant, listGrants } from './grants/grants.ts'
 import { appendCharges } from './journal/appendCharges.ts'
 import { listCharges } from './journal/journal.ts'
+import { setMerchantCredit } from './merchants/credit.ts'
 import { createMerchant, getMerchant } from './merchants/merchants.ts'
 import { appendOutbox } from './outbox/outbox.ts'
 import { appendSentinelEvent } from './sentinel/sentinelEvents.ts'
@@ -67,6 +68,7 @@ async function arrangeSeller() {
   await appendOutbox(db, { topic: 'test', merchantId, payload: {} })
   await appendSentinelEvent(db, { kind: 'alert', merchantId, detail: {} })
   await arrangeWebhook(merchantId, now)
+  await setMerchantCredit(db, { merchantId, mode: 'reserve_only', actor: 'test' })
   return { ...seller, grant, apiKey, settlementId: work.settlement.id }
 }
 
