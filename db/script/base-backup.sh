@@ -11,7 +11,7 @@ keep=${KEEP:-3}
 if [ -n "${PGPASSWORD_FILE:-}" ]; then PGPASSWORD=$(cat "$PGPASSWORD_FILE"); export PGPASSWORD; fi
 
 mkdir -p "$folder"
-copy=$folder/$(date -u +%Y%m%dT%H%M%SZ)
+copy=$folder/$(date -u +%Y%m%dT%H%M%S.%3NZ)
 trap 'rm -rf "$copy.part"' EXIT
 pg_basebackup --pgdata="$copy.part" --format=plain --wal-method=stream --checkpoint=fast
 pg_verifybackup --quiet "$copy.part"

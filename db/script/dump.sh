@@ -11,7 +11,7 @@ keep=${KEEP:-14}
 if [ -n "${PGPASSWORD_FILE:-}" ]; then PGPASSWORD=$(cat "$PGPASSWORD_FILE"); export PGPASSWORD; fi
 
 mkdir -p "$folder"
-file=$folder/stream-$(date -u +%Y%m%dT%H%M%SZ).dump
+file=$folder/stream-$(date -u +%Y%m%dT%H%M%S.%3NZ).dump
 trap 'rm -f "$file.part"' EXIT
 # A service that migrates meanwhile waits for a table at most this long, and the dump for it.
 pg_dump --format=custom --compress=6 --lock-wait-timeout=60s --file="$file.part"
