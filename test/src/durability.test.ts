@@ -20,7 +20,13 @@ const soon = { timeout: 60_000, interval: 100 }
 /** A chain that is not seen is another test's. */
 const env = { MAX_CHAIN_STALENESS_SECONDS: '600' }
 /** What a call may be answered while the meter is looked at or rebuilt. */
-const expected = ['402 payment.required', '503 meter.unavailable', '409 request.in_progress']
+const expected = [
+  '402 payment.required',
+  '503 meter.unavailable',
+  '409 request.in_progress',
+  // Until a charge whose answer was lost is taken back: the agent learns what is charged and signs again.
+  '402 voucher.exhausted',
+]
 
 /** Of one agent. */
 const callsInFlight = 4
@@ -131,7 +137,8 @@ describe('when Postgres', () => {
     await traffic.untilRefused('503 meter.full')
     const served = traffic.served()
     await traffic.untilRefused('503 meter.full')
-    expect(traffic.served()).toBe(served)
+    // What was charged before the first refusal may have been answered after it.
+    expect(traffic.served() - served).toBeLessThanOrEqual(callsInFlight)
     expect(served).toBeLessThan(10 + 60 + 60)
     await postgres.start()
     await traffic.untilServed(20)

@@ -149,7 +149,9 @@ export function createPaymentGate(deps: PaymentGateDeps): PaymentGate {
    */
   async function chargeMirrored(use: Use, service: Service): Promise<Decision> {
     let decision = await meter.charge(use)
-    if (!decision.ok && decision.code === 'grant.unknown' && (await deps.mirrorAccount(use.account))) {
+    // Again when the meter was rebuilt in between: a copy for the one before is not taken.
+    for (let tries = 0; tries < maxMirrorTries && !decision.ok && decision.code === 'grant.unknown'; tries++) {
+      if (!(await deps.mirrorAccount(use.account))) break
       decision = await meter.charge(use)
     }
     for (let tries = 0; tries < maxRoomTries && !decision.ok && 'limit' in decision; tries++) {
@@ -257,6 +259,8 @@ export function createPaymentGate(deps: PaymentGateDeps): PaymentGate {
 }
 
 /** Others may take what was moved for this request. */
+/** The first is the usual one. */
+const maxMirrorTries = 3
 const maxRoomTries = 2
 
 /** With the source of the grant that pays for it. */

@@ -13,9 +13,9 @@ export type Traffic = {
   refusals: Map<string, number>
   /** Answers above 399 that are not problem+json with a code, and errors that are no refusal and no lost connection. */
   surprises: string[]
-  /** Until so many more calls were served. @throws after 30 s, with what came instead */
+  /** Until so many more calls were served. @throws after a minute, with what came instead */
   untilServed(more: number): Promise<void>
-  /** Until an answer of this kind has come, `status code`. @throws after 30 s */
+  /** Until an answer of this kind has come, `status code`. @throws after a minute */
   untilRefused(kind: string): Promise<void>
   /** Ends when the last call has ended. */
   stop(): Promise<void>
@@ -25,7 +25,7 @@ const inFlight = 4
 const pauseMs = 20
 /** Half of the budget. */
 const maxCalls = 2_500
-const waitMs = 30_000
+const waitMs = 60_000
 
 export function startTraffic(shop: Shop, { agentGrant, sessionPrivateKey }: Budget): Traffic {
   const refusals = new Map<string, number>()
