@@ -258,9 +258,9 @@ export function createPaymentGate(deps: PaymentGateDeps): PaymentGate {
   return { authorize }
 }
 
-/** Others may take what was moved for this request. */
 /** The first is the usual one. */
 const maxMirrorTries = 3
+/** Others may take what was moved for this request. */
 const maxRoomTries = 2
 
 /** With the source of the grant that pays for it. */
