@@ -1,5 +1,5 @@
 import { createServer } from 'node:net'
-import { expect, test } from 'vitest'
+import { expect, test, vi } from 'vitest'
 import { freePort } from './freePort.ts'
 
 test('fifty ports asked for at once are fifty different ports that can be listened on', async () => {
@@ -23,4 +23,15 @@ test('a preferred port that is taken is not given', async () => {
   expect(await freePort(address.port)).not.toBe(address.port)
   await new Promise((resolve) => server.close(resolve))
   expect(await freePort(address.port)).toBe(address.port)
+})
+
+test('a port that fetch refuses to ask is not given', async () => {
+  // 10,080 first, then any.
+  const random = vi.spyOn(Math, 'random').mockReturnValueOnce(0.008)
+  try {
+    expect(await freePort()).not.toBe(10_080)
+    expect(random.mock.calls.length).toBeGreaterThan(1)
+  } finally {
+    random.mockRestore()
+  }
 })

@@ -5,6 +5,8 @@ import { createServer, type Server } from 'node:net'
 const firstPort = 10_000
 const ports = 10_000
 const attempts = 200
+/** In the range, and a "bad port" of the Fetch standard: fetch refuses to ask there. */
+const badPort = 10_080
 
 /**
  * Finds a TCP port on 127.0.0.1 that is free and that no other process of ours is about to use.
@@ -19,6 +21,7 @@ export async function freePort(preferred?: number): Promise<number> {
   if (preferred !== undefined && (await isFree(preferred))) return preferred
   for (let attempt = 0; attempt < attempts; attempt++) {
     const port = firstPort + Math.floor(Math.random() * ports)
+    if (port === badPort) continue
     const claim = await listen(port + ports)
     if (!claim) continue
     if (await isFree(port)) return port
