@@ -101,3 +101,14 @@ test('what is committed is on disk before anybody is told, whatever the server d
   expect(rows).toEqual([{ synchronous_commit: 'on' }])
   await db.close()
 })
+
+test('a transaction that cannot begin gives its connection back', async () => {
+  const db = createDb({ url: database.url, maxConnections: 1, onError: () => {} })
+  // As when Postgres is gone at that moment: the first statement fails.
+  const nonsense = { isolationLevel: 'nonsense' as 'serializable' }
+  for (let time = 0; time < 3; time++) {
+    await expect(db.transaction(async () => 'begun', nonsense)).rejects.toThrow()
+  }
+  expect(await db.transaction(async () => 'begun')).toBe('begun')
+  await db.close()
+})

@@ -3,6 +3,7 @@ import type { NodePgQueryResultHKT } from 'drizzle-orm/node-postgres'
 import { drizzle, type NodePgDatabase } from 'drizzle-orm/node-postgres'
 import type { PgDatabase } from 'drizzle-orm/pg-core'
 import pg from 'pg'
+import { isDatabaseUnavailable } from './errors.ts'
 
 /** The pool, or a transaction of it: what every query of this package takes first. */
 export type Queryable = PgDatabase<NodePgQueryResultHKT, Record<string, never>>
@@ -56,6 +57,19 @@ export function createDb({ url, maxConnections = 10, statementTimeoutMs = 10_000
   pool.on('connect', (client) => client.on('error', () => {}))
   const db = drizzle(pool)
   return Object.assign(db, {
+    // Drizzle's own takes a connection and keeps it for ever when BEGIN fails.
+    transaction: (async (run, config) => {
+      const client = await pool.connect()
+      let broken = false
+      try {
+        return await drizzle(client).transaction(run, config)
+      } catch (error) {
+        broken = isDatabaseUnavailable(error)
+        throw error
+      } finally {
+        client.release(broken)
+      }
+    }) satisfies Db['transaction'],
     async ping() {
       await db.execute(sql`select 1`)
     },

@@ -33,13 +33,18 @@ const knownMonths = new WeakMap<object, Set<string>>()
  * Appends charges to the journal and adds them to their channels, in one transaction: sum, newest voucher, since when
  * something is owed. A charge that is in the journal changes nothing, so a batch may be repeated after any failure.
  *
+ * @param months those whose partition was seen, kept by the caller: inside a transaction, which may be rolled back, what is
+ * added counts from its commit on. A pool remembers its own.
  * @returns how many were new
  * @throws BatchTooLargeError above 1,000 charges
  */
-export async function appendCharges(db: Queryable, events: readonly ChargeEvent[]): Promise<number> {
+export async function appendCharges(
+  db: Queryable,
+  events: readonly ChargeEvent[],
+  months: Set<string> = monthsOf(db),
+): Promise<number> {
   if (events.length === 0) return 0
   if (events.length > maxChargesPerBatch) throw new BatchTooLargeError(events.length)
-  const months = monthsOf(db)
   const moments = events.map((event) => new Date(event.occurredAtMs))
   const unseen = moments.filter((moment) => !months.has(monthOf(moment)))
   await ensurePartitions(db, unseen)

@@ -13,10 +13,10 @@ export type SpendingLimits = {
 /** Every limit named, if only as undefined. */
 export type NamedSpendingLimits = { [limit in keyof Required<SpendingLimits>]: SpendingLimits[limit] }
 
-type Row = { [limit in keyof Required<SpendingLimits>]: Exclude<SpendingLimits[limit], undefined> | null }
+type Nullable = { [limit in keyof SpendingLimits]: SpendingLimits[limit] | null }
 
-/** From columns of the same names. */
-export function toSpendingLimits(row: Row): NamedSpendingLimits {
+/** From columns, or fields of a request, of the same names: null is no limit there. */
+export function toSpendingLimits(row: Nullable): NamedSpendingLimits {
   return {
     maxAmountPerCall: row.maxAmountPerCall ?? undefined,
     maxCallsPerMinute: row.maxCallsPerMinute ?? undefined,

@@ -6,7 +6,9 @@ import { limitOf, type Page, type PageRequest, toPage } from '../page.ts'
 import { appendSentinelEvent } from './sentinelEvents.ts'
 import { sentinelIncidentTable, sentinelStopTable } from './table.ts'
 
-export type IncidentAction = 'alert' | 'freeze' | 'revoke'
+/** block: refused at the gateways for a while, and not on the chain. */
+export type IncidentAction = 'alert' | 'block' | 'freeze' | 'revoke'
+export type Severity = 'info' | 'warning' | 'critical'
 
 /** What a rule found about a grant, until it is closed. */
 export type Incident = {
@@ -17,6 +19,9 @@ export type Incident = {
   rule: string
   ruleVersion: number
   action: IncidentAction
+  severity: Severity
+  /** Of a rule that somebody wrote; null for those of the sentinel itself. */
+  ruleId: string | null
   state: 'open' | 'acknowledged' | 'closed'
   /** The charge that opened it. */
   payee: Address
@@ -30,6 +35,8 @@ export type Incident = {
   findings: number
   openedAt: Date
   lastFoundAt: Date
+  acknowledgedAt: Date | null
+  acknowledgedBy: string | null
   closedAt: Date | null
 }
 
@@ -40,6 +47,8 @@ export type NewIncident = Pick<
   | 'rule'
   | 'ruleVersion'
   | 'action'
+  | 'severity'
+  | 'ruleId'
   | 'payee'
   | 'requestId'
   | 'chargedAt'
@@ -78,7 +87,8 @@ export function openIncident(db: Db, incident: NewIncident): Promise<{ incident:
       grantId,
       detail: { incidentId: id, ruleVersion, requestId, inputs, explanation },
     })
-    if (action !== 'alert') await openStop(tx, { incidentId: id, grantId, account, kind: action, now })
+    if (action === 'freeze' || action === 'revoke')
+      await openStop(tx, { incidentId: id, grantId, account, kind: action, now })
     return { incident: row, isNew: true }
   })
 }
@@ -116,6 +126,24 @@ export async function listIncidents(
     .orderBy(desc(sentinelIncidentTable.id))
     .limit(limit + 1)
   return toPage(rows, limit, (last) => last.id)
+}
+
+/** Somebody has seen it. False when somebody had before, or it is closed. */
+export function acknowledgeIncident(
+  db: Db,
+  { id, actor, now }: { id: string; actor: string; now: Date },
+): Promise<boolean> {
+  return db.transaction(async (tx) => {
+    const [row] = await tx
+      .update(sentinelIncidentTable)
+      .set({ state: 'acknowledged', acknowledgedAt: now, acknowledgedBy: actor })
+      .where(and(eq(sentinelIncidentTable.id, id), eq(sentinelIncidentTable.state, 'open')))
+      .returning()
+    if (!row) return false
+    const { grantId, account, rule } = row
+    await appendSentinelEvent(tx, { kind: 'acknowledged', rule, account, grantId, detail: { incidentId: id, actor } })
+    return true
+  })
 }
 
 /** False when it is closed, or was never open. */

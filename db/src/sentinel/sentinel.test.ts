@@ -4,7 +4,7 @@ import { listChargesBetween } from '../journal/listChargesBetween.ts'
 import { createTestDatabase, type TestDatabase } from '../testing/createTestDatabase.ts'
 import { arrangeGrant, arrangeMerchant, chargeEvent, randomHex } from '../testing/fixtures.ts'
 import { loadGrantStates, readGrantBudgets, readSentinelCursor, saveGrantStates } from './grantStates.ts'
-import { closeIncident, listIncidents, type NewIncident, openIncident } from './incidents.ts'
+import { acknowledgeIncident, closeIncident, listIncidents, type NewIncident, openIncident } from './incidents.ts'
 import { listSentinelEvents } from './sentinelEvents.ts'
 import {
   getStopOfIncident,
@@ -33,6 +33,8 @@ async function arrangeFinding(change: Partial<NewIncident> = {}) {
     rule: 'calls.per_minute',
     ruleVersion: 1,
     action: 'freeze',
+    severity: 'critical',
+    ruleId: null,
     payee: seller.merchant.payee,
     requestId: randomHex(12),
     chargedAt: now,
@@ -59,7 +61,10 @@ test('what several sentinels find at once is one incident with one stop, and cou
 test('after it was closed the same finding is a new incident', async () => {
   const { grant, finding } = await arrangeFinding({ action: 'alert' })
   const { incident } = await openIncident(database.db, finding)
+  expect(await acknowledgeIncident(database.db, { id: incident.id, actor: 'owner', now })).toBe(true)
+  expect(await acknowledgeIncident(database.db, { id: incident.id, actor: 'owner', now })).toBe(false)
   expect(await closeIncident(database.db, { id: incident.id, actor: 'operator', now })).toBe(true)
+  expect(await acknowledgeIncident(database.db, { id: incident.id, actor: 'owner', now })).toBe(false)
   expect(await closeIncident(database.db, { id: incident.id, actor: 'operator', now })).toBe(false)
   expect((await openIncident(database.db, finding)).isNew).toBe(true)
   const { items } = await listIncidents(database.db, { grantId: grant.grantId })

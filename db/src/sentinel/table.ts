@@ -18,7 +18,9 @@ export const sentinelIncidentTable = pgTable('sentinel_incident', {
   account: address('account').notNull(),
   rule: text('rule').notNull(),
   ruleVersion: integer('rule_version').notNull(),
-  action: text('action', { enum: ['alert', 'freeze', 'revoke'] }).notNull(),
+  action: text('action', { enum: ['alert', 'block', 'freeze', 'revoke'] }).notNull(),
+  severity: text('severity', { enum: ['info', 'warning', 'critical'] }).notNull(),
+  ruleId: text('rule_id'),
   state: text('state', { enum: ['open', 'acknowledged', 'closed'] }).notNull(),
   payee: address('payee').notNull(),
   requestId: text('request_id').notNull(),
@@ -28,6 +30,8 @@ export const sentinelIncidentTable = pgTable('sentinel_incident', {
   findings: integer('findings').notNull().default(1),
   openedAt: moment('opened_at').notNull(),
   lastFoundAt: moment('last_found_at').notNull(),
+  acknowledgedAt: moment('acknowledged_at'),
+  acknowledgedBy: text('acknowledged_by'),
   closedAt: moment('closed_at'),
 })
 

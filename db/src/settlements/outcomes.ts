@@ -1,7 +1,8 @@
 import type { Address, Hex } from '@protocolbanks/stream-protocol'
-import { and, eq, isNull, sql } from 'drizzle-orm'
+import { and, eq, isNull, type SQL, sql } from 'drizzle-orm'
 import type { Queryable } from '../createDb.ts'
 import { isUniqueViolation } from '../errors.ts'
+import { closedByReorganisation } from './closedByReorganisation.ts'
 import { heldBy } from './heldBy.ts'
 import type { FailureReason } from './settlement.ts'
 import { settlementItemTable, settlementTable } from './table.ts'
@@ -74,23 +75,40 @@ export type Confirmation = Held & {
 }
 
 /** The outcome is final. Ends the settlement and writes each item's outcome, in one transaction. */
-export function markConfirmed(db: Queryable, confirmation: Confirmation): Promise<boolean> {
-  const { id, owner, items, userOpHash, ...outcome } = confirmation
+export function markConfirmed(db: Queryable, { id, owner, ...outcome }: Confirmation): Promise<boolean> {
+  return confirmWhere(db, id, heldBy(id, owner), outcome)
+}
+
+/**
+ * The chain has a settlement after all that a reorganisation closed (see `listClosedByReorganisation`): it is confirmed
+ * with what it paid. False when it is no longer closed.
+ */
+export function confirmClosed(db: Queryable, id: string, outcome: Omit<Confirmation, keyof Held>): Promise<boolean> {
+  return confirmWhere(db, id, and(eq(settlementTable.id, id), closedByReorganisation), outcome)
+}
+
+function confirmWhere(
+  db: Queryable,
+  id: string,
+  where: SQL | undefined,
+  { items, userOpHash, ...outcome }: Omit<Confirmation, keyof Held>,
+): Promise<boolean> {
   return db.transaction(async (tx) => {
-    const done = await change(
-      tx,
-      { id, owner },
-      {
+    const rows = await updateOf(tx)
+      .set({
         ...outcome,
         // A transaction paid: no UserOperation is the outcome.
         ...(userOpHash === null ? newest(null) : { userOpHash }),
         state: 'confirmed',
         ...noFailure,
+        writtenOffAt: null,
         nextAttemptAt: null,
         ...released,
-      },
-    )
-    if (!done) return false
+        updatedAt: sql`now()`,
+      })
+      .where(where)
+      .returning({ id: settlementTable.id })
+    if (rows.length === 0) return false
     for (const { payee, paid, skippedReason = null } of items) {
       await tx
         .update(settlementItemTable)

@@ -4,11 +4,12 @@ import {
   maxLimitedPayees,
   type Queryable,
   strictestGrantLimits,
+  toSpendingLimits,
 } from '@protocolbanks/stream-db'
 import type { Hex } from '@protocolbanks/stream-protocol'
 import { z } from 'zod'
 import { nonZeroAddressSchema } from './schemas.ts'
-import { spendingLimitFields, toSpendingLimits, viewSpendingLimits } from './spendingLimits.ts'
+import { spendingLimitFields, viewSpendingLimits } from './spendingLimits.ts'
 
 /** What a grant may spend, as a request sets it: it replaces what the same setter has set before. */
 export function grantLimitsSchema(tokenDecimals: number) {

@@ -5,6 +5,7 @@ import {
   getService,
   listServices,
   type Service,
+  toSpendingLimits,
   updateService,
 } from '@protocolbanks/stream-db'
 import { formatAmount } from '@protocolbanks/stream-protocol'
@@ -16,7 +17,7 @@ import { problem } from '../problem.ts'
 import { type ApiEnv, asCaller } from './caller.ts'
 import { unknownMerchant } from './merchantRoutes.ts'
 import { amountSchema, idOf, nameSchema, pageSchema } from './schemas.ts'
-import { spendingLimitFields, toSpendingLimits, viewSpendingLimits } from './spendingLimits.ts'
+import { spendingLimitFields, viewSpendingLimits } from './spendingLimits.ts'
 import { validBody, validQuery } from './validate.ts'
 
 export type ServiceRoutesDeps = {

@@ -1,4 +1,4 @@
-import type { NamedSpendingLimits, SpendingLimits } from '@protocolbanks/stream-db'
+import type { SpendingLimits } from '@protocolbanks/stream-db'
 import { formatAmount } from '@protocolbanks/stream-protocol'
 import { z } from 'zod'
 import { maxMeterAmount } from '../meter/meter.ts'
@@ -16,21 +16,6 @@ export function spendingLimitFields(tokenDecimals: number) {
     maxAmountPerMinute: amount,
     maxAmountPerHour: amount,
     maxAmountPerDay: amount,
-  }
-}
-
-type ParsedLimits = { [limit in keyof SpendingLimits]: SpendingLimits[limit] | null }
-
-/** Null is how a request takes a limit away. */
-export function toSpendingLimits(parsed: ParsedLimits): NamedSpendingLimits {
-  return {
-    maxAmountPerCall: parsed.maxAmountPerCall ?? undefined,
-    maxCallsPerMinute: parsed.maxCallsPerMinute ?? undefined,
-    maxCallsPerHour: parsed.maxCallsPerHour ?? undefined,
-    maxCallsPerDay: parsed.maxCallsPerDay ?? undefined,
-    maxAmountPerMinute: parsed.maxAmountPerMinute ?? undefined,
-    maxAmountPerHour: parsed.maxAmountPerHour ?? undefined,
-    maxAmountPerDay: parsed.maxAmountPerDay ?? undefined,
   }
 }
 

@@ -110,6 +110,16 @@ test('an event as the meter makes it becomes a charge', async () => {
   expect(await journalled(database.db, buyer, seller)).toEqual({ calls: 1, charged: amount, channel: amount })
 })
 
+test('a partition of the journal that somebody removed is made again, and no charge goes aside for it', async () => {
+  const buyer = await openBuyer()
+  await reasonOf(buyer, await add(buyer, forge(buyer)))
+  // With what was in it: a journal without a partition for today.
+  const month = new Date().toISOString().slice(0, 7).replace('-', '_')
+  await database.query(`drop table charge_${month}`)
+  expect(await reasonOf(buyer, await add(buyer, forge(buyer)))).toBeUndefined()
+  expect(await journalled(database.db, buyer, seller)).toEqual({ calls: 1, charged: amount, channel: 2n * amount })
+})
+
 test('what is no usage event goes aside, and what is waits behind it for nothing', async () => {
   const buyer = await openBuyer()
   const ids = [

@@ -73,6 +73,9 @@ export function createJournal(options: JournalOptions): Journal {
   /** Of each channel the newest voucher that was verified: events often carry the same. */
   const verified = new LRUCache<string, { cumulativeAmount: bigint; signature: Hex }>({ max: maxRemembered })
 
+  /** Whose partition of the journal is known to be there: otherwise each transaction would ask for it. */
+  const months = new Set<string>()
+
   function isSigned(event: UsageEvent, grant: GrantKeys): boolean {
     const { grantId, payee, cumulativeAmount, record } = event
     const { signature } = record
@@ -100,6 +103,7 @@ export function createJournal(options: JournalOptions): Journal {
     tx: Tx,
     events: readonly UsageEvent[],
     malformed: readonly MalformedUsage[],
+    seenMonths: Set<string>,
   ): Promise<Recorded> {
     const known = await lookUp(
       tx,
@@ -107,7 +111,7 @@ export function createJournal(options: JournalOptions): Journal {
     )
     const journal: JournalFacts = await loadJournalFacts(tx, events.map(toCharge))
     const { accepted, refused } = judgeUsage(events, { nowMs: clock(), ...known, journal, ownUsage, isSigned })
-    const appended = await appendCharges(tx, accepted.map(toCharge))
+    const appended = await appendCharges(tx, accepted.map(toCharge), seenMonths)
     const aside = await quarantineUsage(tx, [...malformed.map(toRefused), ...refused])
     options.onJournalled?.(accepted)
     return report(appended, aside)
@@ -128,10 +132,19 @@ export function createJournal(options: JournalOptions): Journal {
     partition: number,
     events: readonly UsageEvent[],
     malformed: readonly MalformedUsage[],
+    isAgain = false,
   ): Promise<Recorded | undefined> {
+    const seenMonths = new Set(months)
     try {
-      return await lock(db, partition, (tx) => judgeAndWrite(tx, events, malformed))
+      const recorded = await lock(db, partition, (tx) => judgeAndWrite(tx, events, malformed, seenMonths))
+      for (const month of seenMonths) months.add(month)
+      return recorded
     } catch (error) {
+      // 23514 may be a partition that somebody removed: the next try makes it again.
+      if (errorCodeOf(error) === '23514' && !isAgain) {
+        months.clear()
+        return write(lock, partition, events, malformed, true)
+      }
       // Classes 22 and 23: the data. Anything else is not the fault of one event.
       const code = errorCodeOf(error) ?? ''
       if (!/^2[23]/.test(code) || events.length === 0) throw error

@@ -37,7 +37,8 @@ const incident = {
   ...grantIdentity,
   /** What found it, what is done about it, and why, in one sentence. */
   rule: z.string(),
-  action: z.enum(['alert', 'freeze', 'revoke']),
+  action: z.enum(['alert', 'block', 'freeze', 'revoke']),
+  severity: z.enum(['info', 'warning', 'critical']),
   explanation: z.string(),
 }
 

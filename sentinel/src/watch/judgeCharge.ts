@@ -1,3 +1,4 @@
+import type { IncidentAction, Severity } from '@protocolbanks/stream-db'
 import { formatAmount } from '@protocolbanks/stream-protocol'
 import { applyRules, type Finding, type RulesOptions } from '../rules/firstRules.ts'
 import { alarmScore } from '../scoring/detector.ts'
@@ -21,7 +22,9 @@ export type WatchedCharge = {
 export type Judgement = {
   rule: string
   ruleVersion: number
-  action: 'alert' | 'freeze'
+  action: IncidentAction
+  severity: Severity
+  ruleId: string | null
   inputs: Record<string, string>
   /** For the owner, in one sentence. */
   explanation: string
@@ -46,7 +49,16 @@ export function judgeCharge(memory: GrantMemory, charge: WatchedCharge, options:
 function tell(finding: Finding, money: (atomic: bigint) => string): Judgement {
   const { rule, action, ...compared } = finding
   const inputs = Object.fromEntries(Object.entries(compared).map(([name, value]) => [name, value.toString()]))
-  return { rule, ruleVersion: rulesVersion, action, inputs, explanation: explain(finding, money) }
+  const severity = action === 'alert' ? 'warning' : 'critical'
+  return {
+    rule,
+    ruleVersion: rulesVersion,
+    action,
+    severity,
+    ruleId: null,
+    inputs,
+    explanation: explain(finding, money),
+  }
 }
 
 function explain(finding: Finding, money: (atomic: bigint) => string): string {
@@ -77,6 +89,8 @@ function tellScore({ score, watched, windowMs, method, phase }: GrantScore): Jud
     rule: behaviourRule,
     ruleVersion: scoreVersion,
     action: 'freeze',
+    severity: 'critical',
+    ruleId: null,
     inputs: { score: score.toFixed(4), watched, windowMs: `${windowMs}`, method, phase },
     explanation: `${subjects[watched]}${within}${host} (score ${score.toFixed(2)}, alarm from ${alarmScore}).`,
   }
