@@ -9,6 +9,7 @@ export type IdPrefix =
   | 'srq'
   | 'inc'
   | 'stp'
+  | 'dcs'
   | 'stx'
   | 'aud'
   | 'rec'

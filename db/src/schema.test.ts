@@ -14,6 +14,7 @@ import { ownerFreezeTable, ownerSessionTable } from './owners/table.ts'
 import { reconciliationDifferenceTable, reconciliationTable } from './reconciliations/table.ts'
 import {
   sentinelCursorTable,
+  sentinelDecisionTable,
   sentinelEventTable,
   sentinelGrantStateTable,
   sentinelIncidentTable,
@@ -62,6 +63,7 @@ const tables = [
   reconciliationDifferenceTable,
   reconciliationTable,
   sentinelCursorTable,
+  sentinelDecisionTable,
   sentinelEventTable,
   sentinelGrantStateTable,
   sentinelIncidentTable,

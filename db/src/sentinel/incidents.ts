@@ -130,7 +130,7 @@ export async function listIncidents(
 
 /** Somebody has seen it. False when somebody had before, or it is closed. */
 export function acknowledgeIncident(
-  db: Db,
+  db: Queryable,
   { id, actor, now }: { id: string; actor: string; now: Date },
 ): Promise<boolean> {
   return db.transaction(async (tx) => {

@@ -54,6 +54,16 @@ export const sentinelStopTable = pgTable('sentinel_stop', {
   updatedAt: moment('updated_at').notNull(),
 })
 
+export const sentinelDecisionTable = pgTable('sentinel_decision', {
+  id: text('id').primaryKey(),
+  incidentId: text('incident_id').notNull(),
+  grantId: bytes32('grant_id').notNull(),
+  account: address('account').notNull(),
+  decision: text('decision', { enum: ['confirm', 'reject'] }).notNull(),
+  actor: text('actor').notNull(),
+  decidedAt: moment('decided_at').notNull(),
+})
+
 export const sentinelGrantStateTable = pgTable('sentinel_grant_state', {
   grantId: bytes32('grant_id').primaryKey(),
   state: text('state').notNull(),
