@@ -157,7 +157,13 @@ test('a login that is no superuser can migrate, serve, and keep tenants and owne
     const other = await arrangeMerchant(db)
     const seen = (merchantId: string) => withTenant(db, merchantId, async (tx) => (await listCharges(tx)).items.length)
     expect([await seen(seller.merchant.id), await seen(other.merchant.id)]).toEqual([1, 0])
-    const freeze = { grantId: grant.grantId, merchantId: seller.merchant.id, reason: 'abuse', actor: 'test' }
+    const freeze = {
+      grantId: grant.grantId,
+      merchantId: seller.merchant.id,
+      holder: 'merchant',
+      reason: 'abuse',
+      actor: 'test',
+    } as const
     await withTenant(db, seller.merchant.id, (tx) => freezeGrant(tx, freeze))
     const owned = (account: Address) => withOwner(db, account, async (tx) => (await listCharges(tx)).items.length)
     expect([await owned(grant.account), await owned(randomAddress())]).toEqual([1, 0])

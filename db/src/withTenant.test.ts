@@ -46,7 +46,14 @@ async function arrangeSeller() {
     chargeEvent(grant, seller, { amount: 5n, cumulativeAmount: 5n, occurredAtMs: now.getTime() }),
   ])
   const apiKey = await issueApiKey(db, { merchantId, name: 'ci' })
-  await setControl(db, { grantId: grant.grantId, merchantId, state: 'frozen', reason: 'test', actor: 'test' })
+  await setControl(db, {
+    grantId: grant.grantId,
+    merchantId,
+    holder: 'merchant',
+    state: 'frozen',
+    reason: 'test',
+    actor: 'test',
+  })
   await requestSettlement(db, { grantId: grant.grantId, merchantId, actor: 'test' })
   const work = await claimSettlement(db, {
     grantId: grant.grantId,
@@ -217,7 +224,9 @@ test('the queries of a tenant answer with their own rows only', async () => {
     expect((await getSettlement(tx, mine.settlementId))?.items).toHaveLength(1)
     expect(await revokeApiKey(tx, other.apiKey.id)).toBe(false)
     expect(await updateService(tx, other.service.id, { enabled: false })).toBeUndefined()
-    expect(await clearControl(tx, { grantId: other.grant.grantId, merchantId: other.merchant.id })).toBe(false)
+    expect(
+      await clearControl(tx, { grantId: other.grant.grantId, merchantId: other.merchant.id, holder: 'merchant' }),
+    ).toBe(false)
     const request = { grantId: other.grant.grantId, merchantId: mine.merchant.id, actor: 'me' }
     expect(await requestSettlement(tx, request)).toBeUndefined()
   })
@@ -229,8 +238,15 @@ test('what a tenant may write, it may write for itself', async () => {
     await createService(tx, { merchantId, name: 'own', pathPrefix: '/own', price: 1n, token: usdc })
     await requestSettlement(tx, { grantId: mine.grant.grantId, merchantId, actor: 'me' })
     await requestSettlement(tx, { grantId: mine.grant.grantId, merchantId, actor: 'me' })
-    await setControl(tx, { grantId: mine.grant.grantId, merchantId, state: 'removed', reason: 'abuse', actor: 'me' })
-    expect(await clearControl(tx, { grantId: mine.grant.grantId, merchantId })).toBe(true)
+    await setControl(tx, {
+      grantId: mine.grant.grantId,
+      merchantId,
+      holder: 'merchant',
+      state: 'removed',
+      reason: 'abuse',
+      actor: 'me',
+    })
+    expect(await clearControl(tx, { grantId: mine.grant.grantId, merchantId, holder: 'merchant' })).toBe(true)
     return issueApiKey(tx, { merchantId, name: 'second' })
   })
   await withTenant(database.db, merchantId, async (tx) => {
@@ -240,7 +256,14 @@ test('what a tenant may write, it may write for itself', async () => {
 
 test("a tenant sees the operator's freeze of a grant it uses, and of no other", async () => {
   for (const { grantId } of [mine.grant, other.grant]) {
-    await setControl(database.db, { grantId, merchantId: null, state: 'frozen', reason: 'fraud', actor: 'sentinel' })
+    await setControl(database.db, {
+      grantId,
+      merchantId: null,
+      holder: 'sentinel',
+      state: 'frozen',
+      reason: 'fraud',
+      actor: 'sentinel',
+    })
   }
   await withTenant(database.db, mine.merchant.id, async (tx) => {
     const operators = (await listControls(tx)).filter(({ merchantId }) => merchantId === null)

@@ -4,12 +4,20 @@ import type { Queryable } from '../createDb.ts'
 import { newId } from '../newId.ts'
 import { grantControlTable } from './table.ts'
 
-/** An off-chain freeze or removal of a grant. It lowers what the chain allows and never raises it. */
+/** Whose hold it is. rule: one that somebody wrote, for as long as it says. sentinel: an open incident. */
+export type Holder = 'merchant' | 'operator' | 'sentinel' | 'rule'
+
+/**
+ * An off-chain freeze or removal of a grant. It lowers what the chain allows and never raises it. Several may stand at
+ * once; lifting one leaves the others.
+ */
 export type GrantControl = {
   id: string
   grantId: Hex
   /** Null: by the operator, for all payees. Otherwise for this merchant's payee only. */
   merchantId: string | null
+  /** One of each for the whole grant, and for each merchant. */
+  holder: Holder
   /** frozen can be cleared and goes on; removed is meant for good. */
   state: 'frozen' | 'removed'
   reason: string
@@ -18,17 +26,17 @@ export type GrantControl = {
   createdAt: Date
 }
 
-/** Freezes or removes; replaces what this merchant (or the operator) had set on the grant before. */
+/** Freezes or removes; replaces what this holder had set on the grant before. */
 export async function setControl(
   db: Queryable,
-  control: { grantId: Hex; merchantId: string | null; state: GrantControl['state']; reason: string; actor: string },
+  control: Omit<GrantControl, 'id' | 'createdAt'>,
 ): Promise<GrantControl> {
   const { state, reason, actor } = control
   const [row] = await db
     .insert(grantControlTable)
     .values({ ...control, id: newId('ctl') })
     .onConflictDoUpdate({
-      target: [grantControlTable.grantId, grantControlTable.merchantId],
+      target: [grantControlTable.grantId, grantControlTable.merchantId, grantControlTable.holder],
       set: { state, reason, actor, createdAt: sql`now()` },
     })
     .returning()
@@ -39,13 +47,14 @@ export async function setControl(
 /** False when there was nothing to clear. */
 export async function clearControl(
   db: Queryable,
-  { grantId, merchantId }: { grantId: Hex; merchantId: string | null },
+  { grantId, merchantId, holder }: Pick<GrantControl, 'grantId' | 'merchantId' | 'holder'>,
 ): Promise<boolean> {
   const rows = await db
     .delete(grantControlTable)
     .where(
       and(
         eq(grantControlTable.grantId, grantId),
+        eq(grantControlTable.holder, holder),
         merchantId === null ? isNull(grantControlTable.merchantId) : eq(grantControlTable.merchantId, merchantId),
       ),
     )

@@ -1,4 +1,4 @@
-import { and, eq, isNull, type SQL, sql } from 'drizzle-orm'
+import { and, eq, type SQL, sql } from 'drizzle-orm'
 import { grantControlTable } from '../controls/table.ts'
 import { ownerFreezeTable } from '../owners/table.ts'
 import type { GrantChainStatus } from './grant.ts'
@@ -8,18 +8,17 @@ import { accountTable, grantTable } from './table.ts'
 export const ownerFrozen: SQL<boolean> = sql`exists (
   select from ${ownerFreezeTable} where ${ownerFreezeTable.grantId} = ${grantTable.grantId})`
 
-/**
- * The strictest of everything that can stop a grant. For queries that join `account` (by `ofAccount`) and
- * `grant_control` (by `byOperator`) from the left.
- */
+const isHeld = (state: 'frozen' | 'removed') => sql`exists (
+  select from ${grantControlTable} where ${grantControlTable.grantId} = ${grantTable.grantId}
+    and ${grantControlTable.merchantId} is null and ${grantControlTable.state} = ${state})`
+
+/** The strictest of everything that can stop a grant. For queries that join `account` (by `ofAccount`) from the left. */
 export const effectiveStatus: SQL<GrantChainStatus> = sql`case
   when ${grantTable.status} in ('pending', 'none') then ${grantTable.status}
   when ${grantTable.status} = 'revoked' or ${accountTable.epoch} > ${grantTable.epoch}
-    or ${grantControlTable.state} = 'removed' then 'revoked'
-  when ${grantTable.status} = 'frozen' or ${accountTable.accountFrozen} or ${grantControlTable.state} = 'frozen'
+    or ${isHeld('removed')} then 'revoked'
+  when ${grantTable.status} = 'frozen' or ${accountTable.accountFrozen} or ${isHeld('frozen')}
     or ${ownerFrozen} then 'frozen'
   else 'active' end`
 
 export const ofAccount = and(eq(accountTable.account, grantTable.account), eq(accountTable.token, grantTable.token))
-
-export const byOperator = and(eq(grantControlTable.grantId, grantTable.grantId), isNull(grantControlTable.merchantId))

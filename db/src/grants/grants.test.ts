@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest'
 import { clearControl, setControl } from '../controls/controls.ts'
+import { unfreezeGrant } from '../controls/freezeGrant.ts'
 import { appendCharges } from '../journal/appendCharges.ts'
 import { createTestDatabase, type TestDatabase } from '../testing/createTestDatabase.ts'
 import {
@@ -125,8 +126,13 @@ describe('the status of a grant is the strictest of all that can stop it', () =>
 
   test("the operator's control", async () => {
     const { grantId } = await arrangeGrant(database.db, [], { payeeRoot: randomHex(32) })
-    const control = { grantId, merchantId: null, reason: 'burst', actor: 'sentinel' }
+    const control = { grantId, merchantId: null, holder: 'operator', reason: 'burst', actor: 'operator' } as const
+    const sentinels = { ...control, holder: 'sentinel' } as const
     await setControl(database.db, { ...control, state: 'frozen' })
+    await setControl(database.db, { ...sentinels, state: 'frozen' })
+    expect(await status(grantId)).toBe('frozen')
+    expect(await unfreezeGrant(database.db, { grantId, merchantId: null, holders: ['sentinel'] })).toBe(true)
+    expect(await unfreezeGrant(database.db, { grantId, merchantId: null, holders: ['sentinel'] })).toBe(false)
     expect(await status(grantId)).toBe('frozen')
     await setControl(database.db, { ...control, state: 'removed' })
     expect(await status(grantId)).toBe('revoked')
@@ -146,7 +152,14 @@ describe('the status of a grant is the strictest of all that can stop it', () =>
 
   test('a control never brings a grant back', async () => {
     const grant = await arrangeGrant(database.db, [], { payeeRoot: randomHex(32), status: 'revoked' })
-    await setControl(database.db, { ...grant, merchantId: null, state: 'frozen', reason: 'x', actor: 'x' })
+    await setControl(database.db, {
+      ...grant,
+      merchantId: null,
+      holder: 'operator',
+      state: 'frozen',
+      reason: 'x',
+      actor: 'x',
+    })
     expect(await status(grant.grantId)).toBe('revoked')
   })
 })
@@ -167,7 +180,8 @@ test('the state of an account holds all that a meter needs', async () => {
     { ...grant, settled: 10n, periodIndex: 3, periodSettled: 10n, status: 'active', blockNumber: 140n },
   ])
   const control = { grantId: grant.grantId, merchantId: second.merchant.id, reason: 'abuse', actor: 'key_1' }
-  await setControl(database.db, { ...control, state: 'removed' })
+  await setControl(database.db, { ...control, holder: 'merchant', state: 'removed' })
+  await setControl(database.db, { ...control, holder: 'rule', state: 'frozen' })
 
   expect(await loadAccountState(database.db, grant.account, usdc)).toEqual({
     account: grant.account,

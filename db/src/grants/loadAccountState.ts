@@ -1,11 +1,11 @@
 import type { Address, GrantSource, Hex } from '@protocolbanks/stream-protocol'
-import { and, desc, eq, inArray, sql } from 'drizzle-orm'
+import { and, desc, eq, inArray, type SQL, sql } from 'drizzle-orm'
 import { grantControlTable } from '../controls/table.ts'
 import type { Db, Tx } from '../createDb.ts'
 import { type GrantLimits, strictestGrantLimits } from '../limits/grantLimits.ts'
 import { isBlockedChannel } from '../settlements/payeeBlocks.ts'
 import { payeeBlockTable } from '../settlements/table.ts'
-import { byOperator, effectiveStatus, ofAccount } from './effectiveStatus.ts'
+import { effectiveStatus, ofAccount } from './effectiveStatus.ts'
 import { accountTable, channelTable, grantTable } from './table.ts'
 
 export type LiveStatus = 'active' | 'frozen' | 'revoked'
@@ -83,7 +83,6 @@ async function read(tx: Tx, account: Address, token: Address): Promise<AccountSt
     .select({ grant: grantTable, status: effectiveStatus })
     .from(grantTable)
     .leftJoin(accountTable, ofAccount)
-    .leftJoin(grantControlTable, byOperator)
     .where(
       and(
         eq(grantTable.account, account),
@@ -150,22 +149,21 @@ async function readChannels(tx: Tx, grantIds: Hex[]): Promise<ChannelRow[]> {
       charged: channelTable.charged,
       settled: channelTable.settled,
       settledBlock: channelTable.settledBlock,
-      control: grantControlTable.state,
+      control: strictestControl,
       blocked: payeeBlockTable.blocked,
     })
     .from(channelTable)
     .innerJoin(grantTable, eq(grantTable.grantId, channelTable.grantId))
     .leftJoin(payeeBlockTable, isBlockedChannel)
-    .leftJoin(
-      grantControlTable,
-      and(
-        eq(grantControlTable.grantId, channelTable.grantId),
-        eq(grantControlTable.merchantId, channelTable.merchantId),
-      ),
-    )
     .where(inArray(channelTable.grantId, grantIds))
     .orderBy(channelTable.grantId, channelTable.payee)
 }
+
+/** Of the merchant's own, and of their rules: 'removed' comes after 'frozen'. */
+const strictestControl: SQL<'frozen' | 'removed' | null> = sql`(
+  select max(${grantControlTable.state}) from ${grantControlTable}
+  where ${grantControlTable.grantId} = ${channelTable.grantId}
+    and ${grantControlTable.merchantId} = ${channelTable.merchantId})`
 
 function toChannelState({ payee, authorized, charged, settled, control, blocked }: ChannelRow): ChannelState {
   return {

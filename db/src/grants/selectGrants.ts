@@ -1,7 +1,6 @@
 import { desc, getTableColumns, type SQL } from 'drizzle-orm'
-import { grantControlTable } from '../controls/table.ts'
 import type { Queryable } from '../createDb.ts'
-import { byOperator, effectiveStatus, ofAccount, ownerFrozen } from './effectiveStatus.ts'
+import { effectiveStatus, ofAccount, ownerFrozen } from './effectiveStatus.ts'
 import type { Grant } from './grant.ts'
 import { accountTable, grantTable } from './table.ts'
 
@@ -12,7 +11,6 @@ export function selectGrants(db: Queryable, condition: SQL | undefined, limit: n
     .select({ ...columns, effectiveStatus, ownerFrozen })
     .from(grantTable)
     .leftJoin(accountTable, ofAccount)
-    .leftJoin(grantControlTable, byOperator)
     .where(condition)
     .orderBy(desc(grantTable.createdAt), desc(grantTable.grantId))
     .limit(limit)

@@ -48,7 +48,14 @@ async function arrangeOwner() {
   const lease = { leaseOwner: 'test', leaseMs: 1_000, now }
   const work = await claimSettlement(db, { grantId, trigger: 'request', ...lease })
   if (!work) throw new Error('nothing to settle')
-  await setControl(db, { grantId, merchantId: null, state: 'frozen', reason: 'test', actor: 'test' })
+  await setControl(db, {
+    grantId,
+    merchantId: null,
+    holder: 'operator',
+    state: 'frozen',
+    reason: 'test',
+    actor: 'test',
+  })
   await withOwner(db, account, (tx) => freezeAsOwner(tx, { account, grantId, reason: 'test' }))
   await openOwnerSession(db, { account, nonce: randomHex(16), now, expiresAt: new Date(now.getTime() + 60_000) })
   await appendOutbox(db, { topic: 'test', merchantId: null, account, payload: {} })

@@ -178,13 +178,20 @@ test('what the chain did to a grant is told once, however often the mirror write
 test('a freeze at the gateway is told with its reason, by the operator to all and by a merchant to themselves', async () => {
   const { db } = database
   const { grantId } = grant
-  await freezeGrant(db, { grantId, merchantId: null, reason: 'fraud', actor: 'sentinel' })
-  await freezeGrant(db, { grantId, merchantId: null, reason: 'fraud again', actor: 'sentinel' })
+  await freezeGrant(db, { grantId, merchantId: null, holder: 'operator', reason: 'fraud', actor: 'sentinel' })
+  await freezeGrant(db, { grantId, merchantId: null, holder: 'operator', reason: 'fraud again', actor: 'sentinel' })
   await withTenant(db, maps.merchant.id, (tx) =>
-    freezeGrant(tx, { grantId, merchantId: maps.merchant.id, reason: 'abuse', actor: 'key_1' }),
+    freezeGrant(tx, { grantId, merchantId: maps.merchant.id, holder: 'merchant', reason: 'abuse', actor: 'key_1' }),
   )
-  await unfreezeGrant(db, { grantId, merchantId: null })
-  await setControl(db, { grantId, merchantId: null, state: 'removed', reason: 'gone', actor: 'operator' })
+  await unfreezeGrant(db, { grantId, merchantId: null, holders: ['operator'] })
+  await setControl(db, {
+    grantId,
+    merchantId: null,
+    holder: 'operator',
+    state: 'removed',
+    reason: 'gone',
+    actor: 'operator',
+  })
   const told = (await messages()).map(({ topic, merchant, payload: { by, reason, status } }) => {
     return `${merchant} ${topic} ${by} ${reason} ${status}`
   })

@@ -41,10 +41,16 @@ export function asCaller<T>(db: Db, { merchantId }: Caller, run: (tx: Tx) => Pro
 /** Stops a merchant. */
 export const operatorOnly: MiddlewareHandler<ApiEnv> = async (c, next) => {
   if (c.get('caller').merchantId === null) return next()
-  return problem(403, 'operator.required', 'Only the operator may do this.', {
-    hint: 'Use an API key of the operator.',
-  })
+  return problem(...operatorRequired)
 }
+
+/** What a merchant is answered who asks for what only the operator may do. */
+export const operatorRequired: Parameters<typeof problem> = [
+  403,
+  'operator.required',
+  'Only the operator may do this.',
+  { hint: 'Use an API key of the operator.' },
+]
 
 function hashOf(key: string): Buffer {
   return createHash('sha256').update(key).digest()

@@ -30,14 +30,15 @@ export function viewGrant(
   tokenDecimals: number,
 ) {
   const by = (who: string | null) =>
-    controls.find((control) => control.grantId === grant.grantId && control.merchantId === who)
+    controls.filter((control) => control.grantId === grant.grantId && control.merchantId === who)
   const operators = by(null)
-  const own = merchantId === null ? undefined : by(merchantId)
+  const own = merchantId === null ? [] : by(merchantId)
+  const ownState = own.some(({ state }) => state === 'removed') ? 'removed' : own[0]?.state
   const decimal = (atomic: bigint) => formatAmount(atomic, tokenDecimals)
   const blocked = blockedPayees.filter(({ grantId }) => grantId === grant.grantId)
   // A merchant sees their own payee alone.
   const isOwnBlocked = merchantId !== null && blocked.length > 0
-  const stopped = own?.state ?? (isOwnBlocked ? 'frozen' : undefined)
+  const stopped = ownState ?? (isOwnBlocked ? 'frozen' : undefined)
   const { status, effectiveStatus, totalLimit, periodLimit, settled, packedTerms, blockNumber } = grant
   return {
     grantId: grant.grantId,
@@ -47,8 +48,9 @@ export function viewGrant(
     onChainStatus: status,
     controls: controls
       .filter(({ grantId }) => grantId === grant.grantId)
-      .map(({ merchantId: by, state, reason, actor, createdAt }) => ({
+      .map(({ merchantId: by, holder, state, reason, actor, createdAt }) => ({
         by: by ?? 'operator',
+        holder,
         state,
         reason,
         // Whose key it was is nobody's business but theirs and the operator's.
@@ -123,12 +125,14 @@ function noteOf(grant: Grant, controls: GrantControl[]): string | null {
   if (status === 'none') return 'The chain took it back.'
   if (status === 'revoked') return 'Revoked on-chain, for good.'
   if (controls.some(({ state }) => state === 'removed')) return 'Removed at this gateway, for good.'
-  const operatorFroze = controls.some(({ merchantId }) => merchantId === null)
+  const ofAll = controls.filter(({ merchantId }) => merchantId === null).map(({ holder }) => holder)
   if (effectiveStatus === 'revoked') return 'Revoked on-chain with all grants of the account, for good.'
-  if (status === 'frozen' || (effectiveStatus === 'frozen' && !operatorFroze && !ownerFrozen)) {
+  if (status === 'frozen' || (effectiveStatus === 'frozen' && ofAll.length === 0 && !ownerFrozen)) {
     return 'Frozen on-chain: only the owner can unfreeze it.'
   }
-  if (operatorFroze) return 'Frozen off-chain by the operator.'
+  if (ofAll.includes('operator')) return 'Frozen off-chain by the operator.'
+  if (ofAll.includes('sentinel')) return 'Frozen off-chain by the sentinel.'
+  if (ofAll.includes('rule')) return 'Blocked by a rule, for a while.'
   if (ownerFrozen) return 'Frozen off-chain by its owner.'
   return controls.length > 0 ? 'Frozen off-chain.' : null
 }

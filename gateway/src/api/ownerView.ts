@@ -15,7 +15,7 @@ export function viewOwnerGrant(
   const freeze = of.freezes.find(({ grantId }) => grantId === grant.grantId)
   return {
     ...view,
-    controls: controls.map(({ by, state, reason, createdAt }) => ({ by, state, reason, createdAt })),
+    controls: controls.map(({ by, holder, state, reason, createdAt }) => ({ by, holder, state, reason, createdAt })),
     ownerFreeze: freeze ? { reason: freeze.reason, createdAt: freeze.createdAt } : null,
   }
 }

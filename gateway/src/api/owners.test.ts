@@ -296,7 +296,7 @@ describe('with a session', () => {
     const { body } = await api.get(`/owner/grants/${grantId}`, token)
     expect(body).toMatchObject({ status: 'frozen', note: 'Frozen off-chain by the operator.' })
     expect(body.controls).toEqual([
-      { by: 'operator', state: 'frozen', reason: 'A check.', createdAt: expect.any(String) },
+      { by: 'operator', holder: 'operator', state: 'frozen', reason: 'A check.', createdAt: expect.any(String) },
     ])
     // Their own is another one.
     expect((await api.post(`/owner/grants/${grantId}/unfreeze`, token)).body.status).toBe('frozen')

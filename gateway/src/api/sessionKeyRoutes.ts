@@ -5,6 +5,7 @@ import {
   type Grant,
   type GrantControl,
   getGrant,
+  type Holder,
   listAccountFunds,
   listBlockedPayees,
   listChannels,
@@ -24,7 +25,7 @@ import { MeterUnavailableError } from '../meter/errors.ts'
 import type { GrantMeter, Meter } from '../meter/meter.ts'
 import { problem } from '../problem.ts'
 import { ApiRefusal } from './apiProblem.ts'
-import { type ApiEnv, asCaller, type Caller } from './caller.ts'
+import { type ApiEnv, asCaller, type Caller, operatorRequired } from './caller.ts'
 import { createRegistrationSchema, type GrantRegistrationDeps, registerGrant } from './grantRegistration.ts'
 import { viewGrant } from './grantView.ts'
 import { grantIdSchema, nameSchema, pageSchema } from './schemas.ts'
@@ -40,7 +41,13 @@ export type SessionKeyRoutesDeps = GrantRegistrationDeps & {
 const listSchema = pageSchema.extend({ account: addressSchema.optional(), sessionKey: addressSchema.optional() })
 const selectionSchema = pageSchema.extend({ grantId: grantIdSchema.optional() })
 const grantQuerySchema = z.strictObject({ grantId: grantIdSchema.optional() })
-const reasonSchema = z.strictObject({ reason: nameSchema.optional() }).default({})
+const holdSchema = z
+  .strictObject({ reason: nameSchema.optional(), holder: z.enum(['sentinel', 'rule']).optional() })
+  .default({})
+
+/** Whose holds an unfreeze lifts that names none: what was set by hand, and by what works for them. */
+const holdersOfOperator: readonly Holder[] = ['operator', 'sentinel', 'rule']
+const holdersOfMerchant: readonly Holder[] = ['merchant', 'rule']
 
 /** A session key rarely has more than a few grants. */
 const maxGrantsPerChange = 1_000
@@ -82,23 +89,25 @@ export function createSessionKeyRoutes(deps: SessionKeyRoutesDeps): Hono<ApiEnv>
   })
 
   routes.post('/:sessionKey/freeze', (c) =>
-    change(c, async (queryable, { grantId }, control) => {
+    change(c, async (queryable, { grantId }, { asked: _, ...control }) => {
       if (!(await freezeGrant(queryable, { grantId, ...control }))) throw removed(grantId)
     }),
   )
 
   routes.post('/:sessionKey/unfreeze', (c) =>
     change(c, async (queryable, { grantId }, control) => {
-      if (await unfreezeGrant(queryable, { grantId, ...control })) return
+      const { merchantId, asked } = control
+      const holders = asked ? [asked] : merchantId === null ? holdersOfOperator : holdersOfMerchant
+      if (await unfreezeGrant(queryable, { grantId, merchantId, holders })) return
       const own = (await listControls(queryable, { grantId })).find(
-        ({ merchantId, state }) => merchantId === control.merchantId && state === 'removed',
+        (found) => found.merchantId === merchantId && found.state === 'removed',
       )
       if (own) throw removed(grantId)
     }),
   )
 
   routes.delete('/:sessionKey', (c) =>
-    change(c, async (queryable, { grantId }, control) => {
+    change(c, async (queryable, { grantId }, { asked: _, ...control }) => {
       await setControl(queryable, { grantId, state: 'removed', ...control })
     }),
   )
@@ -139,16 +148,18 @@ export function createSessionKeyRoutes(deps: SessionKeyRoutesDeps): Hono<ApiEnv>
     apply: (
       queryable: Queryable,
       grant: Grant,
-      control: Pick<GrantControl, 'merchantId' | 'reason' | 'actor'>,
+      control: Pick<GrantControl, 'merchantId' | 'holder' | 'reason' | 'actor'> & { asked: Holder | undefined },
     ) => Promise<void>,
   ): Promise<Response> {
     const sessionKey = sessionKeyOf(c)
     const { grantId } = validQuery(c, grantQuerySchema)
-    const { reason = 'by hand' } = await validBody(c, reasonSchema)
+    const { reason = 'by hand', holder: asked } = await validBody(c, holdSchema)
     const caller = c.get('caller')
+    if (asked && caller.merchantId !== null) throw new ApiRefusal(...operatorRequired)
+    const holder = asked ?? (caller.merchantId === null ? 'operator' : 'merchant')
     const grants = await asCaller(db, caller, async (queryable) => {
       const selected = await selectAll(queryable, sessionKey, grantId)
-      for (const grant of selected) await apply(queryable, grant, { ...caller, reason })
+      for (const grant of selected) await apply(queryable, grant, { ...caller, holder, asked, reason })
       return view(queryable, await selectAll(queryable, sessionKey, grantId), caller)
     })
     const accounts = [...new Set(grants.map((grant) => grant.account))]

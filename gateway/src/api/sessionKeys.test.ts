@@ -341,6 +341,26 @@ describe('freezing and removing', () => {
     expect(await charge(grant, weather)).toBe('charged')
   })
 
+  test('of several holds each is lifted by itself, and by the operator all at once', async () => {
+    const grant = await createGrant()
+    const path = `/session-keys/${grant.sessionKey}` as const
+    for (const holder of ['sentinel', 'rule']) await api.post(`${path}/freeze`, operatorApiKey, { holder })
+    const byHand = await api.post(`${path}/freeze`, operatorApiKey)
+    const holders = (answer: typeof byHand) =>
+      answer.body.grants[0].controls.map(({ holder }: { holder: string }) => holder).toSorted()
+    expect(holders(byHand)).toEqual(['operator', 'rule', 'sentinel'])
+    expect(holders(await api.post(`${path}/unfreeze`, operatorApiKey, { holder: 'rule' }))).toEqual([
+      'operator',
+      'sentinel',
+    ])
+    expect(await charge(grant, weather)).toBe('grant.frozen')
+    expect(holders(await api.post(`${path}/unfreeze`, operatorApiKey))).toEqual([])
+    expect(await charge(grant, weather)).toBe('charged')
+    const named = await api.post(`${path}/freeze`, weather.key, { holder: 'sentinel' })
+    expect(named).toMatchObject({ status: 403, body: { code: 'operator.required' } })
+    expect(await charge(grant, weather)).toBe('charged')
+  })
+
   test('unfreezing lifts no freeze of the chain, and says so', async () => {
     const grant = await onChain(await registerGrant(), 'frozen')
     const answer = await api.post(`/session-keys/${grant.sessionKey}/unfreeze`, operatorApiKey)

@@ -69,14 +69,14 @@ test('a copy that is slow never overtakes a newer one, of this process or of ano
   const before = createMirror(slow).mirrorAccount(grant.account)
   await expect.poll(() => hasRead).toBe(true)
   // Now the grant is frozen, and copied by another process.
-  await setControl(database.db, { ...control, grantId: grant.grantId, state: 'frozen' })
+  await setControl(database.db, { ...control, grantId: grant.grantId, holder: 'operator', state: 'frozen' })
   const after = createMirror(inner).mirrorAccount(grant.account)
   await new Promise((resolve) => setTimeout(resolve, 50))
   release()
   await Promise.all([before, after])
   expect(await inner.charge(useOf(grant))).toMatchObject({ code: 'grant.frozen' })
 
-  await unfreezeGrant(database.db, { grantId: grant.grantId, merchantId: null })
+  await unfreezeGrant(database.db, { grantId: grant.grantId, merchantId: null, holders: ['operator'] })
   await createMirror(inner).mirrorAccount(grant.account)
   expect(await inner.charge(useOf(grant))).toMatchObject({ ok: true })
 })

@@ -28,7 +28,7 @@ const failure = {
 const grantChange = z.strictObject({
   ...grantIdentity,
   /** Whose doing this one change was. */
-  by: z.enum(['chain', 'operator', 'merchant', 'owner']),
+  by: z.enum(['chain', 'operator', 'merchant', 'owner', 'sentinel', 'rule']),
   reason: z.string().nullable(),
   status: grantStatus,
 })

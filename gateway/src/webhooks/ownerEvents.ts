@@ -28,7 +28,7 @@ const grantTerms = z.strictObject({
 const grantChange = z.strictObject({
   ...grantOfKey,
   /** Whose doing this one change was. */
-  by: z.enum(['chain', 'operator', 'merchant', 'owner']),
+  by: z.enum(['chain', 'operator', 'merchant', 'owner', 'sentinel', 'rule']),
   /** Which merchant, where it was one: for their payee alone, and not part of `status`. */
   merchantId: z.string().nullable(),
   reason: z.string().nullable(),

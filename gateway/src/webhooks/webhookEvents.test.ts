@@ -73,13 +73,16 @@ test('what the database writes is what the types say, of every type and to every
   for (const status of ['frozen', 'active', 'revoked', 'active'])
     await query(`update "grant" set status = $1`, [status])
   await query(`insert into owner_freeze values ($1, $2, 'Lost my phone.', 'owner:x')`, [grantId, account])
-  await query(`insert into grant_control values ('ctl_1', $1, 'mer_1', 'frozen', 'Too fast.', 'key_1')`, [grantId])
+  await query(
+    `insert into grant_control values ('ctl_1', $1, 'mer_1', 'frozen', 'Too fast.', 'key_1', now(), 'merchant')`,
+    [grantId],
+  )
   await query(`update "grant" set settled = 9`)
   await query(`update account set reserve_balance = 9, reserve_withdrawing = 4, reserve_withdrawable_at = 1800000000`)
   await query(
-    `insert into sentinel_incident (id, grant_id, account, rule, rule_version, action, state, payee, request_id, charged_at,
+    `insert into sentinel_incident (id, grant_id, account, rule, rule_version, action, severity, state, payee, request_id, charged_at,
        inputs, explanation, opened_at, last_found_at)
-     values ('inc_1', $1, $2, 'calls.per_minute', 1, 'freeze', 'open', $3, 'request-1', now(), '{"calls":"101"}',
+     values ('inc_1', $1, $2, 'calls.per_minute', 1, 'freeze', 'critical', 'open', $3, 'request-1', now(), '{"calls":"101"}',
        'It made 101 calls within a minute.', now(), now())`,
     [grantId, account, payee],
   )

@@ -33,7 +33,7 @@ export function createRefuseGrant({
         const response = await ask(url, {
           method: kind === 'freeze' ? 'POST' : 'DELETE',
           headers: { authorization: `Bearer ${apiKey}`, 'content-type': 'application/json' },
-          body: JSON.stringify({ reason: reason.slice(0, 200) }),
+          body: JSON.stringify({ reason: reason.slice(0, 200), holder: 'sentinel' }),
           signal: AbortSignal.timeout(timeoutMs),
         })
         const body = await response.text()
