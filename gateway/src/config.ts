@@ -57,6 +57,8 @@ const configSchema = z.object({
   OWNER_SIGN_INS_PER_MINUTE: z.coerce.number().int().positive().default(30),
   /** Proxies in front that append to X-Forwarded-For. 0: a client is who connects. */
   TRUSTED_PROXY_HOPS: z.coerce.number().int().min(0).max(10).default(0),
+  /** Names clients in usage events: keyed hashes of their addresses, for the sentinel. Without it nobody is named. */
+  CLIENT_HASH_KEY: z.string().min(24).optional(),
   /** What one grant, and one account, may owe all merchants together on credit; base units. Without them: no bound. */
   CREDIT_PER_GRANT_ATOMIC: z.coerce.bigint().nonnegative().optional(),
   CREDIT_PER_ACCOUNT_ATOMIC: z.coerce.bigint().nonnegative().optional(),
@@ -77,7 +79,14 @@ function isOrigin(text: string): boolean {
 }
 
 /** What no log may show: addresses of services carry keys. */
-const secretNames = ['DATABASE_URL', 'REDIS_URL', 'RPC_URL', 'OPERATOR_API_KEY', 'WEBHOOK_ENCRYPTION_KEYS'] as const
+const secretNames = [
+  'DATABASE_URL',
+  'REDIS_URL',
+  'RPC_URL',
+  'OPERATOR_API_KEY',
+  'WEBHOOK_ENCRYPTION_KEYS',
+  'CLIENT_HASH_KEY',
+] as const
 
 /** @throws when the environment is not valid; the message names every problem at once and no value. */
 export function loadConfig(env: Record<string, string | undefined> = process.env): Config {

@@ -16,11 +16,13 @@ import {
 } from '@protocolbanks/stream-db'
 import { createVoucherHasher } from '@protocolbanks/stream-protocol'
 import { createCrashPoints, createLogger, createTracing, runChecks, stopOnSignals } from '@protocolbanks/stream-runtime'
+import type { Context } from 'hono'
 import { Agent } from 'undici'
 import { createPublicClient, http } from 'viem'
 import { createAnswerStore } from './answers/answerStore.ts'
 import { createApi } from './api/createApi.ts'
 import { createApp } from './app.ts'
+import { createClientHasher } from './clients/clientHasher.ts'
 import { loadConfig } from './config.ts'
 import { createExposureKeeper } from './exposure/exposureKeeper.ts'
 import { createGrantDirectory } from './grants/grantDirectory.ts'
@@ -205,16 +207,18 @@ const gate = createPaymentGate({
   crashPoint: config.CRASH_AT === undefined ? undefined : crashPoint,
 })
 const publicUrl = config.PUBLIC_URL ?? `http://${config.HOST}:${config.PORT}`
+const addressOf = (c: Context) =>
+  clientAddress({
+    remote: getConnInfo(c).remote.address,
+    forwardedFor: c.req.header('x-forwarded-for'),
+    trustedHops: config.TRUSTED_PROXY_HOPS,
+  })
+const hashClient = config.CLIENT_HASH_KEY === undefined ? undefined : createClientHasher(config.CLIENT_HASH_KEY)
 const ownerSignIn = createOwnerSignIn({
   origins: config.OWNER_ORIGINS ?? [new URL(publicUrl).origin],
   sessionTtlMs: config.OWNER_SESSION_SECONDS * 1_000,
   verifySignature: createOwnerSignatureVerifier(client, { maxAtOnce: 8, maxWaiting: 64 }),
-  clientOf: (c) =>
-    clientAddress({
-      remote: getConnInfo(c).remote.address,
-      forwardedFor: c.req.header('x-forwarded-for'),
-      trustedHops: config.TRUSTED_PROXY_HOPS,
-    }),
+  clientOf: addressOf,
   secret: config.OPERATOR_API_KEY,
   clock,
   perMinute: config.OWNER_SIGN_INS_PER_MINUTE,
@@ -240,9 +244,16 @@ const app = createApp({
     merchantOf,
     createTicketId: randomUUID,
     outcomeTimeoutMs: 60_000,
+    hashClient,
     onOutcome,
   }),
-  payment: paymentMiddleware({ gate, serviceOf, publicUrl, onOutcome }),
+  payment: paymentMiddleware({
+    gate,
+    serviceOf,
+    publicUrl,
+    clientOf: hashClient && ((c) => hashClient(addressOf(c))),
+    onOutcome,
+  }),
   proxy: createProxy({ serviceOf, dispatcher: new Agent({ connections: 256, pipelining: 1 }) }),
   trace: traceRequests({ tracing, clock, createId: randomUUID }),
   readiness: () => runChecks({ database: db.ping, meter: meter.ping, chain: checkChain }, readinessTimeoutMs),

@@ -22,6 +22,7 @@ echo "redis://:$(sed 's/^requirepass //' "$folder/redis_auth")@redis:6379" | kee
 echo "op_$(random)" | keep operator_api_key
 random | keep grafana_password
 head -c 32 /dev/urandom | base64 | keep webhook_encryption_keys
+random | keep client_hash_key
 
 missing=0
 bring() { # NAME, what it is

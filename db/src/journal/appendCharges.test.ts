@@ -40,6 +40,15 @@ test('a batch is journalled once, however often it is repeated', async () => {
   expect(await usageOfGrant(database.db, grant)).toMatchObject({ calls: 1_000, charged: 10_000n })
 })
 
+test('a charge is listed with where it came from, or without where nobody told', async () => {
+  const { charges, grant } = await arrange()
+  const [first, second] = charges(2)
+  if (!first || !second) throw new Error('no charges')
+  await appendCharges(database.db, [{ ...first, client: '0123456789abcdef' }, second])
+  const { items } = await listCharges(database.db, grant)
+  expect(items.map(({ client }) => client)).toEqual([null, '0123456789abcdef'])
+})
+
 test('a charge twice in one batch counts once', async () => {
   const { charges, channel } = await arrange()
   const [charge] = charges(1)

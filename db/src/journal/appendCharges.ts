@@ -22,6 +22,8 @@ export type ChargeEvent = {
   signature: Hex
   /** Of the request: 32 hex digits. */
   traceId?: string | undefined
+  /** Keyed hash of where the call came from: 16 hex digits. */
+  client?: string | undefined
 }
 
 export const maxChargesPerBatch = 1_000
@@ -82,20 +84,21 @@ function statement(events: readonly ChargeEvent[], moments: readonly Date[]) {
         ${numbers((event) => event.amount)},
         ${numbers((event) => event.cumulativeAmount)},
         ${lower((event) => event.signature)},
-        ${sql.param(events.map((event) => event.traceId ?? null))}::uuid[]
+        ${sql.param(events.map((event) => event.traceId ?? null))}::uuid[],
+        ${sql.param(events.map((event) => event.client ?? null))}::text[]
       ) as row (
         event_id, occurred_at, grant_id, payee, account, merchant_id, service_id, request_id, fingerprint,
-        amount, cumulative_amount, signature, trace_id
+        amount, cumulative_amount, signature, trace_id, client
       )
       order by occurred_at, event_id
     ),
     inserted as (
       insert into charge (
         event_id, occurred_at, grant_id, payee, account, merchant_id, service_id, request_id, fingerprint,
-        amount, cumulative_amount, trace_id
+        amount, cumulative_amount, trace_id, client
       )
       select event_id, occurred_at, grant_id, payee, account, merchant_id, service_id, request_id, fingerprint,
-        amount, cumulative_amount, trace_id
+        amount, cumulative_amount, trace_id, client
       from incoming order by occurred_at, event_id
       on conflict (occurred_at, event_id) do nothing
       returning occurred_at, event_id

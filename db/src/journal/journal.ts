@@ -19,6 +19,8 @@ export type Charge = {
   cumulativeAmount: bigint
   /** Of the request: 32 hex digits. Null: not known. */
   traceId: string | null
+  /** Keyed hash of where the call came from: 16 hex digits. Null: not known. */
+  client: string | null
   /** Null: before this was kept. */
   journalledAt: Date | null
 }

@@ -17,6 +17,7 @@ export const chargeTable = pgTable('charge', {
   amount: uint128('amount').notNull(),
   cumulativeAmount: uint128('cumulative_amount').notNull(),
   traceId: traceId('trace_id'),
+  client: text('client'),
   journalledAt: moment('journalled_at').default(sql`now()`),
 })
 

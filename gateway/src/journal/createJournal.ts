@@ -185,6 +185,7 @@ function toCharge({ record, ...event }: UsageEvent): ChargeEvent {
     serviceId: record.service,
     signature: record.signature,
     traceId: parseTraceparent(record.trace)?.traceId,
+    client: record.client,
   }
 }
 

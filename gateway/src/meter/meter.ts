@@ -160,6 +160,8 @@ export type UsageRecord = {
   signature: Hex
   /** Where the request belongs, as W3C `traceparent`. */
   trace?: string | undefined
+  /** Where the request came from, see clients/clientHasher.ts. */
+  client?: string | undefined
 }
 
 export type Decision =

@@ -1,4 +1,4 @@
-import type { Address, Hex } from '@protocolbanks/stream-protocol'
+import { type Address, clientHashSchema, type Hex } from '@protocolbanks/stream-protocol'
 import { z } from 'zod'
 import type { MalformedUsage, UsageEvent } from './meter.ts'
 
@@ -17,7 +17,12 @@ const useSchema = z.object({
   payee: address,
   requestId: text,
   fingerprint: text,
-  record: z.looseObject({ service: text, merchant: text, trace: z.string().max(64).optional() }),
+  record: z.looseObject({
+    service: text,
+    merchant: text,
+    trace: z.string().max(64).optional(),
+    client: clientHashSchema.optional(),
+  }),
   /** The process that charged it. */
   by: z.string().max(256).optional(),
 })

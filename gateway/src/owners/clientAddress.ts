@@ -4,16 +4,16 @@ export type ClientAddressOptions = {
   /** Of the connection; undefined when it is gone. */
   remote: string | undefined
   /** `X-Forwarded-For`. */
-  forwardedFor: string | undefined
+  forwardedFor?: string | undefined
   /** Proxies of ours in front of this process, each of which appends whom it was asked by. 0: the header means nothing. */
-  trustedHops: number
+  trustedHops?: number | undefined
 }
 
 /**
  * Who asks, as a key to count by: an IPv4 address, or the /64 of an IPv6 one, which one host has to itself. What a
  * client itself wrote in the header is never taken: only as many entries count, from the right, as there are proxies.
  */
-export function clientAddress({ remote, forwardedFor, trustedHops }: ClientAddressOptions): string {
+export function clientAddress({ remote, forwardedFor, trustedHops = 0 }: ClientAddressOptions): string {
   const forwarded = (forwardedFor ?? '').split(',').map((part) => part.trim())
   const address = trustedHops > 0 ? forwarded.at(-trustedHops) : remote
   return keyOf(address ?? remote ?? '')

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { beforeEach, expect, test } from 'vitest'
+import { partitionOf } from '../meter/partitionOf.ts'
 import { createChargesApi } from './chargesApi.ts'
 import { account, createTestGateway, grantId, payee, payment, price, type TestGateway } from './testing/testGateway.ts'
 
@@ -17,6 +18,7 @@ beforeEach(async () => {
     merchantOf: async (authorization) => (authorization === 'Bearer pb_mine' ? 'mer_1' : undefined),
     createTicketId: randomUUID,
     outcomeTimeoutMs: 60_000,
+    hashClient: (address) => `hash of ${address}`,
   })
 })
 
@@ -49,6 +51,13 @@ test('a charge that was served stands', async () => {
   expect(outcome).toBe('charged')
   expect(await post(`/${ticket}/served`)).toMatchObject({ http: 200 })
   expect(await charged()).toBe(price)
+})
+
+test('where a call came from is in its usage event as a hash, and not at all when the merchant does not say', async () => {
+  await charge(payment(gateway.service, price), { clientAddress: '::ffff:192.0.2.1' })
+  await charge(payment(gateway.service, price * 2n))
+  const events = await gateway.meter.peekUsage(partitionOf(account), undefined, 10)
+  expect(events.map(({ record }) => record.client)).toEqual(['hash of 192.0.2.1', undefined])
 })
 
 test('a charge that was released costs nothing', async () => {

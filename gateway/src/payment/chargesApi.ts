@@ -2,6 +2,7 @@ import { atomicAmountSchema } from '@protocolbanks/stream-protocol'
 import { Hono } from 'hono'
 import { LRUCache } from 'lru-cache'
 import { z } from 'zod'
+import { clientAddress } from '../owners/clientAddress.ts'
 import { problem } from '../problem.ts'
 import type { ServiceTable } from '../services/serviceTable.ts'
 import type { EndedCall } from '../tracing/logCall.ts'
@@ -22,6 +23,8 @@ const chargeSchema = z.strictObject({
   ticket: z.uuid().optional(),
   /** The client's PAYMENT-SIGNATURE. */
   paymentSignature: z.string().max(16_384).nullable(),
+  /** The address of who asks the merchant, if their server can tell. It is not kept. */
+  clientAddress: z.string().max(64).optional(),
 })
 
 export type ChargesApiOptions = {
@@ -32,6 +35,8 @@ export type ChargesApiOptions = {
   createTicketId(): string
   /** A charge whose outcome nobody reported within this time was served. */
   outcomeTimeoutMs: number
+  /** How usage events name the client at an address. */
+  hashClient?: ((address: string) => string | undefined) | undefined
   onOutcome?(outcome: string, call: EndedCall): void
 }
 
@@ -78,7 +83,7 @@ export function createChargesApi(options: ChargesApiOptions): Hono<ChargesEnv> {
         detail: `${issue?.path.join('.')}: ${issue?.message}`,
       })
     }
-    const { service: name, amountAtomic, method, url, bodyHash, paymentSignature } = parsed.data
+    const { service: name, amountAtomic, method, url, bodyHash, paymentSignature, clientAddress: remote } = parsed.data
     const service = services.byName(merchantId, name)
     if (!service) {
       return problem(404, 'service.unknown', 'You have no service of this name.', {
@@ -95,6 +100,7 @@ export function createChargesApi(options: ChargesApiOptions): Hono<ChargesEnv> {
       payment: paymentSignature ?? undefined,
       fingerprint: () => fingerprintOf(method, url, bodyHash === undefined ? undefined : Buffer.from(bodyHash)),
       trace: trace?.context,
+      client: remote === undefined ? undefined : options.hashClient?.(clientAddress({ remote })),
     })
     charging?.end(verdict.kind === 'refused' ? verdict.code : undefined)
     const call: EndedCall = { trace, service, ticket: undefined }

@@ -30,6 +30,8 @@ export type PaidRequest = {
   fingerprint(): string
   /** Where the request belongs. */
   trace?: TraceContext | undefined
+  /** Where the request came from, see clients/clientHasher.ts. */
+  client?: string | undefined
 }
 
 export type Verdict =
@@ -130,6 +132,7 @@ export function createPaymentGate(deps: PaymentGateDeps): PaymentGate {
         merchant: service.merchantId,
         signature: voucher.signature,
         trace: request.trace && formatTraceparent(request.trace),
+        client: request.client,
       },
     }
     crashPoint('charge.before')

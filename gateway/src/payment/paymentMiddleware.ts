@@ -1,4 +1,4 @@
-import type { MiddlewareHandler } from 'hono'
+import type { Context, MiddlewareHandler } from 'hono'
 import type { Answer } from '../answers/answerStore.ts'
 import type { Service } from '../services/serviceTable.ts'
 import type { EndedCall } from '../tracing/logCall.ts'
@@ -12,6 +12,8 @@ export type PaymentMiddlewareOptions = {
   serviceOf(path: string): Service | undefined
   /** Origin under which clients reach this process, e.g. `https://api.example`. */
   publicUrl: string
+  /** Where a request came from, as usage events name it. */
+  clientOf?: ((c: Context) => string | undefined) | undefined
   /** Called with the refusal code or `served`, `replayed`, `released`, `broken`. */
   onOutcome?(outcome: string, call: EndedCall): void
 }
@@ -24,6 +26,7 @@ export function paymentMiddleware({
   gate,
   serviceOf,
   publicUrl,
+  clientOf,
   onOutcome,
 }: PaymentMiddlewareOptions): MiddlewareHandler {
   return async (c, next) => {
@@ -44,6 +47,7 @@ export function paymentMiddleware({
       payment: c.req.header('payment-signature'),
       fingerprint: () => fingerprintOf(method, url, body),
       trace: trace?.context,
+      client: clientOf?.(c),
     })
     charging?.end(verdict.kind === 'refused' ? verdict.code : undefined)
     if (verdict.kind === 'refused') {

@@ -56,6 +56,7 @@ function toFeedEvent({ amount, occurredAtMs, record, ...event }: UsageEvent): Us
     amountAtomic: amount.toString(),
     service: record.service,
     merchant: record.merchant,
+    ...(record.client !== undefined && { client: record.client }),
     atMs: occurredAtMs,
   }
 }

@@ -1,6 +1,9 @@
 import { z } from 'zod'
 import { addressSchema, atomicAmountSchema, hex32Schema } from '../x402/schemas.ts'
 
+/** A client, as a keyed hash of its address. */
+export const clientHashSchema = z.string().regex(/^[0-9a-f]{16}$/)
+
 /**
  * One charge as the gateway's feed tells it, at the moment it is made: its request may still fail and be released. A charge
  * that was captured comes again, with the same `requestId` and its new amount.
@@ -16,6 +19,8 @@ export const usageFeedEventSchema = z.object({
   /** Ids. */
   service: z.string().max(64),
   merchant: z.string().max(64),
+  /** Where the call came from; left out where it is not known. */
+  client: clientHashSchema.optional(),
   /** Milliseconds since 1970, by the meter's clock. */
   atMs: z.int().nonnegative(),
 })

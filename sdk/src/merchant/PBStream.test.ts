@@ -59,7 +59,9 @@ const honoMerchant: CreateMerchant = async (stream, behave) => {
     return new Response(body, { headers: { 'content-type': 'text/event-stream' } })
   })
   app.onError((error, c) => c.text(`failed: ${error.message}`, 500))
-  return { call: async (input, init) => app.request(input as string, init), url: 'http://merchant.test', bodies }
+  // As Hono's server for Node tells who is connected.
+  const env = { incoming: { socket: { remoteAddress: '127.0.0.1' } } }
+  return { call: async (input, init) => app.request(input as string, init, env), url: 'http://merchant.test', bodies }
 }
 
 const expressMerchant: CreateMerchant = async (stream, behave) => {
@@ -130,6 +132,7 @@ describe.each([
       service: 'weather',
       amountAtomic: '20000',
       bodyHash: createHash('sha256').update(body).digest('hex'),
+      clientAddress: expect.stringContaining('127.0.0.1'),
     })
     expect(errors).toEqual([])
   })

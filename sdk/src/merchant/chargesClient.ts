@@ -21,6 +21,8 @@ export type ChargeRequest = {
   bodyHash?: string | undefined
   /** The PAYMENT-SIGNATURE header. */
   paymentSignature: string | null
+  /** Of who asks, as far as the server knows. The gateway keeps a keyed hash of it, to tell when a key is used elsewhere. */
+  clientAddress?: string | undefined
 }
 
 export type ChargeResult =

@@ -4,7 +4,7 @@ import type { Charger } from './charger.ts'
 import { sha256 } from './sha256.ts'
 
 /** What Express adds to a request. */
-type ExpressRequest = IncomingMessage & { originalUrl?: string; protocol?: string; body?: unknown }
+type ExpressRequest = IncomingMessage & { originalUrl?: string; protocol?: string; ip?: string; body?: unknown }
 
 /**
  * Charges, calls `next`, and watches the answer: a 5xx is held back until its charge is released.
@@ -26,6 +26,8 @@ export async function serveExpress(
     url: urlOf(req),
     bodyHash: await hashBody(req.body),
     paymentSignature: typeof signature === 'string' ? signature : null,
+    // Express' own honours its setting `trust proxy`.
+    clientAddress: req.ip ?? req.socket.remoteAddress,
   })
   if (result.outcome === 'answer') {
     res.writeHead(result.status, result.headers)

@@ -16,6 +16,7 @@ export async function serveHono(charger: Charger, c: Context, next: Next): Promi
     url: c.req.url,
     bodyHash: await hashBody(c),
     paymentSignature: c.req.header(paymentSignatureHeader) ?? null,
+    clientAddress: remoteAddressOf(c),
   })
   if (result.outcome === 'answer') {
     return new Response(result.body, { status: result.status, headers: result.headers })
@@ -34,6 +35,12 @@ export async function serveHono(charger: Charger, c: Context, next: Next): Promi
   for (const [name, value] of Object.entries(result.headers)) c.header(name, value)
   client.served(result.ticket)
   return undefined
+}
+
+/** Of the connection, where Hono runs on a server of Node; other platforms are not asked. */
+function remoteAddressOf({ env }: Context): string | undefined {
+  const { incoming } = (env ?? {}) as { incoming?: { socket?: { remoteAddress?: string } } }
+  return incoming?.socket?.remoteAddress
 }
 
 /** Hono keeps what was read, so the handlers can read the body again. */

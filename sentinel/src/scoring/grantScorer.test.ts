@@ -42,6 +42,20 @@ const afterDays = (days: number, seed = 1) => {
 }
 const noonMs = startMs + 10 * day + 12 * hour
 
+test('the first host that is told of a grant is its own, however late it is told, and the second is new', () => {
+  const state = scorer.createState()
+  observeAll(
+    state,
+    ordinaryLife(10, 1).map((event) => ({ ...event, host: undefined })),
+  )
+  const phases = observeAll(state, [
+    call(noonMs, 10_000, { host: 'home' }),
+    call(noonMs + second, 10_000, { host: 'elsewhere' }),
+    call(noonMs + 2 * second, 10_000, { host: 'home' }),
+  ]).map(({ phase }) => phase)
+  expect(phases).toEqual(['later', 'newHost', 'later'])
+})
+
 test('days and nights of an ordinary life are left alone', () => {
   for (const seed of [1, 2, 3, 4, 5]) {
     expect(observeAll(scorer.createState(), ordinaryLife(21, seed)).filter(isAlarm)).toEqual([])

@@ -158,7 +158,11 @@ function ofService(state: GrantState, watcher: number, service: Remembered, dete
 /** Whether the host first called less than a day ago, and the grant is older. */
 function isNewHost(state: GrantState, host: string | undefined, atMs: number): boolean {
   if (host === undefined) return false
+  const isFirst = state.hosts.length === 0
   const { firstMs } = remember(state.hosts, host, atMs, hostsKept)
+  // With nothing to compare it to, a host is the agent's own: calls that came before told none.
+  if (isFirst) state.hosts[0] = { name: host, firstMs: state.firstMs, lastMs: atMs }
+  if (isFirst) return false
   return firstMs - state.firstMs > warmUpMs && atMs - firstMs < newHostMs
 }
 

@@ -14,6 +14,8 @@ export type Charge = {
   service: string
   amountAtomic: bigint
   atMs: number
+  /** Where the call came from, as a hash; undefined where it is not known. */
+  host?: string | undefined
 }
 
 export type Found = Judgement & { charge: Charge }

@@ -79,11 +79,20 @@ export async function followCharges(deps: FollowChargesDeps, from: Date, signal:
   await Promise.all([sweepAlways(), readFeed()])
 }
 
-function fromFeed({ service, amountAtomic, ...charge }: UsageFeedLine['events'][number]): Charge {
-  return { ...charge, service, amountAtomic: BigInt(amountAtomic) }
+function fromFeed({ amountAtomic, client, ...charge }: UsageFeedLine['events'][number]): Charge {
+  return { ...charge, amountAtomic: BigInt(amountAtomic), host: client }
 }
 
-function fromJournal({ serviceId, amount, occurredAt, ...charge }: JournalCharge): Charge {
+function fromJournal({ serviceId, amount, occurredAt, client, ...charge }: JournalCharge): Charge {
   const { requestId, account, grantId, payee } = charge
-  return { requestId, account, grantId, payee, service: serviceId, amountAtomic: amount, atMs: occurredAt.getTime() }
+  return {
+    requestId,
+    account,
+    grantId,
+    payee,
+    service: serviceId,
+    amountAtomic: amount,
+    atMs: occurredAt.getTime(),
+    host: client ?? undefined,
+  }
 }
