@@ -163,7 +163,7 @@ const webhooks = createWebhookWorker({
   metrics: metrics.registry,
 })
 const stopping = new AbortController()
-const services = createServiceTable(() => listAllServices(db))
+const services = createServiceTable(() => listAllServices(db), clock)
 const serviceOf = (path: string) => services.match(path)
 const onOutcome = (outcome: string, call: EndedCall) => {
   metrics.calls.inc({ outcome })
@@ -250,11 +250,12 @@ const app = createApp({
   payment: paymentMiddleware({
     gate,
     serviceOf,
+    findService: (path) => services.findAnew(() => serviceOf(path)),
     publicUrl,
     clientOf: hashClient && ((c) => hashClient(addressOf(c))),
     onOutcome,
   }),
-  proxy: createProxy({ serviceOf, dispatcher: new Agent({ connections: 256, pipelining: 1 }) }),
+  proxy: createProxy({ dispatcher: new Agent({ connections: 256, pipelining: 1 }) }),
   trace: traceRequests({ tracing, clock, createId: randomUUID }),
   readiness: () => runChecks({ database: db.ping, meter: meter.ping, chain: checkChain }, readinessTimeoutMs),
   registry: metrics.registry,

@@ -84,7 +84,8 @@ export function createChargesApi(options: ChargesApiOptions): Hono<ChargesEnv> {
       })
     }
     const { service: name, amountAtomic, method, url, bodyHash, paymentSignature, clientAddress: remote } = parsed.data
-    const service = services.byName(merchantId, name)
+    const find = () => services.byName(merchantId, name)
+    const service = find() ?? (await services.findAnew(find))
     if (!service) {
       return problem(404, 'service.unknown', 'You have no service of this name.', {
         detail: `Service: ${name}`,

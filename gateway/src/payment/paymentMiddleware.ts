@@ -8,8 +8,10 @@ import type { PaymentGate, ServedCharge } from './paymentGate.ts'
 
 export type PaymentMiddlewareOptions = {
   gate: PaymentGate
-  /** The service of a request; undefined lets it through free. */
+  /** The service of a request; undefined lets it through free. What follows finds it as `service` in the context. */
   serviceOf(path: string): Service | undefined
+  /** Looks longer for what `serviceOf` does not know. */
+  findService?: ((path: string) => Promise<Service | undefined>) | undefined
   /** Origin under which clients reach this process, e.g. `https://api.example`. */
   publicUrl: string
   /** Where a request came from, as usage events name it. */
@@ -25,14 +27,16 @@ export const maxBufferedBytes = 64 * 1024
 export function paymentMiddleware({
   gate,
   serviceOf,
+  findService,
   publicUrl,
   clientOf,
   onOutcome,
 }: PaymentMiddlewareOptions): MiddlewareHandler {
   return async (c, next) => {
     const startedAt = performance.now()
-    const service = serviceOf(c.req.path)
+    const service = serviceOf(c.req.path) ?? (await findService?.(c.req.path))
     if (!service) return next()
+    c.set('service', service)
 
     const trace: RequestTrace | undefined = c.get('trace')
     const call: EndedCall = { trace, service, ticket: undefined }

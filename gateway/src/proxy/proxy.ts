@@ -8,7 +8,6 @@ import type { Service } from '../services/serviceTable.ts'
 import type { RequestTrace } from '../tracing/traceRequests.ts'
 
 export type ProxyOptions = {
-  serviceOf(path: string): Service | undefined
   dispatcher: Dispatcher
 }
 
@@ -29,13 +28,14 @@ const hopByHop = new Set([
 ])
 
 /**
- * Reverse proxy in front of a merchant's API: `<prefix>/rest?query` becomes `<upstream>/rest?query`. Bodies stream both
- * ways; a small answer is read whole first, so that an upstream which dies half-way is a 502 and costs nobody anything.
- * Answers 404 `service.unknown`, 502 `upstream.failed` or 504 `upstream.timeout`.
+ * Reverse proxy in front of a merchant's API: `<prefix>/rest?query` becomes `<upstream>/rest?query`. It comes after
+ * `paymentMiddleware` and takes the service from there: what was not asked to pay is not served. Bodies stream both ways; a
+ * small answer is read whole first, so that an upstream which dies half-way is a 502 and costs nobody anything. Answers 404
+ * `service.unknown`, 502 `upstream.failed` or 504 `upstream.timeout`.
  */
-export function createProxy({ serviceOf, dispatcher }: ProxyOptions): Handler {
+export function createProxy({ dispatcher }: ProxyOptions): Handler {
   return async (c) => {
-    const service = serviceOf(c.req.path)
+    const service: Service | undefined = c.get('service')
     if (service?.upstream === undefined) {
       return problem(404, 'service.unknown', 'No service is served at this path.', { detail: `Path: ${c.req.path}` })
     }

@@ -26,10 +26,19 @@ export type ServiceTable = {
   limited(): (Service & { credit: MerchantCredit })[]
   /** Reads Postgres again; keeps the old table when that fails. */
   refresh(): Promise<void>
+  /**
+   * Looks again, in a table as of now, for what was not found: another gateway may have made the service a moment ago.
+   * Postgres is asked once a second at most, however much is looked for in vain, and one that is gone finds nothing.
+   */
+  findAnew(find: () => Service | undefined): Promise<Service | undefined>
 }
 
+const findAgainMs = 1_000
+
 /** The services of Postgres in memory. Prices are at most one refresh old. */
-export function createServiceTable(load: () => Promise<Service[]>): ServiceTable {
+export function createServiceTable(load: () => Promise<Service[]>, clock: () => number): ServiceTable {
+  let askedAtMs = Number.NEGATIVE_INFINITY
+  let asking: Promise<void> | undefined
   let byPrefix = new Map<string, Service>()
   let byMerchantAndName = new Map<string, Service>()
   return {
@@ -54,10 +63,24 @@ export function createServiceTable(load: () => Promise<Service[]>): ServiceTable
       }
       return [...byMerchant.values()]
     },
-    async refresh() {
-      const services = await load()
-      byPrefix = new Map(services.map((service) => [service.pathPrefix, service]))
-      byMerchantAndName = new Map(services.map((service) => [`${service.merchantId} ${service.name}`, service]))
+    refresh,
+    async findAnew(find) {
+      if (!asking && clock() - askedAtMs >= findAgainMs) {
+        askedAtMs = clock()
+        asking = refresh()
+          .catch(() => undefined)
+          .finally(() => {
+            asking = undefined
+          })
+      }
+      await asking
+      return find()
     },
+  }
+
+  async function refresh(): Promise<void> {
+    const services = await load()
+    byPrefix = new Map(services.map((service) => [service.pathPrefix, service]))
+    byMerchantAndName = new Map(services.map((service) => [`${service.merchantId} ${service.name}`, service]))
   }
 }

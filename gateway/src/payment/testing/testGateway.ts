@@ -110,7 +110,10 @@ export function createTestGateway({
     maxGrants: 10,
     unknownTtlMs: 1000,
   })
-  const services = createServiceTable(async () => [service])
+  const services = createServiceTable(
+    async () => [service],
+    () => state.nowMs,
+  )
   const gate = createPaymentGate({
     chain,
     meter,
@@ -141,7 +144,7 @@ export function createTestGateway({
       publicUrl: 'http://gateway.test',
       onOutcome: (outcome) => outcomes.push(outcome),
     }),
-    proxy: createProxy({ serviceOf, dispatcher: new Agent() }),
+    proxy: createProxy({ dispatcher: new Agent() }),
     trace: traceRequests({ tracing, clock: () => state.nowMs, createId: randomUUID }),
     readiness: async () => ({}),
     registry: new Registry(),
