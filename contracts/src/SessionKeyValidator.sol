@@ -10,7 +10,7 @@ import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
 import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
 import {PrepaidReserve} from "./PrepaidReserve.sol";
 import {IPrepaidReserve} from "./interfaces/IPrepaidReserve.sol";
-import {ISessionKeyValidator, Settlement, Status, Terms} from "./interfaces/ISessionKeyValidator.sol";
+import {ISessionKeyValidator, Settlement, Status, Stop, Terms} from "./interfaces/ISessionKeyValidator.sol";
 import {Claims} from "./libraries/Claims.sol";
 import {GrantTerms} from "./libraries/GrantTerms.sol";
 import {SettleCall} from "./libraries/SettleCall.sol";
@@ -82,9 +82,7 @@ contract SessionKeyValidator is ISessionKeyValidator, EIP712 {
     }
 
     modifier onlyAccountOrGuardian(address account) {
-        if (msg.sender != account && msg.sender != _accounts[account].guardian) {
-            revert Unauthorized(msg.sender, account);
-        }
+        if (!_mayStop(account)) revert Unauthorized(msg.sender, account);
         _;
     }
 
@@ -214,6 +212,15 @@ contract SessionKeyValidator is ISessionKeyValidator, EIP712 {
         uint64 epoch = _accounts[account].epoch + 1;
         _accounts[account].epoch = epoch;
         emit AllRevoked(account, msg.sender, epoch);
+    }
+
+    /// @inheritdoc ISessionKeyValidator
+    function stopMany(Stop[] calldata stops) external {
+        for (uint256 i = 0; i < stops.length; i++) {
+            Stop calldata one = stops[i];
+            bytes4 reason = _tryStop(one.account, one.grantId, one.revokes ? Status.Revoked : Status.Frozen);
+            if (reason != 0) emit StopSkipped(one.account, one.grantId, reason);
+        }
     }
 
     // ------------------------------------------------------------------------------------ external: the session key
@@ -432,6 +439,22 @@ contract SessionKeyValidator is ISessionKeyValidator, EIP712 {
         if (slot.status == Status.None) revert GrantNotLive(grantId, Status.None);
         slot.status = Status.Revoked;
         emit GrantRevoked(account, grantId, msg.sender);
+    }
+
+    /// A reason other than zero means that nothing was done. What is stopped already needs nothing.
+    function _tryStop(address account, bytes32 grantId, Status target) private returns (bytes4 reason) {
+        if (!_mayStop(account)) return Unauthorized.selector;
+        GrantState storage slot = _grants[grantId][account];
+        Status status = slot.status;
+        if (status == target) return 0;
+        if (status != Status.Active && status != Status.Frozen) return GrantNotLive.selector;
+        slot.status = target;
+        if (target == Status.Frozen) emit GrantFrozen(account, grantId, msg.sender);
+        else emit GrantRevoked(account, grantId, msg.sender);
+    }
+
+    function _mayStop(address account) private view returns (bool) {
+        return msg.sender == account || msg.sender == _accounts[account].guardian;
     }
 
     // A window is over when the chain's clock says so.

@@ -37,6 +37,14 @@ struct Settlement {
     bytes claims;
 }
 
+/// What `stopMany` stops, of one account.
+struct Stop {
+    address account;
+    bytes32 grantId;
+    /// For good, instead of frozen.
+    bool revokes;
+}
+
 /// Only an Active grant pays. Revoked is final.
 enum Status {
     None,
@@ -73,6 +81,9 @@ interface ISessionKeyValidator is IERC7579Validator {
     );
     /// `reason` is the selector of the error that explains it, one of those under "reasons to skip a claim".
     event ClaimSkipped(address indexed account, bytes32 indexed grantId, address indexed payee, bytes4 reason);
+    /// In `stopMany`. `reason` is the selector of what `freeze` or `revoke` would have reverted with: `Unauthorized` or
+    /// `GrantNotLive`.
+    event StopSkipped(address indexed account, bytes32 indexed grantId, bytes4 reason);
     /// In `settleMany`. `reason` is what `settle` would have reverted with; empty if it ran out of gas.
     event SettlementSkipped(address indexed account, bytes reason);
 
@@ -154,6 +165,10 @@ interface ISessionKeyValidator is IERC7579Validator {
 
     /// Ends all grants of the account at once, by moving it to a new epoch.
     function revokeAll(address account) external;
+
+    /// Freezes or revokes grants of any number of accounts, each by the rule of `freeze` or `revoke`. What the caller may not
+    /// stop, or what cannot be stopped any more, is skipped with an event, and stops no other.
+    function stopMany(Stop[] calldata stops) external;
 
     // --------------------------------------------------------------------------------------- for the session key
 

@@ -2,7 +2,7 @@
 pragma solidity 0.8.30;
 
 import {PackedUserOperation} from "@openzeppelin/contracts/interfaces/IERC4337.sol";
-import {ISessionKeyValidator, Settlement, Terms} from "../../src/interfaces/ISessionKeyValidator.sol";
+import {ISessionKeyValidator, Settlement, Stop, Terms} from "../../src/interfaces/ISessionKeyValidator.sol";
 import {FiatToken, FiatTokenProxy} from "../mocks/FiatToken.sol";
 import {TestUSDC} from "../mocks/TestUSDC.sol";
 import {EntryPointTest} from "../utils/EntryPointTest.sol";
@@ -107,6 +107,18 @@ abstract contract GasTest is EntryPointTest {
         record("freeze");
     }
 
+    function test_gas_freezeMany10() public {
+        stopMany(10, false);
+    }
+
+    function test_gas_freezeMany50() public {
+        stopMany(50, false);
+    }
+
+    function test_gas_revokeMany10() public {
+        stopMany(10, true);
+    }
+
     function record(string memory name) internal {
         vm.snapshotValue(tokenName(), name, vm.lastCallGas().gasTotalUsed);
     }
@@ -125,6 +137,17 @@ abstract contract GasTest is EntryPointTest {
         vm.prank(stranger);
         module.settleMany(settlements);
         record(string.concat("settleMany: accounts: ", vm.toString(count)));
+    }
+
+    function stopMany(uint256 count, bool revokes) private {
+        Live[] memory all = lives(count);
+        Stop[] memory stops = new Stop[](count);
+        for (uint256 i = 0; i < count; i++) {
+            stops[i] = Stop(all[i].account, all[i].grantId, revokes);
+        }
+        vm.prank(guardian);
+        module.stopMany(stops);
+        record(string.concat(revokes ? "revoke" : "freeze", " by stopMany: accounts: ", vm.toString(count)));
     }
 
     function settlePayees(uint256 count) private {

@@ -5,10 +5,11 @@ import {Terms} from "../../src/interfaces/ISessionKeyValidator.sol";
 import {AuthorityActions} from "./AuthorityActions.sol";
 import {ReserveActions} from "./ReserveActions.sol";
 import {SettleActions} from "./SettleActions.sol";
+import {StopActions} from "./StopActions.sol";
 
 /// Everything anybody can do, for the fuzzer to do in any order. It starts where use starts: three accounts that have
 /// the module, tokens, allowances and pools, and a grant each, to one, two and three payees.
-contract StreamHandler is AuthorityActions, ReserveActions, SettleActions {
+contract StreamHandler is AuthorityActions, ReserveActions, SettleActions, StopActions {
     constructor() {
         for (uint8 i = 0; i < accounts.length; i++) {
             address owner = accounts[i].addr;
@@ -34,7 +35,7 @@ contract StreamHandler is AuthorityActions, ReserveActions, SettleActions {
 
     /// What the fuzzer calls.
     function actions() external pure returns (bytes4[] memory list) {
-        list = new bytes4[](26);
+        list = new bytes4[](27);
         list[0] = this.settleVoucher.selector;
         list[1] = this.settleKnownPayee.selector;
         list[2] = this.settleAgain.selector;
@@ -61,5 +62,6 @@ contract StreamHandler is AuthorityActions, ReserveActions, SettleActions {
         list[23] = this.approve.selector;
         list[24] = this.fund.selector;
         list[25] = this.wait_.selector;
+        list[26] = this.stopSeveral.selector;
     }
 }

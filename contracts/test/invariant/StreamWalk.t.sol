@@ -21,9 +21,9 @@ contract StreamWalkTest is Test {
     uint256 internal seed;
 
     function test_theActionsReachEveryOutcome() public {
-        bytes32[28] memory calls = succeeding();
+        bytes32[32] memory calls = succeeding();
         bytes4[39] memory errors = refusals();
-        uint256[28] memory succeeded;
+        uint256[32] memory succeeded;
         uint256[39] memory refused;
         for (uint256 walk = 0; walk < WALKS; walk++) {
             this.walkOnce();
@@ -53,7 +53,7 @@ contract StreamWalkTest is Test {
     function walkOnce() external {
         handler = new StreamHandler();
         for (uint256 i = 0; i < STEPS; i++) {
-            act(u8() % 26);
+            act(u8() % 27);
         }
     }
 
@@ -83,7 +83,8 @@ contract StreamWalkTest is Test {
         else if (action == 22) handler.block_(u8(), u8(), flag());
         else if (action == 23) handler.approve(u8(), u8(), u16());
         else if (action == 24) handler.fund(u8(), u8(), u16());
-        else handler.wait_(u8(), uint32(draw()));
+        else if (action == 25) handler.wait_(u8(), uint32(draw()));
+        else handler.stopSeveral([u8(), u8(), u8()], u8(), u8(), u8());
     }
 
     function settleSeveral() internal {
@@ -111,7 +112,7 @@ contract StreamWalkTest is Test {
     }
 
     /// Names of the functions called, and of some things within them.
-    function succeeding() internal pure returns (bytes32[28] memory) {
+    function succeeding() internal pure returns (bytes32[32] memory) {
         return [
             bytes32("onInstall"),
             "onUninstall",
@@ -125,6 +126,10 @@ contract StreamWalkTest is Test {
             "revoke",
             "revokeAll",
             "giveUp",
+            "stopMany",
+            "frozen with others",
+            "revoked with others",
+            "stop skipped",
             "settle",
             "settleMany",
             "settled with others",

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 pragma solidity 0.8.30;
 
-import {Status, Terms} from "../../src/interfaces/ISessionKeyValidator.sol";
+import {Status, Stop, Terms} from "../../src/interfaces/ISessionKeyValidator.sol";
 import {SymbolicTest} from "./SymbolicTest.sol";
 
 /// What is stopped stays stopped, and nobody but the account raises what may be done with it.
@@ -110,6 +110,11 @@ contract StopSymbolicTest is SymbolicTest {
         if (action == 8) return abi.encodeCall(module.freezeAll, (target));
         if (action == 9) return abi.encodeCall(module.revoke, (target, id));
         if (action == 10) return abi.encodeCall(module.revokeAll, (target));
+        if (action == 11 || action == 12) {
+            Stop[] memory stops = new Stop[](1);
+            stops[0] = Stop(target, id, action == 12);
+            return abi.encodeCall(module.stopMany, (stops));
+        }
         return abi.encodeCall(module.giveUp, (target, pack(terms)));
     }
 

@@ -621,6 +621,36 @@ export const sessionKeyValidatorAbi = [
   },
   {
     "type": "function",
+    "name": "stopMany",
+    "inputs": [
+      {
+        "name": "stops",
+        "type": "tuple[]",
+        "internalType": "struct Stop[]",
+        "components": [
+          {
+            "name": "account",
+            "type": "address",
+            "internalType": "address"
+          },
+          {
+            "name": "grantId",
+            "type": "bytes32",
+            "internalType": "bytes32"
+          },
+          {
+            "name": "revokes",
+            "type": "bool",
+            "internalType": "bool"
+          }
+        ]
+      }
+    ],
+    "outputs": [],
+    "stateMutability": "nonpayable"
+  },
+  {
+    "type": "function",
     "name": "unfreeze",
     "inputs": [
       {
@@ -1012,6 +1042,31 @@ export const sessionKeyValidatorAbi = [
         "type": "bytes",
         "indexed": false,
         "internalType": "bytes"
+      }
+    ],
+    "anonymous": false
+  },
+  {
+    "type": "event",
+    "name": "StopSkipped",
+    "inputs": [
+      {
+        "name": "account",
+        "type": "address",
+        "indexed": true,
+        "internalType": "address"
+      },
+      {
+        "name": "grantId",
+        "type": "bytes32",
+        "indexed": true,
+        "internalType": "bytes32"
+      },
+      {
+        "name": "reason",
+        "type": "bytes4",
+        "indexed": false,
+        "internalType": "bytes4"
       }
     ],
     "anonymous": false
