@@ -1,9 +1,9 @@
-import { keccak_256 } from '@noble/hashes/sha3'
 import { bytesToHex, domainSeparator, type Hex, hexToBytes, toBytes } from 'viem'
+import { keccak256 } from '#keccak256'
 import { assertAmount, maxUint128 } from '../money.ts'
 import { type Voucher, type VoucherDomain, voucherDomain } from './voucher.ts'
 
-const typeHash = keccak_256(toBytes('Voucher(bytes32 grantId,address payee,uint128 cumulativeAmount)'))
+const typeHash = keccak256(toBytes('Voucher(bytes32 grantId,address payee,uint128 cumulativeAmount)'))
 
 /**
  * EIP-712 digest of vouchers in one domain. The struct is encoded by hand into one buffer and the domain separator is
@@ -27,8 +27,8 @@ export function createVoucherHasher(domain: VoucherDomain): (voucher: Voucher) =
     message[0] = 0x19
     message[1] = 0x01
     message.set(separator, 2)
-    message.set(keccak_256(struct), 34)
-    return keccak_256(message)
+    message.set(keccak256(struct), 34)
+    return keccak256(message)
   }
 }
 
