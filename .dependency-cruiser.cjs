@@ -5,6 +5,7 @@ const packages = [
   'contracts',
   'db',
   'runtime',
+  'rules',
   'gateway',
   'settlement',
   'paymaster',
@@ -26,10 +27,11 @@ const allowed = {
   sdk: ['protocol'],
   cli: ['protocol'],
   runtime: ['protocol'],
-  gateway: ['protocol', 'db', 'runtime'],
+  rules: ['protocol'],
+  gateway: ['protocol', 'db', 'runtime', 'rules'],
   paymaster: ['protocol', 'db', 'bundler-client', 'runtime'],
   settlement: ['protocol', 'db', 'bundler-client', 'runtime'],
-  sentinel: ['protocol', 'db', 'bundler-client', 'runtime'],
+  sentinel: ['protocol', 'db', 'bundler-client', 'runtime', 'rules'],
 }
 
 const arrows = Object.entries(allowed).map(([from, to]) => ({
@@ -49,7 +51,7 @@ module.exports = {
       name: 'sql-only-in-db',
       comment: 'db is the only place with SQL',
       severity: 'error',
-      from: { path: '^(protocol|bundler-client|sdk|runtime|gateway|settlement|paymaster|sentinel)/' },
+      from: { path: '^(protocol|bundler-client|sdk|runtime|rules|gateway|settlement|paymaster|sentinel)/' },
       to: { path: 'node_modules/(pg|drizzle-orm)/' },
     },
   ],

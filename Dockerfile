@@ -9,6 +9,7 @@ WORKDIR /app
 COPY .npmrc package.json package-lock.json ./
 COPY protocol/package.json protocol/
 COPY runtime/package.json runtime/
+COPY rules/package.json rules/
 COPY bundler-client/package.json bundler-client/
 COPY db/package.json db/
 COPY gateway/package.json gateway/
@@ -28,6 +29,7 @@ RUN npm ci --omit=optional --ignore-scripts --include-workspace-root --workspace
 COPY ops/image/ ops/image/
 COPY protocol/ protocol/
 COPY runtime/ runtime/
+COPY rules/ rules/
 COPY bundler-client/ bundler-client/
 COPY db/ db/
 COPY gateway/ gateway/
@@ -35,7 +37,7 @@ COPY settlement/ settlement/
 COPY paymaster/ paymaster/
 COPY sentinel/ sentinel/
 COPY cli/ cli/
-RUN node ops/image/compile.mjs out protocol runtime bundler-client db gateway settlement paymaster sentinel cli
+RUN node ops/image/compile.mjs out protocol runtime rules bundler-client db gateway settlement paymaster sentinel cli
 
 FROM node:20-slim
 ENV NODE_ENV=production HOST=0.0.0.0 PORT=8080
