@@ -23,10 +23,10 @@ export type Incident = {
   /** Of a rule that somebody wrote; null for those of the sentinel itself. */
   ruleId: string | null
   state: 'open' | 'acknowledged' | 'closed'
-  /** The charge that opened it. */
-  payee: Address
-  requestId: string
-  chargedAt: Date
+  /** The charge that opened it. Null, all three: no charge did, somebody asked for it. */
+  payee: Address | null
+  requestId: string | null
+  chargedAt: Date | null
   /** What the rule compared. Amounts in base units. */
   inputs: Record<string, string>
   /** The same in one sentence. */
@@ -107,10 +107,14 @@ async function openStop(
     .onConflictDoNothing()
 }
 
-/** Newest first. */
+/** Newest first. As a tenant or an owner: those they see. */
 export async function listIncidents(
   db: Queryable,
-  filter: PageRequest & { grantId?: Hex | undefined; state?: Incident['state'] | undefined } = {},
+  filter: PageRequest & {
+    grantId?: Hex | undefined
+    state?: Incident['state'] | undefined
+    severity?: Severity | undefined
+  } = {},
 ): Promise<Page<Incident>> {
   const limit = limitOf(filter)
   const rows = await db
@@ -120,6 +124,7 @@ export async function listIncidents(
       and(
         filter.grantId === undefined ? undefined : eq(sentinelIncidentTable.grantId, filter.grantId),
         filter.state === undefined ? undefined : eq(sentinelIncidentTable.state, filter.state),
+        filter.severity === undefined ? undefined : eq(sentinelIncidentTable.severity, filter.severity),
         filter.cursor === undefined ? undefined : lt(sentinelIncidentTable.id, filter.cursor),
       ),
     )
@@ -147,7 +152,10 @@ export function acknowledgeIncident(
 }
 
 /** False when it is closed, or was never open. */
-export function closeIncident(db: Db, { id, actor, now }: { id: string; actor: string; now: Date }): Promise<boolean> {
+export function closeIncident(
+  db: Queryable,
+  { id, actor, now }: { id: string; actor: string; now: Date },
+): Promise<boolean> {
   return db.transaction(async (tx) => {
     const [row] = await tx
       .update(sentinelIncidentTable)

@@ -1,8 +1,11 @@
 import { afterAll, beforeAll, expect, inject, test } from 'vitest'
 import { appendCharges } from '../journal/appendCharges.ts'
 import { listChargesBetween } from '../journal/listChargesBetween.ts'
+import { withOwner } from '../owners/withOwner.ts'
 import { createTestDatabase, type TestDatabase } from '../testing/createTestDatabase.ts'
 import { arrangeGrant, arrangeMerchant, chargeEvent, randomHex } from '../testing/fixtures.ts'
+import { withTenant } from '../withTenant.ts'
+import { findIncident, listEventsOfIncident } from './findIncident.ts'
 import { loadGrantStates, readGrantBudgets, readSentinelCursor, saveGrantStates } from './grantStates.ts'
 import { acknowledgeIncident, closeIncident, listIncidents, type NewIncident, openIncident } from './incidents.ts'
 import { listSentinelEvents } from './sentinelEvents.ts'
@@ -56,6 +59,44 @@ test('what several sentinels find at once is one incident with one stop, and cou
   expect(stops).toMatchObject([{ kind: 'freeze', chainState: 'due', sessionKey: grant.terms.sessionKey }])
   const { items: events } = await listSentinelEvents(database.db, { grantId: grant.grantId })
   expect(events).toMatchObject([{ kind: 'freeze', rule: 'calls.per_minute', detail: { incidentId: items[0]?.id } }])
+})
+
+test('a merchant sees incidents of the grants that pay it, an owner those of the account, and nobody else any', async () => {
+  const { db } = database
+  const { seller, grant, finding } = await arrangeFinding()
+  const { incident } = await openIncident(db, finding)
+  const events = await listEventsOfIncident(db, incident)
+  expect(events.map(({ kind }) => kind)).toEqual(['freeze'])
+
+  const elsewhere = await arrangeFinding()
+  const found = { incident: { id: incident.id }, stop: { incidentId: incident.id, chainState: 'due' } }
+  expect(await withTenant(db, seller.merchant.id, (tx) => findIncident(tx, incident.id))).toMatchObject(found)
+  expect(await withTenant(db, elsewhere.seller.merchant.id, (tx) => findIncident(tx, incident.id))).toBeUndefined()
+  // Of what was compared, a merchant sees nothing.
+  expect(await withTenant(db, seller.merchant.id, (tx) => listEventsOfIncident(tx, incident))).toEqual([])
+
+  expect(await withOwner(db, grant.account, (tx) => findIncident(tx, incident.id))).toMatchObject(found)
+  expect(await withOwner(db, grant.account, (tx) => listEventsOfIncident(tx, incident))).toEqual(events)
+  const { account: stranger } = elsewhere.grant
+  expect(await withOwner(db, stranger, (tx) => findIncident(tx, incident.id))).toBeUndefined()
+  expect(await withOwner(db, stranger, (tx) => listEventsOfIncident(tx, incident))).toEqual([])
+})
+
+test('incidents are listed by grant, state and severity, page by page', async () => {
+  const { db } = database
+  const { grant, finding } = await arrangeFinding({ action: 'alert', severity: 'warning' })
+  const { incident: first } = await openIncident(db, finding)
+  const { incident: second } = await openIncident(db, { ...finding, rule: 'funds.low' })
+  const asked = { payee: null, requestId: null, chargedAt: null, rule: 'owner.asked', severity: 'info' } as const
+  const { incident: third } = await openIncident(db, { ...finding, ...asked })
+  await closeIncident(db, { id: first.id, actor: 'operator', now })
+  const { grantId } = grant
+  const page = await listIncidents(db, { grantId, limit: 2 })
+  expect(page.items.map(({ id }) => id)).toEqual([third.id, second.id])
+  const rest = await listIncidents(db, { grantId, limit: 2, cursor: page.nextCursor })
+  expect(rest).toMatchObject({ items: [{ id: first.id }], nextCursor: undefined })
+  const open = await listIncidents(db, { grantId, state: 'open', severity: 'warning' })
+  expect(open.items.map(({ id }) => id)).toEqual([second.id])
 })
 
 test('after it was closed the same finding is a new incident', async () => {

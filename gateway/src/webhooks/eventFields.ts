@@ -46,9 +46,9 @@ const incident = {
 export const incidentEventSchemas = {
   'incident.opened': z.strictObject({
     ...incident,
-    /** The charge that opened it. */
-    requestId: z.string(),
-    payee: addressSchema,
+    /** The charge that opened it. Null, both: the owner asked for it. */
+    requestId: z.string().nullable(),
+    payee: addressSchema.nullable(),
     /** What the rule compared. */
     inputs: z.record(z.string(), z.string()),
   }),
