@@ -7,7 +7,7 @@ import {
   type Settlement,
   type SettlementState,
 } from '@protocolbanks/stream-db'
-import { devAccounts, type Service, startBundler, startService } from '@protocolbanks/stream-dev'
+import { type Service, startBundler } from '@protocolbanks/stream-dev'
 import type { Address, Hex } from '@protocolbanks/stream-protocol'
 import { afterAll, afterEach, beforeAll, expect, inject, test, vi } from 'vitest'
 import { createCuttable } from './testing/cuttable.ts'
@@ -28,6 +28,7 @@ import {
   startSponsoredChain,
   type TestGrant,
 } from './testing/sponsoredChain.ts'
+import { startSettler } from './testing/startSettler.ts'
 
 // Settlement as a process of its own, with the paymaster, a bundler and a chain. The journal is written by the tests.
 
@@ -275,22 +276,7 @@ test('later settlements of a grant pay the difference only, in the same lane', a
 })
 
 async function startWorker(change: Record<string, string> = {}): Promise<Service> {
-  const { env, bundler, paymaster, operatorApiKey, logDirectory } = sponsored
-  const worker = await startService('settlement', {
-    label: `settlement-${workers.length}-${Date.now()}`,
-    logDirectory,
-    env: {
-      ...env,
-      BUNDLER_URL: bundler.url,
-      PAYMASTER_URL: paymaster.url,
-      PAYMASTER_API_KEY: operatorApiKey,
-      SETTLER_KEY: devAccounts.settler.privateKey,
-      POLL_MS: '50',
-      RETRY_BASE_MS: '100',
-      CONFIRMATIONS: '1',
-      ...change,
-    },
-  })
+  const worker = await startSettler(sponsored, change)
   workers.push(worker)
   return worker
 }

@@ -1,12 +1,11 @@
 import { sponsoredUntil } from '@protocolbanks/stream-bundler-client'
 import { getSettlement, listTransitions, type Settlement, type SettlementState } from '@protocolbanks/stream-db'
-import { devAccounts, type Service, startBundler, startService } from '@protocolbanks/stream-dev'
+import { devAccounts, type Service, startBundler } from '@protocolbanks/stream-dev'
 import type { Hex } from '@protocolbanks/stream-protocol'
 import { entryPointAbi } from '@protocolbanks/stream-protocol/abi/entryPointAbi'
 import { sponsorPaymasterAbi } from '@protocolbanks/stream-protocol/abi/sponsorPaymasterAbi'
 import { testUsdcAbi } from '@protocolbanks/stream-protocol/abi/testUsdcAbi'
 import { createTestClient, createWalletClient, hexToBigInt, http, parseEther, parseGwei } from 'viem'
-import { generatePrivateKey } from 'viem/accounts'
 import { afterAll, afterEach, beforeAll, expect, inject, test } from 'vitest'
 import {
   arrangeGrant,
@@ -18,6 +17,7 @@ import {
   settlementsOf,
 } from './testing/owedMoney.ts'
 import { grantBudget, type SponsoredChain, startSponsoredChain } from './testing/sponsoredChain.ts'
+import { startSettler } from './testing/startSettler.ts'
 
 // What becomes of UserOperations that do not simply go through, with a real bundler on a chain that is stopped, made dear
 // and reorganised.
@@ -262,22 +262,7 @@ async function restartBundlerEmpty(): Promise<void> {
 }
 
 async function startWorker(change: Record<string, string> = {}): Promise<Service> {
-  const { env, bundler, paymaster, operatorApiKey, logDirectory } = sponsored
-  const worker = await startService('settlement', {
-    label: `settlement-${generatePrivateKey().slice(2, 10)}`,
-    logDirectory,
-    env: {
-      ...env,
-      BUNDLER_URL: bundler.url,
-      PAYMASTER_URL: paymaster.url,
-      PAYMASTER_API_KEY: operatorApiKey,
-      SETTLER_KEY: devAccounts.settler.privateKey,
-      POLL_MS: '50',
-      RETRY_BASE_MS: '100',
-      CONFIRMATIONS: '1',
-      ...change,
-    },
-  })
+  const worker = await startSettler(sponsored, change)
   workers.push(worker)
   return worker
 }
