@@ -1,5 +1,12 @@
 import { getTableColumns, getTableName } from 'drizzle-orm'
 import { afterAll, beforeAll, expect, inject, test } from 'vitest'
+import {
+  alertChannelTable,
+  alertDeliveryTable,
+  alertLinkTable,
+  alertSenderTable,
+  alertVerificationTable,
+} from './alerts/table.ts'
 import { apiKeyTable } from './apiKeys/table.ts'
 import { auditEntryTable } from './audit/table.ts'
 import { grantControlTable } from './controls/table.ts'
@@ -42,6 +49,11 @@ afterAll(() => database.drop())
 
 const tables = [
   accountTable,
+  alertChannelTable,
+  alertDeliveryTable,
+  alertLinkTable,
+  alertSenderTable,
+  alertVerificationTable,
   apiKeyTable,
   auditEntryTable,
   chainEventTable,

@@ -1,5 +1,6 @@
 import { sql } from 'drizzle-orm'
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest'
+import { createAlertChannel } from './alerts/channels.ts'
 import { issueApiKey, listApiKeys, revokeApiKey } from './apiKeys/apiKeys.ts'
 import { clearControl, listControls, setControl } from './controls/controls.ts'
 import type { Tx } from './createDb.ts'
@@ -75,6 +76,8 @@ async function arrangeSeller() {
   await appendOutbox(db, { topic: 'test', merchantId, payload: {} })
   await appendSentinelEvent(db, { kind: 'alert', merchantId, detail: {} })
   await arrangeWebhook(merchantId, now)
+  const alert = { merchantId, account: null, kind: 'email', leastSeverity: 'info', now } as const
+  await createAlertChannel(db, { ...alert, target: `${randomHex(8)}@example.com` })
   await setMerchantCredit(db, { merchantId, mode: 'reserve_only', actor: 'test' })
   return { ...seller, grant, apiKey, settlementId: work.settlement.id }
 }

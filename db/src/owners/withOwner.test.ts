@@ -1,5 +1,6 @@
 import { sql } from 'drizzle-orm'
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest'
+import { createAlertChannel } from '../alerts/channels.ts'
 import { listControls, setControl } from '../controls/controls.ts'
 import type { Tx } from '../createDb.ts'
 import { errorCodeOf } from '../errors.ts'
@@ -65,6 +66,8 @@ async function arrangeOwner() {
      values (1, $1, 0, $1, 'Installed', $2, '{}')`,
     [randomHex(32), account.toLowerCase()],
   )
+  const alert = { merchantId: null, account, kind: 'email', leastSeverity: 'info', now } as const
+  await createAlertChannel(db, { ...alert, target: `${randomHex(8)}@example.com` })
   const endpoint = await createWebhookEndpoint(db, {
     merchantId: null,
     account,
