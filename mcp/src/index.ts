@@ -1,0 +1,1 @@
+export { type ToolSettings, toolSettingsSchema } from './toolSettings.ts'
