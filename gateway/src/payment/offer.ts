@@ -4,6 +4,7 @@ import {
   type PaymentRequirements,
   paymentIdentifierKey,
   paymentRequiredHeader,
+  requestIdPattern,
   sessionScheme,
   x402Version,
 } from '@protocolbanks/stream-protocol'
@@ -38,6 +39,20 @@ export function sessionRequirements(chain: Chain, service: Service, amount: bigi
   }
 }
 
+/** Our scheme needs the id always; clients of others may leave it out, and want to be told its form. */
+const optionalIdentifier = {
+  info: { required: false },
+  schema: {
+    $schema: 'https://json-schema.org/draft/2020-12/schema',
+    type: 'object',
+    properties: {
+      required: { type: 'boolean' },
+      id: { type: 'string', minLength: 16, maxLength: 128, pattern: requestIdPattern.source },
+    },
+    required: ['required'],
+  },
+}
+
 type Refusal = {
   code: PaymentRefusal
   service: Service
@@ -46,13 +61,15 @@ type Refusal = {
   /** What the channel stands at: only for a client that proved to hold the session key. */
   channel?: ({ grantId: string } & ChannelMeter) | undefined
   detail?: string | undefined
+  /** What `accepts` offers after our own scheme. */
+  others?: PaymentRequirements[] | undefined
   /** Instead of what is usual for the code. */
   retryAfterSeconds?: number | undefined
 }
 
 /** The refusal of a call: problem+json, and with a 402 the offer of x402 v2 in `PAYMENT-REQUIRED`. */
 export function refusePayment(chain: Chain, refusal: Refusal): Response {
-  const { code, service, amount, url, channel, detail } = refusal
+  const { code, service, amount, url, channel, detail, others = [] } = refusal
   const { status, title, hint } = refusals[code]
   const retryAfterSeconds = refusal.retryAfterSeconds ?? refusals[code].retryAfterSeconds
   const headers: Record<string, string> = { 'cache-control': 'no-store' }
@@ -61,9 +78,9 @@ export function refusePayment(chain: Chain, refusal: Refusal): Response {
       x402Version,
       error: code,
       resource: { url, description: service.name },
-      accepts: [sessionRequirements(chain, service, amount)],
+      accepts: [sessionRequirements(chain, service, amount), ...others],
       extensions: {
-        [paymentIdentifierKey]: { info: { required: true } },
+        [paymentIdentifierKey]: others.length === 0 ? { info: { required: true } } : optionalIdentifier,
         ...(channel && {
           session: {
             grantId: channel.grantId,

@@ -1,6 +1,7 @@
 import {
   createVoucherHasher,
   type GrantSource,
+  type PaymentRequirements,
   type SettleResponse,
   verifyVoucher,
 } from '@protocolbanks/stream-protocol'
@@ -32,6 +33,8 @@ export type PaidRequest = {
   trace?: TraceContext | undefined
   /** Where the request came from, see clients/clientHasher.ts. */
   client?: string | undefined
+  /** Who serves the call settles it before it answers; without that only our own scheme is offered. */
+  settles?: true | undefined
 }
 
 export type Verdict =
@@ -44,13 +47,29 @@ export type Verdict =
 export type ServedCharge = {
   /** Value of PAYMENT-RESPONSE. */
   receipt: string
-  ticket: Ticket
+  /** Undefined for a payment that no meter knows. */
+  ticket: Ticket | undefined
+  /**
+   * Of a payment that moves before its answer leaves: to be called once the call was served, and before `served`. Who is
+   * not settled is not answered. Undefined where the meter has charged already.
+   */
+  settle?: (() => Promise<Settled>) | undefined
   /** It was served. The answer is kept for a retry when it is given. */
   served(answer: Answer | undefined): void
   /** It broke off half-way: the charge stands, and a retry with the same id is served free. */
   broken(): void
   /** It was not served. True: nobody pays. False: it is too late for that, and a retry with the same id is free. */
   release(): Promise<boolean>
+}
+
+export type Settled = { ok: true; receipt: string } | { ok: false; code: string; response: Response }
+
+/** Schemes beside ours. */
+export type OtherSchemes = {
+  /** What `accepts` offers after ours, for one call. */
+  offer(request: PaidRequest): PaymentRequirements[]
+  /** Undefined when the payment is of no scheme that is offered. */
+  authorize(request: PaidRequest, payment: string): Promise<Verdict | undefined>
 }
 
 export type PaymentGate = { authorize(request: PaidRequest): Promise<Verdict> }
@@ -72,6 +91,7 @@ export type PaymentGateDeps = {
   operatorCredit?: OperatorCredit
   /** Moves room under the limit of the service's merchant to where it was refused. True: charge again. */
   makeRoom?(service: Service): Promise<boolean>
+  otherSchemes?: OtherSchemes | undefined
   /** A charge was refused because of this limit. */
   onLimit?(limit: ReachedLimit): void
   /** How long a retry waits for the first request to end. */
@@ -92,7 +112,11 @@ export function createPaymentGate(deps: PaymentGateDeps): PaymentGate {
     if (request.payment === undefined) return refuse(request, 'payment.required')
 
     const read = readPayment(request.payment, sessionRequirements(chain, service, amount))
-    if (!read.ok) return read.code === 'payment.malformed' ? malformed(read.detail) : refuse(request, read.code)
+    if (!read.ok) {
+      const other = read.code === 'scheme.unsupported' && (await deps.otherSchemes?.authorize(request, request.payment))
+      if (other) return other
+      return read.code === 'payment.malformed' ? malformed(read.detail) : refuse(request, read.code)
+    }
     const { requestId, payeeProof, ...signed } = read.payment
 
     const ageMs = deps.chainAgeMs()
@@ -224,7 +248,7 @@ export function createPaymentGate(deps: PaymentGateDeps): PaymentGate {
   ): Verdict {
     const { service, amount, url } = request
     const reached = limit && describeLimit(limit, deps.now())
-    const refusal = { code, service, amount, url, channel, ...reached }
+    const refusal = { code, service, amount, url, channel, ...reached, others: deps.otherSchemes?.offer(request) }
     return { kind: 'refused', code, response: refusePayment(chain, refusal) }
   }
 

@@ -52,6 +52,7 @@ export function paymentMiddleware({
       fingerprint: () => fingerprintOf(method, url, body),
       trace: trace?.context,
       client: clientOf?.(c),
+      settles: true,
     })
     charging?.end(verdict.kind === 'refused' ? verdict.code : undefined)
     if (verdict.kind === 'refused') {
@@ -70,7 +71,8 @@ export function paymentMiddleware({
     try {
       await next()
       // Hono turns a throw of the route into a 500 and keeps the error here.
-      if (c.error || c.res.status >= 500) {
+      // What has not been paid yet is paid for an answer that is of use alone, as x402's servers do.
+      if (c.error || c.res.status >= (charge.settle ? 400 : 500)) {
         const isReleased = await charge.release()
         // The client has to know that it was charged after all; a retry with the same id is free.
         if (!isReleased) c.header('payment-response', charge.receipt)
@@ -78,8 +80,17 @@ export function paymentMiddleware({
         return
       }
       const servedAt = performance.now()
+      const settled = (await charge.settle?.()) ?? { ok: true, receipt: charge.receipt }
+      if (!settled.ok) {
+        await c.res.body?.cancel()
+        // Hono would add the headers of the answer that is not given.
+        c.res = undefined
+        c.res = settled.response
+        onOutcome?.(settled.code, call)
+        return
+      }
       c.res = await answerWith(c.res, charge)
-      c.res.headers.set('payment-response', charge.receipt)
+      c.res.headers.set('payment-response', settled.receipt)
       c.res.headers.set('cache-control', 'private')
       const upstreamMs: number = c.get('upstreamMs') ?? servedAt - calledAt
       c.res.headers.set('server-timing', `gateway;dur=${(performance.now() - startedAt - upstreamMs).toFixed(3)}`)
