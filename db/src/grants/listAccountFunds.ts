@@ -11,6 +11,8 @@ export type AccountFunds = {
   /** To the module; up to uint256. */
   allowance: bigint
   reserve: ReservePool
+  /** All its grants are frozen on the chain. */
+  accountFrozen: boolean
   blockNumber: bigint
 }
 
@@ -30,6 +32,7 @@ export async function listAccountFunds(
     balance: row.balance,
     allowance: row.allowance,
     reserve: { balance: reserveBalance, withdrawing: reserveWithdrawing, withdrawableAt: reserveWithdrawableAt },
+    accountFrozen: row.accountFrozen,
     blockNumber: row.blockNumber,
   }))
 }

@@ -15,6 +15,7 @@ import { createAuditRoutes } from './auditRoutes.ts'
 import { type ApiEnv, asCaller, authenticate } from './caller.ts'
 import { createCreditRoutes } from './creditRoutes.ts'
 import { createGrantLimitRoutes, createOwnerLimitRoutes } from './grantLimitRoutes.ts'
+import { createIncidentRoutes } from './incidentRoutes.ts'
 import { createMerchantRoutes } from './merchantRoutes.ts'
 import { createOwnerRoutes } from './ownerRoutes.ts'
 import { createOwnerSessionRoutes } from './ownerSessionRoutes.ts'
@@ -86,6 +87,7 @@ export function createApi(deps: ApiDeps): Hono {
   routes.route('/traces', createTraceRoutes({ db, tokenDecimals }))
   routes.route('/usage', createUsageRoutes(deps))
   routes.route('/usage-quarantine', createUsageQuarantineRoutes({ db }))
+  routes.route('/incidents', createIncidentRoutes<ApiEnv>({ ...deps, callerOf }))
   routes.route('/webhooks', createWebhookRoutes<ApiEnv>({ ...deps, ...deps.webhooks, callerOf }))
   routes.all('*', unknownRoute)
 

@@ -20,7 +20,10 @@ import type { Logger } from 'pino'
 import { z } from 'zod'
 import type { RateLimit } from '../owners/rateLimit.ts'
 import { problem } from '../problem.ts'
+import { askForChainFreeze } from './askForChainFreeze.ts'
 import { writeRefusal } from './auditRefusals.ts'
+import { holdsOfGrant } from './grantHolds.ts'
+import { createIncidentRoutes } from './incidentRoutes.ts'
 import { authenticateOwnerSession, type OwnerCaller, type OwnerEnv } from './ownerCaller.ts'
 import { viewOwnerChannel, viewOwnerCharge, viewOwnerGrant } from './ownerView.ts'
 import { grantIdSchema, nameSchema, pageSchema } from './schemas.ts'
@@ -33,7 +36,7 @@ export type OwnerRoutesDeps = {
   db: Db
   clock(): number
   logger: Logger
-  chain: { token: Address }
+  chain: { token: Address; module: Address }
   tokenDecimals: number
   /** Copies an account from Postgres to the meter, now. */
   mirrorAccount(account: Address): Promise<boolean>
@@ -44,6 +47,10 @@ export type OwnerRoutesDeps = {
 
 const chargesSchema = pageSchema.extend({ grantId: grantIdSchema.optional() })
 const reasonSchema = z.strictObject({ reason: nameSchema.optional() }).default({})
+/** `onChain`: by the guardian as well. Only the account's own signature lifts that. */
+const freezeSchema = z
+  .strictObject({ reason: nameSchema.optional(), onChain: z.boolean().default(false) })
+  .default({ onChain: false })
 
 type Change = (tx: Tx, of: { account: Address; grantId: Hex; reason: string }) => Promise<boolean>
 
@@ -77,8 +84,19 @@ export function createOwnerRoutes(deps: OwnerRoutesDeps): Hono<OwnerEnv> {
     return answer ? c.json(answer) : unknownGrant(c.req.param('id'))
   })
 
-  routes.post('/grants/:id/freeze', (c) => change(c, 'owner_freeze', freezeAsOwner))
-  routes.post('/grants/:id/unfreeze', (c) => change(c, 'owner_unfreeze', unfreezeAsOwner))
+  routes.post('/grants/:id/freeze', async (c) => {
+    const { onChain, reason = 'by hand' } = await validBody(c, freezeSchema)
+    const { account } = c.get('owner')
+    return change(c, 'owner_freeze', reason, freezeAsOwner, async (grantId) => {
+      if (!onChain) return {}
+      const { id } = await askForChainFreeze(db, { grantId, account, reason, now: new Date(clock()) })
+      return { incidentId: id }
+    })
+  })
+  routes.post('/grants/:id/unfreeze', async (c) => {
+    const { reason = 'by hand' } = await validBody(c, reasonSchema)
+    return change(c, 'owner_unfreeze', reason, unfreezeAsOwner, async () => ({}))
+  })
 
   routes.get('/charges', async (c) => {
     const filter = validQuery(c, chargesSchema)
@@ -90,11 +108,19 @@ export function createOwnerRoutes(deps: OwnerRoutesDeps): Hono<OwnerEnv> {
   const callerOf = (c: Context<OwnerEnv>) => webhookCallerOf(db, c.get('owner'))
   routes.route('/webhooks', createWebhookRoutes<OwnerEnv>({ db, clock, logger, callerOf, ...deps.webhooks }))
 
-  /** Changes the owner's own freeze, then the meter. */
-  async function change(c: Context<OwnerEnv, '/grants/:id/freeze'>, action: string, apply: Change): Promise<Response> {
+  const beforeChange = (c: Context<OwnerEnv>) => takeOne(deps.changes, c.get('owner').account)
+  routes.route('/incidents', createIncidentRoutes<OwnerEnv>({ db, clock, callerOf, beforeChange }))
+
+  /** Changes the owner's own freeze, then the meter. What `then` answers is part of the answer. */
+  async function change(
+    c: Context<OwnerEnv, '/grants/:id/freeze'>,
+    action: string,
+    reason: string,
+    apply: Change,
+    then: (grantId: Hex) => Promise<object>,
+  ): Promise<Response> {
     const { account, actor } = c.get('owner')
     takeOne(deps.changes, account)
-    const { reason = 'by hand' } = await validBody(c, reasonSchema)
     const grantId = grantIdOf(c)
     const answer =
       grantId &&
@@ -107,6 +133,7 @@ export function createOwnerRoutes(deps: OwnerRoutesDeps): Hono<OwnerEnv> {
       await writeRefusal({ db, logger }, { actor, action, subject, errorCode: 'grant.unknown' })
       return unknownGrant(subject)
     }
+    const more = grantId ? await then(grantId) : {}
     try {
       await mirrorAccount(account)
     } catch (err) {
@@ -116,14 +143,26 @@ export function createOwnerRoutes(deps: OwnerRoutesDeps): Hono<OwnerEnv> {
         headers: { 'retry-after': '1' },
       })
     }
-    return c.json(answer)
+    return c.json({ ...answer, ...more })
   }
 
   async function viewOne(tx: Tx, grantId: Hex) {
     const grant = await getGrant(tx, grantId)
     const [shown] = grant ? await view(tx, [grant]) : []
     const channels = await listChannels(tx, grantId)
-    return shown && { ...shown, channels: channels.map((channel) => viewOwnerChannel(channel, tokenDecimals)) }
+    const holds = grant && (await readHolds(tx, grant))
+    return (
+      shown && { ...shown, ...holds, channels: channels.map((channel) => viewOwnerChannel(channel, tokenDecimals)) }
+    )
+  }
+
+  async function readHolds(tx: Tx, grant: Grant) {
+    const { grantId, account, token } = grant
+    const controls = await listControls(tx, { grantId })
+    const freezes = await listOwnerFreezes(tx, [grantId])
+    const [funds] = await listAccountFunds(tx, [account], token)
+    const isAccountFrozen = funds?.accountFrozen ?? false
+    return holdsOfGrant(grant, { controls, freezes, isAccountFrozen, module: chain.module })
   }
 
   async function view(tx: Tx, grants: readonly Grant[]) {
