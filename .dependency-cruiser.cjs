@@ -31,7 +31,7 @@ const allowed = {
   cli: ['protocol'],
   runtime: ['protocol'],
   rules: ['protocol'],
-  gateway: ['protocol', 'db', 'runtime', 'rules'],
+  gateway: ['protocol', 'db', 'bundler-client', 'runtime', 'rules'],
   paymaster: ['protocol', 'db', 'bundler-client', 'runtime'],
   settlement: ['protocol', 'db', 'bundler-client', 'runtime'],
   sentinel: ['protocol', 'db', 'bundler-client', 'runtime', 'rules'],
