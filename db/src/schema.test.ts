@@ -20,6 +20,13 @@ import { outboxTable } from './outbox/table.ts'
 import { ownerFreezeTable, ownerSessionTable } from './owners/table.ts'
 import { reconciliationDifferenceTable, reconciliationTable } from './reconciliations/table.ts'
 import {
+  sentinelAllowTable,
+  sentinelDryRunTable,
+  sentinelRuleHoldTable,
+  sentinelRuleTable,
+  sentinelRuleVersionTable,
+} from './rules/table.ts'
+import {
   sentinelCursorTable,
   sentinelDecisionTable,
   sentinelEventTable,
@@ -74,6 +81,11 @@ const tables = [
   ownerSessionTable,
   reconciliationDifferenceTable,
   reconciliationTable,
+  sentinelAllowTable,
+  sentinelDryRunTable,
+  sentinelRuleHoldTable,
+  sentinelRuleTable,
+  sentinelRuleVersionTable,
   sentinelCursorTable,
   sentinelDecisionTable,
   sentinelEventTable,

@@ -1,6 +1,6 @@
 import type { Address, Hex } from '@protocolbanks/stream-protocol'
 import { and, desc, eq, lt, ne, sql } from 'drizzle-orm'
-import type { Db, Queryable } from '../createDb.ts'
+import type { Queryable } from '../createDb.ts'
 import { newId } from '../newId.ts'
 import { limitOf, type Page, type PageRequest, toPage } from '../page.ts'
 import { appendSentinelEvent } from './sentinelEvents.ts'
@@ -61,7 +61,7 @@ export type NewIncident = Pick<
  * rule is open for the grant it is counted there, `isNew` is false, and nothing else is done, so any number of sentinels
  * may find the same.
  */
-export function openIncident(db: Db, incident: NewIncident): Promise<{ incident: Incident; isNew: boolean }> {
+export function openIncident(db: Queryable, incident: NewIncident): Promise<{ incident: Incident; isNew: boolean }> {
   return db.transaction(async (tx) => {
     const { now, ...found } = incident
     const id = newId('inc')
