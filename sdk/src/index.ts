@@ -13,7 +13,14 @@ export { type AgentGrant, InvalidGrantError, parseGrant } from './agent/grant.ts
 export { type AgentLimits, type Amount, InvalidLimitError } from './agent/limits.ts'
 export { OfferUnmatchedError } from './agent/offer.ts'
 export type { VoucherSigner } from './agent/signer.ts'
-export { GatewayAnswerError, ReleaseFailedError } from './merchant/chargesClient.ts'
+export {
+  type ChargeRequest,
+  type ChargeResult,
+  type ChargesClient,
+  GatewayAnswerError,
+  ReleaseFailedError,
+} from './merchant/chargesClient.ts'
+export type { KeptAnswer, KeptAnswers } from './merchant/keptAnswers.ts'
 export {
   defaultGatewayUrl,
   InvalidMerchantOptionsError,

@@ -2,14 +2,19 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import { BaseError, parseAmount } from '@protocolbanks/stream-protocol'
 import type { Context, Next } from 'hono'
 import type { Charger } from './charger.ts'
-import { createChargesClient } from './chargesClient.ts'
+import { type ChargesClient, createChargesClient } from './chargesClient.ts'
+import { createKeptAnswers, type KeptAnswers } from './keptAnswers.ts'
 import { serveExpress } from './serveExpress.ts'
+import { type FastifyReplyLike, type FastifyRequestLike, serveFastify } from './serveFastify.ts'
 import { serveHono } from './serveHono.ts'
+import { type RouteHandler, serveRoute } from './serveRoute.ts'
 
 export type PBStreamOptions = {
-  /** Of the merchant, from the gateway's management API. */
-  apiKey: string
-  /** Id of the priced service. */
+  /** Of the merchant, from the gateway's management API. Not needed with `gateway`. */
+  apiKey?: string | undefined
+  /** What charges in the place of a gateway elsewhere: the one of this very process, when it is self-hosted. */
+  gateway?: ChargesClient | undefined
+  /** Name of the priced service. */
   service: string
   /** Price of one call in the token's units, e.g. `'0.01'`. */
   ratePerCall: string
@@ -21,7 +26,14 @@ export type PBStreamOptions = {
   /** Told what no answer tells: a refused API key, a release that failed. Warns on the console by default. */
   onError?: ((error: Error) => void) | undefined
   fetch?: typeof fetch | undefined
+  /** Where answers are kept for retries: in this process, 16 MiB for ten minutes, by default. */
+  answers?: KeptAnswers | undefined
 }
+
+const keptBytes = 16 * 1024 * 1024
+/** As long as a request id is remembered at least. */
+const keptMs = 600_000
+const retryWaitMs = 10_000
 
 /** One function that Hono and Express both accept. */
 export type StreamMiddleware = {
@@ -32,38 +44,42 @@ export type StreamMiddleware = {
 export const defaultGatewayUrl = 'https://gateway.protocolbanks.com'
 
 /**
- * Charges each call of a merchant's own server through a gateway. There is nothing else to run.
+ * Charges each call of a merchant's own server: through a gateway elsewhere, with nothing else to run, or through one in
+ * the same process.
  *
  * A call without a good payment is answered 402 and never reaches the handler. One whose handler fails (status 500 or
  * above, or a throw) is not charged. When the gateway cannot be reached, calls are answered 503, not served for free.
+ * A call that is made again because its answer was lost gets the first answer, free of charge.
  *
  * @example
  * const stream = new PBStream({ apiKey, service: 'weather', ratePerCall: '0.01' })
  * app.use('/weather', stream.middleware()) // Hono or Express
+ * fastify.get('/weather/:city', { preHandler: stream.fastify() }, handler)
+ * export const GET = stream.route(handler) // Next.js
  */
 export class PBStream {
-  readonly #charger: Charger
+  /** What the adapters of frameworks charge with. */
+  readonly charger: Charger
 
   /** @throws InvalidAmountError, InvalidMerchantOptionsError */
   constructor(options: PBStreamOptions) {
-    const { apiKey, service, ratePerCall, gatewayUrl = defaultGatewayUrl, decimals = 6, timeoutMs = 5_000 } = options
-    if (!apiKey) throw new InvalidMerchantOptionsError('apiKey is empty.')
+    const { service, ratePerCall, decimals = 6 } = options
     if (!service) throw new InvalidMerchantOptionsError('service is empty.')
-    if (!/^https?:\/\//.test(gatewayUrl) || !URL.canParse(gatewayUrl)) {
-      throw new InvalidMerchantOptionsError(`gatewayUrl is ${JSON.stringify(gatewayUrl)}, not an http(s) URL.`)
+    const onError = options.onError ?? ((error) => console.warn(`PBStream: ${error.message}`))
+    this.charger = {
+      client: options.gateway ?? clientOf(options, onError),
+      service,
+      amountAtomic: parseAmount(ratePerCall, decimals),
+      answers: options.answers ?? createKeptAnswers({ maxBytes: keptBytes, ttlMs: keptMs, clock: Date.now }),
+      open: new Map(),
+      retryWaitMs,
+      onError,
     }
-    const client = createChargesClient({
-      gatewayUrl,
-      apiKey,
-      timeoutMs,
-      fetch: options.fetch ?? ((input, init) => fetch(input, init)),
-      onError: options.onError ?? ((error) => console.warn(`PBStream: ${error.message}`)),
-    })
-    this.#charger = { client, service, amountAtomic: parseAmount(ratePerCall, decimals) }
   }
 
+  /** For Hono and Express. */
   middleware(): StreamMiddleware {
-    const charger = this.#charger
+    const { charger } = this
     function middleware(
       first: Context | IncomingMessage,
       second: Next | ServerResponse,
@@ -76,6 +92,33 @@ export class PBStream {
     }
     return middleware as StreamMiddleware
   }
+
+  /** A `preHandler` hook for Fastify. */
+  fastify(): (request: FastifyRequestLike, reply: FastifyReplyLike) => Promise<void> {
+    return (request, reply) => serveFastify(this.charger, request, reply)
+  }
+
+  /** A paid handler of the Fetch standard, as Next.js' route handlers are. */
+  route<request extends Request, rest extends unknown[]>(
+    handler: RouteHandler<request, rest>,
+  ): (request: request, ...rest: rest) => Promise<Response> {
+    return (request, ...rest) => serveRoute(this.charger, handler, request, rest)
+  }
+}
+
+function clientOf(options: PBStreamOptions, onError: (error: Error) => void): ChargesClient {
+  const { apiKey, gatewayUrl = defaultGatewayUrl, timeoutMs = 5_000 } = options
+  if (!apiKey) throw new InvalidMerchantOptionsError('apiKey is empty.')
+  if (!/^https?:\/\//.test(gatewayUrl) || !URL.canParse(gatewayUrl)) {
+    throw new InvalidMerchantOptionsError(`gatewayUrl is ${JSON.stringify(gatewayUrl)}, not an http(s) URL.`)
+  }
+  return createChargesClient({
+    gatewayUrl,
+    apiKey,
+    timeoutMs,
+    fetch: options.fetch ?? ((input, init) => fetch(input, init)),
+    onError,
+  })
 }
 
 export class InvalidMerchantOptionsError extends BaseError {

@@ -1,0 +1,198 @@
+import { paymentIdentifierKey, problemContentType } from '@protocolbanks/stream-protocol'
+import type { Charger, OpenCall } from './charger.ts'
+import type { ChargeRequest, ChargeResult } from './chargesClient.ts'
+import type { KeptAnswer } from './keptAnswers.ts'
+import { sha256 } from './sha256.ts'
+
+/** One call as the adapter of a framework describes it. */
+export type PaidCall = Omit<ChargeRequest, 'service' | 'amountAtomic'>
+
+export type Admission =
+  /** Give this as it is: a refusal, or the first answer of a call that was paid and answered before. */
+  { kind: 'answer'; answer: KeptAnswer } | { kind: 'serve'; call: AdmittedCall }
+
+/** A charged call. The adapter says how it ends: `served` and then once `end`, or `release` alone. */
+export type AdmittedCall = {
+  /** The head of a good answer is about to leave: the charge stands. Answers the headers to add to it. */
+  served(): Record<string, string>
+  /**
+   * The answer is complete, and can be given again; 'given': it was too large for that, or is gone with its reader;
+   * 'broken': it broke off half-way, so a retry is served again without a charge.
+   */
+  end(answer: KeptAnswer | 'given' | 'broken'): void
+  /** Nothing is served: the charge is undone. A failed answer leaves when this resolves, with these headers. */
+  release(): Promise<Record<string, string>>
+}
+
+/** Calls that are served or broke off, at most; the oldest is forgotten, and its retry is answered 409. */
+const maxOpenCalls = 100_000
+const maxWaiters = 16
+
+/**
+ * Charges one call, or says what to answer instead. The same payment for the same request is charged once, whatever
+ * number of times it comes: while the first is being served the others wait for it, and then get its answer.
+ */
+export async function admit(charger: Charger, request: PaidCall): Promise<Admission> {
+  const { client, service, amountAtomic, answers, open } = charger
+  const key = await keyOf(request)
+  if (key !== undefined && !(await firstEnded(charger, key))) return { kind: 'answer', answer: inProgress() }
+
+  const result = await client.charge({ ...request, service, amountAtomic })
+  const wasPaidBefore = result.outcome === 'answer' && isPaidBefore(result)
+  if (key === undefined || (result.outcome === 'answer' && !wasPaidBefore)) return toAdmission(charger, result, key)
+
+  const kept = await ask(charger, () => answers.get(key))
+  if (kept) {
+    // Charged anew without a cost: the gateway that knew it is gone.
+    if (result.outcome === 'charged') client.served(result.ticket)
+    return { kind: 'answer', answer: kept }
+  }
+  const receipt = result.headers['payment-response']
+  if (result.outcome === 'answer' && receipt !== undefined && open.get(key)?.state === 'broken') {
+    return { kind: 'serve', call: serveAgain(charger, key, receipt) }
+  }
+  return toAdmission(charger, result, key)
+}
+
+function toAdmission(charger: Charger, result: ChargeResult, key: string | undefined): Admission {
+  if (result.outcome === 'answer') {
+    const { status, headers, body } = result
+    return {
+      kind: 'answer',
+      answer: { status, headers: Object.entries(headers), body: new TextEncoder().encode(body) },
+    }
+  }
+  const { ticket, headers } = result
+  const finish = begin(charger, key)
+  const call: AdmittedCall = {
+    served() {
+      charger.client.served(ticket)
+      return headers
+    },
+    end: finish,
+    async release() {
+      await charger.client.release(ticket)
+      finish('given')
+      return {}
+    },
+  }
+  return { kind: 'serve', call }
+}
+
+/** A call that was charged and broke off. A failure now keeps it open: the charge stands, so the receipt goes along. */
+function serveAgain(charger: Charger, key: string, receipt: string): AdmittedCall {
+  const finish = begin(charger, key)
+  const headers = { 'payment-response': receipt, 'cache-control': 'private' }
+  return {
+    served: () => headers,
+    end: finish,
+    async release() {
+      finish('broken')
+      return headers
+    },
+  }
+}
+
+/** Marks a call as being served. What is returned records how it ended; an answer may still come after 'given'. */
+function begin(charger: Charger, key: string | undefined): AdmittedCall['end'] {
+  if (key === undefined) return () => {}
+  const { open, answers } = charger
+  const call: OpenCall = { state: 'serving', wake: [] }
+  remember(open, key, call)
+  return (answer) => {
+    if (open.get(key) !== call && typeof answer !== 'object') return
+    const kept = typeof answer === 'object' ? ask(charger, () => answers.set(key, answer)) : undefined
+    void Promise.resolve(kept).then(() => {
+      if (open.get(key) !== call) return
+      open.delete(key)
+      if (answer === 'broken') remember(open, key, { state: 'broken', wake: [] })
+      for (const wake of call.wake) wake()
+    })
+  }
+}
+
+function remember(open: Charger['open'], key: string, call: OpenCall): void {
+  open.delete(key)
+  open.set(key, call)
+  if (open.size <= maxOpenCalls) return
+  for (const [oldest, { wake }] of open) {
+    open.delete(oldest)
+    for (const go of wake) go()
+    return
+  }
+}
+
+/** Waits while the same call is being served. False when that takes too long, or too many wait. */
+async function firstEnded({ open, retryWaitMs }: Charger, key: string): Promise<boolean> {
+  const first = open.get(key)
+  if (first?.state !== 'serving') return true
+  if (first.wake.length >= maxWaiters) return false
+  return new Promise((resolve) => {
+    const timer = setTimeout(() => resolve(false), retryWaitMs)
+    first.wake.push(() => {
+      clearTimeout(timer)
+      resolve(true)
+    })
+  })
+}
+
+/** What a store of answers does must not decide whether a call is served. */
+async function ask<value>(charger: Charger, work: () => value | Promise<value>): Promise<value | undefined> {
+  try {
+    return await work()
+  } catch (error) {
+    charger.onError(error instanceof Error ? error : new Error(String(error)))
+    return undefined
+  }
+}
+
+/**
+ * Names a payment for one exact request. Nothing is given out under it before the gateway has said that the payment is
+ * good and was made before for this very request, so the header need not be proved here.
+ */
+async function keyOf({ method, url, bodyHash = '', paymentSignature }: PaidCall): Promise<string | undefined> {
+  if (paymentSignature === null) return undefined
+  const text = [idOf(paymentSignature) ?? paymentSignature, method, url, bodyHash].join('\0')
+  return sha256(new TextEncoder().encode(text))
+}
+
+/** Grant and request id of a session payment; the same in every voucher for one request. */
+function idOf(paymentSignature: string): string | undefined {
+  try {
+    const { payload, extensions } = JSON.parse(atob(paymentSignature))
+    const id = extensions?.[paymentIdentifierKey]?.info?.id
+    const grantId = payload?.grantId
+    return typeof id === 'string' && typeof grantId === 'string' ? `${grantId.toLowerCase()} ${id}` : undefined
+  } catch {
+    return undefined
+  }
+}
+
+/** Of the gateway: the payment was checked, and is one it has charged for this very request. */
+function isPaidBefore({ status, body }: Extract<ChargeResult, { outcome: 'answer' }>): boolean {
+  if (status !== 409) return false
+  try {
+    return ['request.answered', 'request.in_progress'].includes(JSON.parse(body).code)
+  } catch {
+    return false
+  }
+}
+
+function inProgress(): KeptAnswer {
+  const problem = {
+    type: 'https://docs.protocolbanks.com/errors#request-in-progress',
+    title: 'This request is still being served.',
+    status: 409,
+    code: 'request.in_progress',
+    hint: 'Repeat the request with the same id.',
+  }
+  return {
+    status: 409,
+    headers: [
+      ['content-type', problemContentType],
+      ['cache-control', 'no-store'],
+      ['retry-after', '1'],
+    ],
+    body: new TextEncoder().encode(JSON.stringify(problem)),
+  }
+}
