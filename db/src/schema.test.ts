@@ -27,12 +27,15 @@ import {
   sentinelRuleVersionTable,
 } from './rules/table.ts'
 import {
+  sentinelBreakerTable,
   sentinelCursorTable,
   sentinelDecisionTable,
   sentinelEventTable,
   sentinelGrantStateTable,
+  sentinelHeartbeatTable,
   sentinelIncidentTable,
   sentinelStopTable,
+  voucherPolicyTable,
 } from './sentinel/table.ts'
 import { serviceTable } from './services/table.ts'
 import {
@@ -86,12 +89,15 @@ const tables = [
   sentinelRuleHoldTable,
   sentinelRuleTable,
   sentinelRuleVersionTable,
+  sentinelBreakerTable,
   sentinelCursorTable,
   sentinelDecisionTable,
   sentinelEventTable,
   sentinelGrantStateTable,
+  sentinelHeartbeatTable,
   sentinelIncidentTable,
   sentinelStopTable,
+  voucherPolicyTable,
   serviceTable,
   settlementItemTable,
   settlementRequestTable,

@@ -1,21 +1,36 @@
 import { serve } from '@hono/node-server'
 import {
+  closeQuietIncidents,
   createDb,
+  liftHold,
+  listBreakerViews,
   listChargesBetween,
   listOpenStops,
   loadGrantStates,
   markRefused,
+  markStopImpossible,
   migrate,
+  moveBreaker,
   openIncident,
   readGrantBudgets,
   readSentinelCursor,
+  recordHeartbeat,
+  repeatStop,
+  requestStoppedSettlement,
+  revokeStopped,
   saveGrantStates,
+  spentByGrants,
+  stopRejected,
   withGuardianLock,
 } from '@protocolbanks/stream-db'
 import { createLogger, createStatusApp, runChecks, stopOnSignals } from '@protocolbanks/stream-runtime'
 import { v4 } from 'uuid'
 import { createPublicClient, http } from 'viem'
 import { privateKeyToAccount } from 'viem/accounts'
+import { alertOptionsOf } from './alerts/alertConfig.ts'
+import { createAlerts } from './alerts/createAlerts.ts'
+import { createBreakerWorker } from './breaker/breakerWorker.ts'
+import { createProbation } from './breaker/probation.ts'
 import { loadConfig } from './config.ts'
 import { followFeed } from './feed/followFeed.ts'
 import { createMetrics } from './metrics.ts'
@@ -23,7 +38,8 @@ import { firstRules } from './rules/firstRules.ts'
 import { createGrantScorer } from './scoring/grantScorer.ts'
 import { createSpendWatchers } from './scoring/spendWatchers.ts'
 import { createGuardian } from './stops/guardian.ts'
-import { createRefuseGrant } from './stops/refuseGrant.ts'
+import { createGuardianSigner } from './stops/guardianSigner.ts'
+import { createAdmitGrant, createRefuseGrant } from './stops/refuseGrant.ts'
 import { createStopWorker } from './stops/stopWorker.ts'
 import { type Charge, createWatch, type Found } from './watch/createWatch.ts'
 import { followCharges } from './watch/followCharges.ts'
@@ -41,6 +57,8 @@ const budgetTtlMs = 15_000
 /** Charges that may still be told again, by the feed when it is read anew. */
 const seenMs = 600_000
 const feedSilenceMs = 3_000
+const heartbeatMs = 5_000
+const breakersAtOnce = 500
 
 const config = loadConfig()
 const logger = createLogger({ service: 'sentinel', level: config.LOG_LEVEL, secrets: config.secretValues })
@@ -54,18 +72,25 @@ const db = createDb({
   onError: (error) => logger.warn({ reason: error.message }, 'a database connection was lost'),
 })
 const chain = createPublicClient({ transport: http(config.RPC_URL, { retryCount: 0, timeout: callTimeoutMs }) })
-const signer = config.GUARDIAN_KEY && privateKeyToAccount(config.GUARDIAN_KEY)
+const signer =
+  config.GUARDIAN_KEY &&
+  createGuardianSigner(privateKeyToAccount(config.GUARDIAN_KEY), {
+    chainId: config.CHAIN_ID,
+    module: config.SESSION_MODULE,
+  })
 const gateways = { gatewayUrls: config.GATEWAY_URLS, apiKey: config.GATEWAY_API_KEY }
+const vouchers = { policy: config.VOUCHER_POLICY, settleFirstMs: config.SETTLE_FIRST_SECONDS * 1_000 }
 
 const cursor = await readSentinelCursor(db)
 const startedAt = now()
 const seen = createSeenCharges(cursor?.position)
+const rules = {
+  ...firstRules,
+  mostCallsPerMinute: config.MAX_CALLS_PER_MINUTE,
+  rateWarmUpMs: config.WARM_UP_SECONDS * 1_000,
+}
 const watch = createWatch({
-  rules: {
-    ...firstRules,
-    mostCallsPerMinute: config.MAX_CALLS_PER_MINUTE,
-    rateWarmUpMs: config.WARM_UP_SECONDS * 1_000,
-  },
+  rules,
   scorer: createGrantScorer(createSpendWatchers()),
   decimals: config.TOKEN_DECIMALS,
   cooldownMs: config.COOLDOWN_SECONDS * 1_000,
@@ -77,6 +102,7 @@ const watch = createWatch({
   budgetTtlMs,
 })
 let heardAtMs = clock()
+let saidSoAtMs = 0
 const metrics = createMetrics({ grants: watch.grants, lagSeconds: () => (clock() - heardAtMs) / 1_000 })
 
 const guardian =
@@ -84,29 +110,73 @@ const guardian =
   createGuardian({
     db,
     chain,
-    chainId: config.CHAIN_ID,
     module: config.SESSION_MODULE,
     signer,
     clock,
     logger,
     stuckMs: config.STUCK_MS,
     maxFeePerGas: config.MAX_FEE_PER_GAS_WEI,
+    maxGas: config.STOPS_MAX_GAS,
   })
 const stops = createStopWorker({
-  listOpenStops: (limit) => listOpenStops(db, limit),
+  listOpenStops: (limit, where) => listOpenStops(db, limit, where),
   refuse: createRefuseGrant({ ...gateways, timeoutMs: callTimeoutMs }),
   markRefused: (id) => markRefused(db, { id, now: now() }),
-  drive:
-    guardian &&
-    (async (open) => {
-      await withGuardianLock(db, guardian.address, () => guardian.drive(open))
-    }),
+  settleFirst: (grantId) => requestStoppedSettlement(db, grantId),
+  alone: (work) => (guardian ? withGuardianLock(db, guardian.address, work) : work()),
+  drive: guardian?.drive,
+  markImpossible: (id) => markStopImpossible(db, { id, errorCode: 'guardian.missing', now: now() }),
+  clock,
+  pollMs: config.POLL_MS,
+  logger,
+})
+const probation = createProbation({
+  rules,
+  decimals: config.TOKEN_DECIMALS,
+  loadSpent: (grantIds) => spentByGrants(db, grantIds),
+})
+const admit = createAdmitGrant({ ...gateways, timeoutMs: callTimeoutMs })
+const breakers = createBreakerWorker({
+  listViews: (page) => listBreakerViews(db, page),
+  move(breaker, { to, why }, at) {
+    const move = { breaker, why, now: at }
+    if (to === 'revoke') return revokeStopped(db, move)
+    if (to === 'stop_again') return repeatStop(db, { ...move, stopId: breaker.stop.id })
+    return moveBreaker(db, { ...move, to })
+  },
+  lift: (grantId) => liftHold(db, { grantId, now }, admit),
+  stopRejected: () => stopRejected(db, { vouchers, now: now(), limit: breakersAtOnce }),
+  closeQuiet() {
+    const before = new Date(clock() - config.QUIET_HOURS * 3_600_000)
+    return closeQuietIncidents(db, { before, now: now(), limit: breakersAtOnce })
+  },
+  onProbation: (grants) => probation.set(grants),
+  wake: stops.wake,
+  policy: {
+    halfOpenMs: config.HALF_OPEN_SECONDS * 1_000,
+    revokeAfterStops: config.REVOKE_AFTER_STOPS,
+    revokeAtPercent: config.REVOKE_AT_PERCENT,
+  },
+  revokeWithinMs: config.REVOKE_WITHIN_HOURS * 3_600_000,
+  clock,
   pollMs: config.POLL_MS,
   logger,
 })
 
+const alerts = createAlerts({
+  ...alertOptionsOf(config),
+  db,
+  clock,
+  random: Math.random,
+  createId: v4,
+  registry: metrics.registry,
+  logger,
+  decimals: config.TOKEN_DECIMALS,
+})
+
 const app = createStatusApp({
   readiness: () => runChecks({ postgres: () => db.ping(), feed: checkFeed, chain: checkChain }, readinessTimeoutMs),
+  notes: alerts.notes,
   registry: metrics.registry,
 })
 const server = serve({ fetch: app.fetch, hostname: config.HOST, port: config.PORT }, ({ port }) => {
@@ -117,6 +187,8 @@ let savedAtMs = clock()
 let journalUntil = cursor?.journalUntil ?? new Date(clock() - config.LEARN_HOURS * 3_600_000)
 const working = Promise.all([
   stops.run(stopping.signal),
+  breakers.run(stopping.signal),
+  alerts.run(stopping.signal),
   followCharges(
     {
       feed: hearFeed,
@@ -141,7 +213,7 @@ async function* hearFeed(signal: AbortSignal) {
 }
 
 async function take(charges: readonly Charge[]): Promise<void> {
-  const found = await watch.take(charges)
+  const found = [...(await watch.take(charges)), ...probation.judge(charges)]
   metrics.charges.inc(charges.length)
   for (const one of found) await act(one)
 }
@@ -152,25 +224,38 @@ async function act({ charge, ...judgement }: Found): Promise<void> {
   const { grantId, account, payee, requestId } = charge
   const { rule, action, explanation } = judgement
   const chargedAt = new Date(charge.atMs)
-  const { isNew, incident } = await openIncident(db, {
+  const {
+    isNew,
+    incident,
+    stops: toStop,
+  } = await openIncident(db, {
     ...judgement,
     grantId,
     account,
     payee,
     requestId,
     chargedAt,
+    vouchers,
     now: now(),
   })
+  if (toStop) stops.wake()
   if (!isNew) return
   metrics.incidents.inc({ rule, action })
   logger.warn({ incident: incident.id, grantId, account, rule, action, explanation }, 'found')
-  if (action !== 'alert') stops.wake()
 }
 
 async function progress(until: Date): Promise<void> {
   journalUntil = until
   seen.forgetBefore(clock() - seenMs)
+  await sayThatItHears()
   if (clock() - savedAtMs >= saveEveryMs) await save()
+}
+
+/** For the gateways, which tell their operator when nobody watches. */
+async function sayThatItHears(): Promise<void> {
+  if (clock() - heardAtMs > 2 * feedSilenceMs || clock() - saidSoAtMs < heartbeatMs) return
+  saidSoAtMs = clock()
+  await recordHeartbeat(db, now())
 }
 
 async function save(): Promise<void> {

@@ -23,7 +23,7 @@ import {
 import { expect, test } from 'vitest'
 import { examples } from '../testing/examples.ts'
 import type { Call } from './call.ts'
-import { freezeCall, revokeAllCall, setGuardianCall, unfreezeCall } from './controlCalls.ts'
+import { freezeCall, revokeAllCall, setGuardianCall, stopManyCall, unfreezeCall } from './controlCalls.ts'
 import { decodeExecute, maxBatchCalls } from './decodeExecute.ts'
 import { decodeSettle } from './decodeSettle.ts'
 import { encodeExecute } from './encodeExecute.ts'
@@ -176,6 +176,8 @@ test('control calls name the account wherever the module asks for it', () => {
     args: [account, grantId],
   })
   expect(decode(unfreezeCall({ module, grantId }).data)).toEqual({ functionName: 'unfreeze', args: [grantId] })
+  const stops = [{ account, grantId, revokes: true }]
+  expect(decode(stopManyCall({ module, stops }).data)).toEqual({ functionName: 'stopMany', args: [stops] })
   expect(decode(revokeAllCall({ module, account }).data)).toEqual({ functionName: 'revokeAll', args: [account] })
   expect(decode(setGuardianCall({ module, guardian: account }).data)).toEqual({
     functionName: 'setGuardian',

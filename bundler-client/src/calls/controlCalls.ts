@@ -33,6 +33,15 @@ export function revokeCall({ module, account, grantId }: GrantTarget): Call {
   return call(module, 'revoke', [account, grantId])
 }
 
+/** A grant to be frozen, or revoked. */
+export type GrantStop = Omit<GrantTarget, 'module'> & { revokes: boolean }
+
+/** Grants of any accounts, each as by `freeze` or `revoke`; what cannot be stopped is skipped and stops no other. */
+export function stopManyCall({ module, stops }: { module: Address; stops: readonly GrantStop[] }): Call {
+  const data = encodeFunctionData({ abi: sessionKeyValidatorAbi, functionName: 'stopMany', args: [stops] })
+  return { to: module, value: 0n, data }
+}
+
 /** All grants of the account at once; by the account or its guardian. */
 export function freezeAllCall({ module, account }: { module: Address; account: Address }): Call {
   return call(module, 'freezeAll', [account])

@@ -3,8 +3,9 @@ import { and, desc, eq, lt, ne, sql } from 'drizzle-orm'
 import type { Queryable } from '../createDb.ts'
 import { newId } from '../newId.ts'
 import { limitOf, type Page, type PageRequest, toPage } from '../page.ts'
+import { openStop, type VoucherDefault } from './openStop.ts'
 import { appendSentinelEvent } from './sentinelEvents.ts'
-import { sentinelIncidentTable, sentinelStopTable } from './table.ts'
+import { sentinelIncidentTable } from './table.ts'
 
 /** block: refused at the gateways for a while, and not on the chain. */
 export type IncidentAction = 'alert' | 'block' | 'freeze' | 'revoke'
@@ -38,6 +39,10 @@ export type Incident = {
   acknowledgedAt: Date | null
   acknowledgedBy: string | null
   closedAt: Date | null
+  /** What is done with vouchers that were accepted before it was stopped. */
+  voucherPolicy: 'hold' | 'settle'
+  /** Base units that were accepted and not settled: when it was opened, then when the chain had stopped the grant. */
+  accepted: bigint
 }
 
 export type NewIncident = Pick<
@@ -54,16 +59,24 @@ export type NewIncident = Pick<
   | 'chargedAt'
   | 'inputs'
   | 'explanation'
-> & { now: Date }
+> & {
+  now: Date
+  /** Where the owner says nothing; by default claims wait for them. */
+  vouchers?: VoucherDefault | undefined
+}
 
 /**
  * Records what was found: with its event and the stop that its action asks for, in one transaction. While one of the same
- * rule is open for the grant it is counted there, `isNew` is false, and nothing else is done, so any number of sentinels
- * may find the same.
+ * rule is open for the grant it is counted there, and `isNew` is false, so any number of sentinels may find the same.
+ *
+ * @returns `stops`: the grant is to be stopped now; also when it had gone on half open, and the same is found again
  */
-export function openIncident(db: Queryable, incident: NewIncident): Promise<{ incident: Incident; isNew: boolean }> {
+export function openIncident(
+  db: Queryable,
+  incident: NewIncident,
+): Promise<{ incident: Incident; isNew: boolean; stops: boolean }> {
   return db.transaction(async (tx) => {
-    const { now, ...found } = incident
+    const { now, vouchers = holdVouchers, ...found } = incident
     const id = newId('inc')
     const [row] = await tx
       .insert(sentinelIncidentTable)
@@ -78,8 +91,13 @@ export function openIncident(db: Queryable, incident: NewIncident): Promise<{ in
       })
       .returning()
     if (!row) throw new Error('Postgres returned no row for an upsert.')
-    if (row.id !== id) return { incident: row, isNew: false }
     const { grantId, account, rule, ruleVersion, action, inputs, explanation, requestId } = found
+    const stop = async () => {
+      if (action !== 'freeze' && action !== 'revoke') return false
+      const foundAt = found.chargedAt ?? now
+      return openStop(tx, { incidentId: row.id, grantId, account, kind: action, foundAt, vouchers, now })
+    }
+    if (row.id !== id) return { incident: row, isNew: false, stops: await stop() }
     await appendSentinelEvent(tx, {
       kind: action,
       rule,
@@ -87,25 +105,11 @@ export function openIncident(db: Queryable, incident: NewIncident): Promise<{ in
       grantId,
       detail: { incidentId: id, ruleVersion, requestId, inputs, explanation },
     })
-    if (action === 'freeze' || action === 'revoke')
-      await openStop(tx, { incidentId: id, grantId, account, kind: action, now })
-    return { incident: row, isNew: true }
+    return { incident: row, isNew: true, stops: await stop() }
   })
 }
 
-/** One that is on its way already, of the same kind, is enough. */
-async function openStop(
-  tx: Queryable,
-  {
-    now,
-    ...stop
-  }: Pick<Incident, 'grantId' | 'account'> & { incidentId: string; kind: 'freeze' | 'revoke'; now: Date },
-): Promise<void> {
-  await tx
-    .insert(sentinelStopTable)
-    .values({ ...stop, id: newId('stp'), chainState: 'due', createdAt: now, updatedAt: now })
-    .onConflictDoNothing()
-}
+const holdVouchers: VoucherDefault = { policy: 'hold', settleFirstMs: 0 }
 
 /** Newest first. As a tenant or an owner: those they see. */
 export async function listIncidents(

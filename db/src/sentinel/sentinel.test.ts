@@ -1,3 +1,4 @@
+import type { Hex } from '@protocolbanks/stream-protocol'
 import { afterAll, beforeAll, expect, inject, test } from 'vitest'
 import { appendCharges } from '../journal/appendCharges.ts'
 import { listChargesBetween } from '../journal/listChargesBetween.ts'
@@ -121,8 +122,12 @@ test('a stop is open until no gateway serves the grant and the chain says so, an
 
   const first = { nonce: 3, rawTransaction: '0x01', hash: randomHex(32) } as const
   const second = { nonce: 3, rawTransaction: '0x02', hash: randomHex(32) } as const
-  await recordStopTransaction(database.db, { id, ...first, now })
-  await recordStopTransaction(database.db, { id, ...second, now })
+  const record = (version: typeof first | typeof second, hashes: Hex[]) =>
+    recordStopTransaction(database.db, { stops: [{ id, hashes }], ...version, now })
+  expect(await record(first, [])).toBe(true)
+  // Who read it before it was sent comes too late.
+  expect(await record(second, [])).toBe(false)
+  expect(await record(second, [first.hash])).toBe(true)
   expect(await getStopOfIncident(database.db, incident.id)).toMatchObject({
     chainState: 'sent',
     rawTransaction: '0x02',

@@ -2,6 +2,9 @@ import type { Address, Hex } from '@protocolbanks/stream-protocol'
 import { and, asc, eq, inArray, isNull, or, sql } from 'drizzle-orm'
 import type { Db, Queryable } from '../createDb.ts'
 import { grantTable } from '../grants/table.ts'
+import { collectible } from '../settlements/collectible.ts'
+import { openStatesSql } from '../settlements/stateLists.ts'
+import { acceptedOf } from './openStop.ts'
 import { appendSentinelEvent } from './sentinelEvents.ts'
 import { sentinelIncidentTable, sentinelStopTable } from './table.ts'
 
@@ -28,24 +31,43 @@ export type Stop = {
   errorCode: string | null
   createdAt: Date
   updatedAt: Date
+  /** Until then what was accepted is settled first. Null: it is stopped at once. */
+  settleUntil: Date | null
+  /** Of the event in its block that proves it. Null: somebody else stopped the grant on the chain. */
+  logIndex: number | null
 }
 
 /** With what a person is told, and whom a gateway knows. */
-export type OpenStop = Stop & { sessionKey: Address; rule: string; explanation: string }
+export type OpenStop = Stop & {
+  sessionKey: Address
+  rule: string
+  explanation: string
+  /** Whether something that was accepted is not settled yet, or a settlement of it is under way. */
+  owes: boolean
+}
 
-/** Those that gateways still serve, or that the chain does not have yet. Oldest first. */
-export async function listOpenStops(db: Queryable, limit: number): Promise<OpenStop[]> {
+/**
+ * Those that gateways still serve, or that the chain does not have yet, or, with `where`, one of the two. Oldest first.
+ */
+export async function listOpenStops(db: Queryable, limit: number, where?: 'gateways' | 'chain'): Promise<OpenStop[]> {
+  const atGateways = where === 'chain' ? undefined : isNull(sentinelStopTable.refusedAt)
+  const onChain = where === 'gateways' ? undefined : inArray(sentinelStopTable.chainState, ['due', 'sent'])
   const rows = await db
     .select({
       stop: sentinelStopTable,
       sessionKey: grantTable.sessionKey,
       rule: sentinelIncidentTable.rule,
       explanation: sentinelIncidentTable.explanation,
+      owes: sql<boolean>`${sentinelStopTable.settleUntil} is not null and (
+        exists (select from channel c where c.grant_id = ${sentinelStopTable.grantId} and ${collectible} > c.settled
+          and c.signature is not null)
+        or exists (select from settlement s
+          where s.grant_id = ${sentinelStopTable.grantId} and s.state in ${openStatesSql}))`,
     })
     .from(sentinelStopTable)
     .innerJoin(grantTable, eq(grantTable.grantId, sentinelStopTable.grantId))
     .innerJoin(sentinelIncidentTable, eq(sentinelIncidentTable.id, sentinelStopTable.incidentId))
-    .where(or(isNull(sentinelStopTable.refusedAt), inArray(sentinelStopTable.chainState, ['due', 'sent'])))
+    .where(or(atGateways, onChain))
     .orderBy(asc(sentinelStopTable.id))
     .limit(limit)
   return rows.map(({ stop, ...told }) => ({ ...stop, ...told }))
@@ -70,30 +92,59 @@ export function markRefused(db: Db, { id, now }: { id: string; now: Date }): Pro
   })
 }
 
-/** Before it is sent, so that whoever takes over finds every version. */
-export async function recordStopTransaction(
-  db: Queryable,
-  { id, nonce, rawTransaction, hash, now }: { id: string; nonce: number; rawTransaction: Hex; hash: Hex; now: Date },
-): Promise<void> {
-  await db
-    .update(sentinelStopTable)
-    .set({
-      chainState: 'sent',
-      nonce,
-      rawTransaction,
-      hashes: sql`array_append(${sentinelStopTable.hashes}, ${hash.toLowerCase()}::text)`,
-      sentAt: now,
-      updatedAt: now,
+/**
+ * Before it is sent, so that whoever takes over finds every version. One transaction for all of these stops.
+ *
+ * @returns false, with nothing recorded, when one of them is no longer as it was read: another sentinel went on with it
+ */
+export function recordStopTransaction(
+  db: Db,
+  {
+    stops,
+    nonce,
+    rawTransaction,
+    hash,
+    now,
+  }: {
+    stops: readonly Pick<Stop, 'id' | 'hashes'>[]
+    nonce: number
+    rawTransaction: Hex
+    hash: Hex
+    now: Date
+  },
+): Promise<boolean> {
+  return db
+    .transaction(async (tx) => {
+      const read = JSON.stringify(stops.map(({ id, hashes }) => ({ id, versions: hashes.length })))
+      const { rowCount } = await tx.execute(sql`
+        update sentinel_stop s set chain_state = 'sent', nonce = ${nonce}, raw_transaction = ${rawTransaction},
+          hashes = array_append(s.hashes, ${hash.toLowerCase()}::text), sent_at = ${now.toISOString()}::timestamptz,
+          updated_at = ${now.toISOString()}::timestamptz
+        from jsonb_to_recordset(${read}::jsonb) as r (id text, versions integer)
+        where s.id = r.id and cardinality(s.hashes) = r.versions and s.chain_state in ('due', 'sent')`)
+      if (rowCount !== stops.length) throw new StopTakenError()
+      return true
     })
-    .where(and(eq(sentinelStopTable.id, id), inArray(sentinelStopTable.chainState, ['due', 'sent'])))
+    .catch((error: unknown) => {
+      if (error instanceof StopTakenError) return false
+      throw error
+    })
 }
+
+/** Undoes what was recorded of some of them. */
+class StopTakenError extends Error {}
 
 /** The chain says that the grant is stopped. Without a transaction: somebody else did it. */
 export function markStopConfirmed(
   db: Db,
-  { id, now, ...proof }: { id: string; txHash: Hex | null; blockNumber: bigint; now: Date },
+  {
+    id,
+    now,
+    logIndex = null,
+    ...proof
+  }: { id: string; txHash: Hex | null; blockNumber: bigint; logIndex?: number | null; now: Date },
 ): Promise<boolean> {
-  return end(db, { id, kind: 'confirmed', set: { ...proof, chainState: 'confirmed', updatedAt: now } })
+  return end(db, { id, kind: 'confirmed', set: { ...proof, logIndex, chainState: 'confirmed', updatedAt: now } })
 }
 
 /** No transaction of this guardian can stop it; the gateways go on refusing it. */
@@ -136,8 +187,17 @@ function end(
       .where(and(eq(sentinelStopTable.id, id), inArray(sentinelStopTable.chainState, ['due', 'sent'])))
       .returning()
     if (!row) return false
-    const { txHash, blockNumber, errorCode } = row
-    await tell(tx, kind, row, { txHash, blockNumber: blockNumber?.toString() ?? null, errorCode })
+    const { txHash, blockNumber, logIndex, errorCode, incidentId, grantId } = row
+    const accepted = await acceptedOf(tx, grantId)
+    if (kind === 'confirmed')
+      await tx.update(sentinelIncidentTable).set({ accepted }).where(eq(sentinelIncidentTable.id, incidentId))
+    await tell(tx, kind, row, {
+      txHash,
+      blockNumber: blockNumber?.toString() ?? null,
+      logIndex,
+      errorCode,
+      acceptedAtomic: accepted.toString(),
+    })
     return true
   })
 }

@@ -1,5 +1,5 @@
 import { bigint, integer, jsonb, pgTable, text } from 'drizzle-orm/pg-core'
-import { address, bytes, bytes32, hexArray, moment } from '../columns.ts'
+import { address, bytes, bytes32, hexArray, moment, uint128 } from '../columns.ts'
 
 export const sentinelEventTable = pgTable('sentinel_event', {
   id: bigint('id', { mode: 'bigint' }).primaryKey().generatedAlwaysAsIdentity(),
@@ -33,6 +33,10 @@ export const sentinelIncidentTable = pgTable('sentinel_incident', {
   acknowledgedAt: moment('acknowledged_at'),
   acknowledgedBy: text('acknowledged_by'),
   closedAt: moment('closed_at'),
+  voucherPolicy: text('voucher_policy', { enum: ['hold', 'settle'] })
+    .notNull()
+    .default('hold'),
+  accepted: uint128('accepted').notNull().default(0n),
 })
 
 export const sentinelStopTable = pgTable('sentinel_stop', {
@@ -52,6 +56,31 @@ export const sentinelStopTable = pgTable('sentinel_stop', {
   errorCode: text('error_code'),
   createdAt: moment('created_at').notNull(),
   updatedAt: moment('updated_at').notNull(),
+  settleUntil: moment('settle_until'),
+  logIndex: integer('log_index'),
+})
+
+export const sentinelBreakerTable = pgTable('sentinel_breaker', {
+  grantId: bytes32('grant_id').primaryKey(),
+  account: address('account').notNull(),
+  state: text('state', { enum: ['closed', 'open', 'half_open', 'revoked'] }).notNull(),
+  since: moment('since').notNull(),
+  incidentId: text('incident_id').notNull(),
+  liftedAt: moment('lifted_at'),
+  updatedAt: moment('updated_at').notNull(),
+})
+
+export const voucherPolicyTable = pgTable('voucher_policy', {
+  account: address('account').notNull(),
+  grantId: bytes32('grant_id'),
+  policy: text('policy', { enum: ['hold', 'settle'] }).notNull(),
+  actor: text('actor').notNull(),
+  setAt: moment('set_at').notNull().defaultNow(),
+})
+
+export const sentinelHeartbeatTable = pgTable('sentinel_heartbeat', {
+  name: text('name').primaryKey(),
+  heardAt: moment('heard_at').notNull(),
 })
 
 export const sentinelDecisionTable = pgTable('sentinel_decision', {

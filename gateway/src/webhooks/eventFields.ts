@@ -40,6 +40,10 @@ const incident = {
   action: z.enum(['alert', 'block', 'freeze', 'revoke']),
   severity: z.enum(['info', 'warning', 'critical']),
   explanation: z.string(),
+  /** hold: claims wait for the owner. settle: what was accepted is settled before the freeze on the chain. */
+  voucherPolicy: z.enum(['hold', 'settle']),
+  /** What was accepted and not settled: when it was opened, then when the chain had stopped the grant. */
+  acceptedAtomic: amountAtomic,
 }
 
 /** What the sentinel found and did. */
