@@ -24,6 +24,8 @@ export type IdPrefix =
   | 'whep'
   | 'whev'
   | 'whdl'
+  | 'xpm'
+  | 'xtx'
 
 /**
  * A new id that sorts by creation: prefix and a version 7 UUID (RFC 9562).

@@ -50,6 +50,12 @@ import { sponsorshipShareTable, sponsorshipTable } from './sponsorships/table.ts
 import { createTestDatabase, type TestDatabase } from './testing/createTestDatabase.ts'
 import { settlementTransactionMemberTable, settlementTransactionTable } from './transactions/table.ts'
 import { webhookAttemptTable, webhookDeliveryTable, webhookEndpointTable, webhookEventTable } from './webhooks/table.ts'
+import {
+  x402PaymentTable,
+  x402PaymentTransitionTable,
+  x402RelayerTable,
+  x402TransactionTable,
+} from './x402Payments/table.ts'
 
 let database: TestDatabase
 beforeAll(async () => {
@@ -113,6 +119,10 @@ const tables = [
   webhookDeliveryTable,
   webhookEndpointTable,
   webhookEventTable,
+  x402PaymentTable,
+  x402PaymentTransitionTable,
+  x402RelayerTable,
+  x402TransactionTable,
 ]
 
 test('the tables in TypeScript are those that the migrations make, column by column', async () => {

@@ -18,12 +18,21 @@ import { requestSettlement } from './settlements/requestSettlement.ts'
 import { getSettlement, listSettlements } from './settlements/settlements.ts'
 import { reserveSponsorship } from './sponsorships/sponsorships.ts'
 import { createTestDatabase, type TestDatabase } from './testing/createTestDatabase.ts'
-import { arrangeGrant, arrangeMerchant, chargeEvent, randomAddress, randomHex, usdc } from './testing/fixtures.ts'
+import {
+  arrangeGrant,
+  arrangeMerchant,
+  chargeEvent,
+  randomAddress,
+  randomHex,
+  usdc,
+  x402Payment,
+} from './testing/fixtures.ts'
 import { createTestDelivery } from './webhooks/deliveries.ts'
 import { createWebhookEndpoint } from './webhooks/endpoints.ts'
 import { leaseWebhookDeliveries } from './webhooks/leaseWebhookDeliveries.ts'
 import { recordWebhookAttempt } from './webhooks/recordWebhookAttempt.ts'
 import { withTenant } from './withTenant.ts'
+import { takeX402Payment } from './x402Payments/takeX402Payment.ts'
 
 let database: TestDatabase
 let mine: Awaited<ReturnType<typeof arrangeSeller>>
@@ -78,6 +87,7 @@ async function arrangeSeller() {
   await arrangeWebhook(merchantId, now)
   const alert = { merchantId, account: null, kind: 'email', leastSeverity: 'info', now } as const
   await createAlertChannel(db, { ...alert, target: `${randomHex(8)}@example.com` })
+  await takeX402Payment(db, x402Payment(seller), { owner: 'test', leaseMs: 1_000, now })
   await setMerchantCredit(db, { merchantId, mode: 'reserve_only', actor: 'test' })
   return { ...seller, grant, apiKey, settlementId: work.settlement.id }
 }

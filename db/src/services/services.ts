@@ -21,6 +21,8 @@ export type Service = NamedSpendingLimits & {
   /** Base URL behind the proxy; undefined when the merchant's own process serves it, with the middleware in front. */
   upstream: string | undefined
   price: bigint
+  /** What a call costs by x402's `exact`; undefined: it is not taken. */
+  exactPrice: bigint | undefined
   token: Address
   /** What a grant has to owe for a settlement. */
   threshold: bigint
@@ -39,6 +41,7 @@ export type NewService = SpendingLimits & {
   pathPrefix: string
   upstream?: string | undefined
   price: bigint
+  exactPrice?: bigint | undefined
   token: Address
   /** 10,000,000 by default: 10 USDC. */
   threshold?: bigint | undefined
@@ -55,6 +58,7 @@ export type ServiceChange = { [limit in keyof SpendingLimits]?: SpendingLimits[l
   pathPrefix?: string | undefined
   upstream?: string | null | undefined
   price?: bigint | undefined
+  exactPrice?: bigint | null | undefined
   token?: Address | undefined
   threshold?: bigint | undefined
   maxAgeSeconds?: number | undefined
@@ -127,6 +131,7 @@ function toService(row: typeof serviceTable.$inferSelect): Service {
   return {
     ...row,
     upstream: row.upstream ?? undefined,
+    exactPrice: row.exactPrice ?? undefined,
     ...toSpendingLimits(row),
   }
 }

@@ -8,6 +8,7 @@ export const serviceTable = pgTable('service', {
   pathPrefix: text('path_prefix').notNull(),
   upstream: text('upstream'),
   price: uint128('price_atomic').notNull(),
+  exactPrice: uint128('exact_price_atomic'),
   token: address('token').notNull(),
   threshold: uint128('threshold_atomic').notNull().default(10_000_000n),
   maxAgeSeconds: integer('max_age_seconds').notNull().default(86_400),

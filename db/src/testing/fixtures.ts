@@ -14,6 +14,7 @@ import { type GrantFromChain, upsertAccountsFromChain, upsertGrantsFromChain } f
 import type { ChargeEvent } from '../journal/appendCharges.ts'
 import { createMerchant, type Merchant } from '../merchants/merchants.ts'
 import { createService, type Service } from '../services/services.ts'
+import type { NewX402Payment } from '../x402Payments/x402Payment.ts'
 
 export const usdc: Address = '0x833589fCD6eDb6E08f4c7C32D4f71b54bdA02913'
 const chainId = 31_337
@@ -127,5 +128,28 @@ export function chargeEvent(
     requestId: randomHex(12),
     fingerprint: randomHex(32),
     signature: randomHex(65),
+  }
+}
+
+/** A payment to the merchant by x402's `exact`, verified now. */
+export function x402Payment(
+  { merchant, service }: { merchant: Merchant; service: Service },
+  change: Partial<NewX402Payment> = {},
+): NewX402Payment {
+  return {
+    origin: 'gateway',
+    merchantId: merchant.id,
+    serviceId: service.id,
+    token: service.token,
+    payer: randomAddress(),
+    payee: merchant.payee,
+    amount: service.price,
+    validAfter: 0n,
+    validBefore: 4_000_000_000n,
+    nonce: randomHex(32),
+    signature: randomHex(65),
+    paymentIdentifier: null,
+    fingerprint: randomHex(32),
+    ...change,
   }
 }
