@@ -1,9 +1,12 @@
 import { Command, InvalidArgumentError, Option } from 'commander'
+import { acknowledgeIncident, closeIncident } from './commands/actOnIncident.ts'
 import { retrySettlement, writeOffSettlement } from './commands/actOnSettlement.ts'
 import { listAudit } from './commands/listAudit.ts'
+import { listIncidents } from './commands/listIncidents.ts'
 import { listSettlements } from './commands/listSettlements.ts'
 import { listUsageQuarantine } from './commands/listUsageQuarantine.ts'
 import { reconcile } from './commands/reconcile.ts'
+import { showIncident } from './commands/showIncident.ts'
 import { showSettlement } from './commands/showSettlement.ts'
 import { showTrace } from './commands/showTrace.ts'
 import { loadConfig } from './config.ts'
@@ -25,6 +28,8 @@ const states = [
   'retried',
   'dead',
 ]
+const incidentStates = ['open', 'acknowledged', 'closed', 'all']
+const severities = ['info', 'warning', 'critical']
 const reasons = ['grant_ended', 'voucher_invalid', 'funds_gone', 'payee_blocked', 'agreed', 'other']
 
 /** The command `pb` with all that it can do. */
@@ -68,6 +73,31 @@ export function createProgram({ print, clock, exit }: ProgramDeps): Command {
     .addOption(new Option('--reason <reason>', 'of the closed list').choices(reasons).makeOptionMandatory())
     .requiredOption('--note <text>', 'why, for the audit')
     .action((id, options) => run((context) => writeOffSettlement(context, id, options)))
+
+  const incidents = program.command('incidents').description('what the sentinel found')
+  incidents
+    .command('list')
+    .description('newest first; those that nobody has seen unless another state is asked for')
+    .addOption(new Option('--state <state>', 'which').choices(incidentStates).default('open'))
+    .addOption(new Option('--severity <severity>', 'how much it matters').choices(severities))
+    .option('--grant <id>', 'of this grant')
+    .option('--limit <count>', 'at most 100')
+    .option('--cursor <cursor>', 'where the page before ended')
+    .action((options) => run((context) => listIncidents(context, options)))
+  incidents
+    .command('show <id>')
+    .description('one incident, and everything that was done about it')
+    .action((id) => run((context) => showIncident(context, id)))
+  incidents
+    .command('acknowledge <id>')
+    .description('say that somebody has seen it')
+    .option('--note <text>', 'for the audit')
+    .action((id, options) => run((context) => acknowledgeIncident(context, id, options)))
+  incidents
+    .command('close <id>')
+    .description('say that it is over; the grant stays as it is')
+    .option('--note <text>', 'for the audit')
+    .action((id, options) => run((context) => closeIncident(context, id, options)))
 
   program
     .command('reconcile')

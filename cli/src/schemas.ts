@@ -88,6 +88,36 @@ export const usageQuarantineSchema = z.looseObject({
   nextCursor: z.string().optional(),
 })
 
+export const incidentSchema = z.looseObject({
+  id: z.string(),
+  grantId: z.string(),
+  account: z.string(),
+  rule: z.string(),
+  ruleVersion: z.number(),
+  action: z.string(),
+  severity: z.string(),
+  state: z.string(),
+  payee: text,
+  requestId: text,
+  chargedAt: text,
+  inputs: z.record(z.string(), z.string()).nullable(),
+  explanation: z.string(),
+  findings: z.number().nullable(),
+  openedAt: z.string(),
+  lastFoundAt: z.string(),
+  acknowledgedBy: text,
+  closedAt: text,
+})
+
+export const incidentWithEventsSchema = incidentSchema.extend({
+  stop: z
+    .looseObject({ kind: z.string(), refusedAt: text, chainState: z.string(), txHash: text, errorCode: text })
+    .nullable(),
+  events: z.array(z.looseObject({ at: z.string(), kind: z.string(), explanation: z.string() })),
+})
+
+export const incidentsSchema = z.looseObject({ incidents: z.array(incidentSchema), nextCursor: z.string().optional() })
+
 export const reconciliationSchema = z.looseObject({
   id: z.string(),
   state: z.enum(['requested', 'running', 'done', 'failed']),

@@ -34,6 +34,11 @@ const outcomes = new Set([
   'reserve.withdrawal_requested',
   'webhook_endpoint.disabled',
   'webhook_endpoint.test',
+  // Why a guardian cannot stop a grant, and what found it when it was its owner.
+  'guardian.not_named',
+  'guardian.missing',
+  'grant.not_on_chain',
+  'owner.asked',
   // Settings of a Postgres session.
   'stream.merchant_id',
   'stream.account',

@@ -75,7 +75,7 @@ export function createIncidentRoutes<E extends Env>(deps: IncidentRoutesDeps<E>)
     if (!before) return unknownIncident(text)
     const { id, state } = before
     if (name === 'acknowledge' && state === 'closed') {
-      return problem(409, 'incident.closed', 'The incident is closed.', { detail: `Incident: ${id}` })
+      return problem(409, 'incident.over', 'The incident is closed.', { detail: `Incident: ${id}` })
     }
     const { actor } = caller
     await withService(db, async (tx) => {

@@ -169,7 +169,7 @@ test('operator and owner acknowledge and close, once and for all, with an entry 
     { actor, action: 'incident_acknowledge', note: 'It was me.', before: { state: 'open' } },
   ])
   const late = await api.post(`/owner/incidents/${id}/acknowledge`, grant.token)
-  expect(late).toMatchObject({ status: 409, body: { code: 'incident.closed' } })
+  expect(late).toMatchObject({ status: 409, body: { code: 'incident.over' } })
 })
 
 test("nobody finds another owner's incident, or one that is none", async () => {
