@@ -2,7 +2,8 @@ import type { GrantBudget } from '@protocolbanks/stream-db'
 import type { Address, Hex } from '@protocolbanks/stream-protocol'
 import { LRUCache } from 'lru-cache'
 import { createGrantMemory, decodeGrantMemory, encodeGrantMemory, type GrantMemory } from './grantMemory.ts'
-import { type Judgement, type JudgeOptions, judgeCharge } from './judgeCharge.ts'
+import { type JudgeOptions, judgeCharge } from './judgeCharge.ts'
+import type { Judgement } from './judgement.ts'
 import type { SeenCharges } from './seenCharges.ts'
 
 /** A charge as the feed or the journal tells it. */

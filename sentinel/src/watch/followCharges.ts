@@ -3,6 +3,7 @@ import type { Charge as JournalCharge } from '@protocolbanks/stream-db'
 import type { UsageFeedLine } from '@protocolbanks/stream-protocol'
 import type { Logger } from 'pino'
 import type { Charge } from './createWatch.ts'
+import { fromJournal } from './fromJournal.ts'
 
 export type FollowChargesDeps = {
   feed(signal: AbortSignal): AsyncIterable<UsageFeedLine>
@@ -81,18 +82,4 @@ export async function followCharges(deps: FollowChargesDeps, from: Date, signal:
 
 function fromFeed({ amountAtomic, client, ...charge }: UsageFeedLine['events'][number]): Charge {
   return { ...charge, amountAtomic: BigInt(amountAtomic), host: client }
-}
-
-function fromJournal({ serviceId, amount, occurredAt, client, ...charge }: JournalCharge): Charge {
-  const { requestId, account, grantId, payee } = charge
-  return {
-    requestId,
-    account,
-    grantId,
-    payee,
-    service: serviceId,
-    amountAtomic: amount,
-    atMs: occurredAt.getTime(),
-    host: client ?? undefined,
-  }
 }

@@ -1,3 +1,5 @@
+import { createSpendHistory, isSpendHistory, type SpendHistory } from '@protocolbanks/stream-rules'
+import type { QuietUntil } from '../ownRules/applyOwnRules.ts'
 import { createRulesState, type RulesState } from '../rules/firstRules.ts'
 import type { GrantScorer, GrantState } from '../scoring/grantScorer.ts'
 
@@ -7,10 +9,17 @@ export type GrantMemory = {
   scorer: GrantState
   /** The score says nothing before this moment: it has just said something. */
   quietUntilMs: number
+  /** What own rules count in. */
+  history: SpendHistory
+  quiet: QuietUntil
 }
 
 export function createGrantMemory(scorer: GrantScorer): GrantMemory {
-  return { rules: createRulesState(), scorer: scorer.createState(), quietUntilMs: 0 }
+  return { rules: createRulesState(), scorer: scorer.createState(), quietUntilMs: 0, ...createRuleMemory() }
+}
+
+function createRuleMemory(): Pick<GrantMemory, 'history' | 'quiet'> {
+  return { history: createSpendHistory(), quiet: {} }
 }
 
 const integer = /^-?\d+n$/
@@ -25,7 +34,11 @@ export function decodeGrantMemory(text: string, scorer: GrantScorer): GrantMemor
   const parsed: unknown = JSON.parse(text, (_, value: unknown) =>
     typeof value === 'string' && integer.test(value) ? BigInt(value.slice(0, -1)) : value,
   )
-  return hasShapeOf(parsed, createGrantMemory(scorer)) ? parsed : undefined
+  if (typeof parsed !== 'object' || parsed === null) return undefined
+  // Sentinels before this one did not count for own rules: that alone begins anew.
+  const memory: unknown =
+    'history' in parsed && isSpendHistory(parsed.history) ? parsed : { ...parsed, ...createRuleMemory() }
+  return hasShapeOf(memory, createGrantMemory(scorer)) ? memory : undefined
 }
 
 /** Whether it has every field of the example, of the same type, and lists where it has them. Lists may differ in length. */

@@ -1,12 +1,17 @@
-import type { IncidentAction, Severity } from '@protocolbanks/stream-db'
-import { formatAmount } from '@protocolbanks/stream-protocol'
+import { type Address, formatAmount } from '@protocolbanks/stream-protocol'
+import { createRuleFacts, type RuleFacts, recordSpend } from '@protocolbanks/stream-rules'
+import { applyOwnRules, noRules, type OwnRules } from '../ownRules/applyOwnRules.ts'
+import type { ChargeNames } from '../ownRules/ownRule.ts'
 import { applyRules, type Finding, type RulesOptions } from '../rules/firstRules.ts'
 import { alarmScore } from '../scoring/detector.ts'
 import type { GrantScore, GrantScorer } from '../scoring/grantScorer.ts'
 import type { GrantMemory } from './grantMemory.ts'
+import type { Judgement } from './judgement.ts'
 
 /** One charge of a grant, and what it leaves. Base units. */
 export type WatchedCharge = {
+  grantId: string
+  account: string
   atMs: number
   amountAtomic: bigint
   payee: string
@@ -18,19 +23,14 @@ export type WatchedCharge = {
   fundsAtomic?: bigint | undefined
 }
 
-/** What was found, so that it can be stored and told. */
-export type Judgement = {
-  rule: string
-  ruleVersion: number
-  action: IncidentAction
-  severity: Severity
-  ruleId: string | null
-  inputs: Record<string, string>
-  /** For the owner, in one sentence. */
-  explanation: string
+export type JudgeOptions = {
+  rules: RulesOptions
+  scorer: GrantScorer
+  decimals: number
+  cooldownMs: number
+  /** What owners, merchants and the operator wrote; none by default. */
+  ownRules?: OwnRules | undefined
 }
-
-export type JudgeOptions = { rules: RulesOptions; scorer: GrantScorer; decimals: number; cooldownMs: number }
 
 const rulesVersion = 1
 const scoreVersion = 1
@@ -38,12 +38,72 @@ const behaviourRule = 'behaviour.unusual'
 
 /** What the rules and the score say of a charge, which is taken into the memory, in place. Deterministic. */
 export function judgeCharge(memory: GrantMemory, charge: WatchedCharge, options: JudgeOptions): Judgement[] {
-  const money = (atomic: bigint) => formatAmount(atomic, options.decimals)
-  const found = applyRules(memory.rules, charge, options.rules).map((finding) => tell(finding, money))
-  const score = options.scorer.observe(memory.scorer, charge)
+  const { decimals, cooldownMs, ownRules = noRules } = options
+  const money = (atomic: bigint) => formatAmount(atomic, decimals)
+  const { findings, score, factsFor } = observeCharge(memory, charge, options)
+  const names = namesOf(charge)
+  const found = [
+    ...findings.map((finding) => tell(finding, money)),
+    ...applyOwnRules(ownRules, { ...names, atMs: charge.atMs }, factsFor, memory.quiet),
+  ]
   if (score.score < alarmScore || charge.atMs < memory.quietUntilMs) return found
-  memory.quietUntilMs = charge.atMs + options.cooldownMs
-  return [...found, tellScore(score)]
+  memory.quietUntilMs = charge.atMs + cooldownMs
+  const owner = { merchantId: null, account: charge.account as Address }
+  const spared = ownRules.sparedBy(owner, names) ?? ownRules.sparedBy(operator, names)
+  return [...found, spared === undefined ? tellScore(score) : spare(tellScore(score), spared)]
+}
+
+/** What judges see of a charge, which is taken into the memory, in place: findings, score, and what own rules read. */
+export function observeCharge(
+  memory: GrantMemory,
+  charge: WatchedCharge,
+  { rules, scorer, decimals }: Pick<JudgeOptions, 'rules' | 'scorer' | 'decimals'>,
+): { findings: Finding[]; score: GrantScore; factsFor(sees: 'grant' | 'payee'): RuleFacts } {
+  const findings = applyRules(memory.rules, charge, rules)
+  const score = scorer.observe(memory.scorer, charge)
+  recordSpend(memory.history, charge)
+  const made: Partial<Record<'grant' | 'payee', RuleFacts>> = {}
+  const factsFor = (sees: 'grant' | 'payee') => {
+    made[sees] ??= createRuleFacts({
+      atMs: charge.atMs,
+      amountAtomic: charge.amountAtomic,
+      decimals,
+      payee: charge.payee,
+      service: charge.service,
+      newHost: score.phase === 'newHost',
+      score: score.score,
+      history: memory.history,
+      // A budget of nothing is one that was not read.
+      remainingBudgetAtomic: charge.budgetAtomic === 0n ? undefined : charge.remainingBudgetAtomic,
+      fundsAtomic: charge.fundsAtomic,
+      sees,
+    })
+    return made[sees]
+  }
+  return { findings, score, factsFor }
+}
+
+/** As rules and allow lists compare them. */
+export function namesOf({ grantId, account, payee, service }: WatchedCharge): ChargeNames {
+  return {
+    grantId: grantId.toLowerCase(),
+    account: account.toLowerCase(),
+    payee: payee.toLowerCase(),
+    service,
+  }
+}
+
+const operator = { merchantId: null, account: null }
+
+/** Told, and not stopped. */
+function spare(judgement: Judgement, spared: string): Judgement {
+  return {
+    ...judgement,
+    rule: `${judgement.rule}.spared`,
+    action: 'alert',
+    severity: 'warning',
+    explanation: `${judgement.explanation.replace(/\.$/, '')}; nothing was stopped, because ${spared} is on the allow list.`,
+  }
 }
 
 function tell(finding: Finding, money: (atomic: bigint) => string): Judgement {

@@ -1,0 +1,103 @@
+import {
+  type Db,
+  type Incident,
+  listAllowancesForSentinel,
+  listDueRuleHolds,
+  listRulesForSentinel,
+  markRuleFailed,
+  type NewIncident,
+  openHoldingIncident,
+  openIncident,
+  readDatabaseClock,
+} from '@protocolbanks/stream-db'
+import type { Logger } from 'pino'
+import { Gauge, type Registry } from 'prom-client'
+import type { JudgeOptions } from '../watch/judgeCharge.ts'
+import type { Judgement } from '../watch/judgement.ts'
+import { type ApplyHoldOptions, createApplyHold } from './applyHold.ts'
+import type { OwnRules } from './applyOwnRules.ts'
+import { createRuleBook } from './createRuleBook.ts'
+import { runDryRuns } from './dryRunWorker.ts'
+import { createHoldWorker } from './holdWorker.ts'
+
+export type OwnRulesOptions = ApplyHoldOptions &
+  Pick<JudgeOptions, 'rules' | 'scorer' | 'decimals'> & {
+    db: Db
+    clock(): number
+    /** Of this process. */
+    owner: string
+    registry: Registry
+    logger: Logger
+    /** How often holds are looked at; rules are every second. */
+    pollMs: number
+  }
+
+export type OwnRulesService = OwnRules & {
+  /** Reads all rules, before the first charge is judged. */
+  load(): Promise<void>
+  run(signal: AbortSignal): Promise<void>
+  /** Records what was found, with the hold that it asks for. Undefined: it was told before, or by another. */
+  open(
+    judgement: Judgement,
+    incident: NewIncident,
+  ): Promise<{ incident: Incident; isNew: boolean; stops?: boolean } | undefined>
+}
+
+const rulesPollMs = 1_000
+
+/** Everything about rules that somebody wrote: which there are, what they hold, and what they would have done. */
+export function createOwnRules(options: OwnRulesOptions): OwnRulesService {
+  const { db, clock, logger, registry, pollMs } = options
+  const now = () => new Date(clock())
+  const book = createRuleBook({
+    listRules: (of) => listRulesForSentinel(db, of),
+    listAllowances: (of) => listAllowancesForSentinel(db, of),
+    readClock: () => readDatabaseClock(db),
+    clock,
+    logger,
+    pollMs: rulesPollMs,
+  })
+  const holds = createHoldWorker({
+    listDueHolds: (limit) => listDueRuleHolds(db, { now: now(), limit }),
+    apply: createApplyHold(options),
+    pollMs,
+    logger,
+  })
+  new Gauge({
+    name: 'sentinel_rules',
+    help: 'Live rules of owners, merchants and the operator.',
+    registers: [registry],
+    collect() {
+      this.set(book.rules())
+    },
+  })
+  new Gauge({
+    name: 'sentinel_rules_age_seconds',
+    help: 'Since they were last read.',
+    registers: [registry],
+    collect() {
+      this.set(book.ageSeconds())
+    },
+  })
+  return {
+    rulesFor: book.rulesFor,
+    sparedBy: book.sparedBy,
+    load: book.refresh,
+    async run(signal) {
+      await Promise.all([
+        book.run(signal),
+        holds.run(signal),
+        runDryRuns({ ...options, sparedBy: book.sparedBy }, signal),
+      ])
+    },
+    async open({ hold, failedRule }, incident) {
+      if (failedRule && !(await markRuleFailed(db, failedRule))) return undefined
+      if (!hold) return openIncident(db, incident)
+      const { forMs, ...what } = hold
+      const until = forMs === null ? null : new Date(incident.now.getTime() + forMs)
+      const opened = await openHoldingIncident(db, incident, { ...what, reason: what.reason.slice(0, 200), until })
+      if (opened.isNew) holds.wake()
+      return opened
+    },
+  }
+}
