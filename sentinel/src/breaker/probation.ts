@@ -3,7 +3,7 @@ import type { Hex } from '@protocolbanks/stream-protocol'
 import { formatAmount } from '@protocolbanks/stream-protocol'
 import { applyRules, createRulesState, type Finding, type RulesOptions, type RulesState } from '../rules/firstRules.ts'
 import type { Charge, Found } from '../watch/createWatch.ts'
-import type { Judgement } from '../watch/judgeCharge.ts'
+import type { Judgement } from '../watch/judgement.ts'
 import type { OnProbation } from './breakerWorker.ts'
 
 export type ProbationDeps = {
