@@ -4,6 +4,8 @@ import type { Registry } from 'prom-client'
 export type StatusDeps = {
   /** One entry per dependency: 'ok' or what is wrong with it. */
   readiness(): Promise<Record<string, string>>
+  /** What the operator should know besides, which does not make the service unready. */
+  notes?: (() => Record<string, string>) | undefined
   registry: Registry
 }
 
@@ -13,13 +15,16 @@ export type StatusDeps = {
  *
  * @example app.route('/', createStatusApp({ readiness, registry }))
  */
-export function createStatusApp({ readiness, registry }: StatusDeps): Hono {
+export function createStatusApp({ readiness, notes, registry }: StatusDeps): Hono {
   const app = new Hono()
   app.get('/health', (c) => c.json({ status: 'ok' }))
   app.get('/ready', async (c) => {
     const checks = await readiness()
     const ready = Object.values(checks).every((check) => check === 'ok')
-    return c.json({ status: ready ? 'ready' : 'not ready', checks }, ready ? 200 : 503)
+    return c.json(
+      { status: ready ? 'ready' : 'not ready', checks, ...(notes && { notes: notes() }) },
+      ready ? 200 : 503,
+    )
   })
   app.get('/metrics', async (c) => c.text(await registry.metrics(), 200, { 'content-type': registry.contentType }))
   return app

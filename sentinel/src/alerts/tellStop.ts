@@ -1,0 +1,25 @@
+import type { AlertFacts } from '@protocolbanks/stream-db'
+import type { AlertAudience } from './composeAlert.ts'
+
+/** What was done about an incident so far, and whether the chain has it. */
+export function tellStop({ incident, stop }: AlertFacts, audience: AlertAudience): string {
+  if (incident.action === 'alert') return ''
+  if (incident.action === 'block') return 'The gateways refuse its calls for a while. On the chain nothing was changed.'
+  if (!stop) return 'It was being stopped already when this was found.'
+  const done = stop.kind === 'revoke' ? 'revoked' : 'frozen'
+  const gateways = stop.refusedAt
+    ? 'Every gateway refuses its calls.'
+    : 'The gateways are being told to refuse its calls.'
+  switch (stop.chainState) {
+    case 'confirmed': {
+      const where = stop.txHash ? ` (block ${stop.blockNumber}, transaction ${stop.txHash})` : ''
+      return `${gateways} On the chain it is ${done}${where}.`
+    }
+    case 'impossible': {
+      const why = audience === 'merchant' || !stop.errorCode ? '' : `: ${stop.errorCode}`
+      return `${gateways} On the chain it could not be ${done}${why}. The owner can do that.`
+    }
+    default:
+      return `${gateways} On the chain it is not ${done} yet; the guardian is at it.`
+  }
+}

@@ -1,0 +1,62 @@
+import {
+  type AlertChannel,
+  type AlertDelivery,
+  type AlertLinkPurpose,
+  type Db,
+  putAlertLink,
+  readAlertFacts,
+} from '@protocolbanks/stream-db'
+import type { AlertText } from './alertText.ts'
+import type { AlertTokens } from './alertTokens.ts'
+import { type AlertAudience, composeAlert } from './composeAlert.ts'
+import { composeChannelMessage } from './composeChannelMessage.ts'
+
+export type WriteMessageDeps = {
+  db: Db
+  tokens: AlertTokens
+  /** Of the token that grants are in. */
+  decimals: number
+  now(): Date
+}
+
+const linkMs = { verify: 86_400_000, incident: 7 * 86_400_000 }
+
+/** Says what a message has to say now, with its links. Undefined: it has nothing to say any more. */
+export async function writeMessage(
+  deps: WriteMessageDeps,
+  { delivery, channel }: { delivery: AlertDelivery; channel: AlertChannel },
+): Promise<AlertText | undefined> {
+  const { db, tokens, decimals, now } = deps
+  const { kind, incidentId, number } = delivery
+  if (kind === 'verify' || kind === 'verified' || kind === 'test') {
+    const url = kind === 'verify' ? await link('verify', linkMs.verify) : undefined
+    return composeChannelMessage(kind, channel, url)
+  }
+  const facts = incidentId && (await readAlertFacts(db, { incidentId, merchantId: channel.merchantId }))
+  if (!facts) return undefined
+  const { state } = facts.incident
+  // A reminder that is late, and news of it that is older than what came after.
+  if (kind === 'repeated' && state !== 'open') return undefined
+  if (kind === 'acknowledged' && state === 'closed') return undefined
+  const audience = audienceOf(channel)
+  const urls: Partial<Record<AlertLinkPurpose, string>> = {}
+  if (state === 'open') urls.acknowledge = await link('acknowledge', linkMs.incident)
+  if (audience === 'owner' && state !== 'closed' && facts.decisions.length === 0 && facts.incident.action !== 'alert') {
+    urls.confirm = await link('confirm', linkMs.incident)
+    urls.reject = await link('reject', linkMs.incident)
+  }
+  return composeAlert({ kind, number, audience, facts, urls, decimals })
+
+  async function link(purpose: AlertLinkPurpose, validMs: number): Promise<string> {
+    const token = tokens.tokenOf(delivery.id, purpose)
+    const expiresAt = new Date(now().getTime() + validMs)
+    const of = { channelId: channel.id, deliveryId: delivery.id, incidentId, purpose, token, expiresAt, now: now() }
+    await putAlertLink(db, of)
+    return tokens.urlOf(token)
+  }
+}
+
+function audienceOf({ account, merchantId }: AlertChannel): AlertAudience {
+  if (account) return 'owner'
+  return merchantId ? 'merchant' : 'operator'
+}
