@@ -8,6 +8,8 @@ import type { OwnerSignIn } from '../owners/ownerSignIn.ts'
 import type { Chain } from '../payment/chain.ts'
 import { problem } from '../problem.ts'
 import { requestTraceId } from '../tracing/traceRequests.ts'
+import { createAlertLinkRoutes } from './alertLinkRoutes.ts'
+import { createAlertRoutes } from './alertRoutes.ts'
 import { createApiKeyRoutes } from './apiKeyRoutes.ts'
 import { apiProblem } from './apiProblem.ts'
 import { auditRefusals } from './auditRefusals.ts'
@@ -17,6 +19,7 @@ import { createCreditRoutes } from './creditRoutes.ts'
 import { createGrantLimitRoutes, createOwnerLimitRoutes } from './grantLimitRoutes.ts'
 import { createIncidentRoutes } from './incidentRoutes.ts'
 import { createMerchantRoutes } from './merchantRoutes.ts'
+import { createOwnerAlertRoutes } from './ownerAlertRoutes.ts'
 import { createOwnerRoutes } from './ownerRoutes.ts'
 import { createOwnerSessionRoutes } from './ownerSessionRoutes.ts'
 import { createReconciliationRoutes } from './reconciliationRoutes.ts'
@@ -89,6 +92,10 @@ export function createApi(deps: ApiDeps): Hono {
   routes.route('/usage-quarantine', createUsageQuarantineRoutes({ db }))
   routes.route('/incidents', createIncidentRoutes<ApiEnv>({ ...deps, callerOf }))
   routes.route('/webhooks', createWebhookRoutes<ApiEnv>({ ...deps, ...deps.webhooks, callerOf }))
+  routes.route(
+    '/alert-channels',
+    createAlertRoutes<ApiEnv>({ ...deps, changes: deps.ownerSignIn.limits.change, callerOf }),
+  )
   routes.all('*', unknownRoute)
 
   const owners = new Hono()
@@ -96,7 +103,10 @@ export function createApi(deps: ApiDeps): Hono {
   owners.route('/owners', createOwnerSessionRoutes({ ...deps, signIn: deps.ownerSignIn }))
   owners.route('/owner', createOwnerRoutes({ ...deps, tokenDecimals, changes: deps.ownerSignIn.limits.change }))
   owners.route('/owner', createOwnerLimitRoutes({ ...deps, tokenDecimals, changes: deps.ownerSignIn.limits.change }))
+  owners.route('/owner', createOwnerAlertRoutes({ ...deps, changes: deps.ownerSignIn.limits.change }))
   for (const path of ['/owners/*', '/owner/*'] as const) owners.all(path, unknownRoute)
+  const { clientOf, limits } = deps.ownerSignIn
+  owners.route('/alert-links', createAlertLinkRoutes({ ...deps, tokenDecimals, clientOf, limit: limits.client }))
 
   const api = new Hono()
   // Before the others, which let nobody in without an API key.
