@@ -11,7 +11,6 @@ import {
   markStopImpossible,
   migrate,
   moveBreaker,
-  openIncident,
   readGrantBudgets,
   readSentinelCursor,
   recordHeartbeat,
@@ -34,6 +33,7 @@ import { createProbation } from './breaker/probation.ts'
 import { loadConfig } from './config.ts'
 import { followFeed } from './feed/followFeed.ts'
 import { createMetrics } from './metrics.ts'
+import { createOwnRules } from './ownRules/createOwnRules.ts'
 import { firstRules } from './rules/firstRules.ts'
 import { createGrantScorer } from './scoring/grantScorer.ts'
 import { createSpendWatchers } from './scoring/spendWatchers.ts'
@@ -89,10 +89,21 @@ const rules = {
   mostCallsPerMinute: config.MAX_CALLS_PER_MINUTE,
   rateWarmUpMs: config.WARM_UP_SECONDS * 1_000,
 }
+const judging = { rules, scorer: createGrantScorer(createSpendWatchers()), decimals: config.TOKEN_DECIMALS }
+const ownRules = createOwnRules({
+  ...judging,
+  ...gateways,
+  timeoutMs: callTimeoutMs,
+  db,
+  clock,
+  owner: writer,
+  logger,
+  pollMs: config.POLL_MS,
+})
+await ownRules.load()
 const watch = createWatch({
-  rules,
-  scorer: createGrantScorer(createSpendWatchers()),
-  decimals: config.TOKEN_DECIMALS,
+  ...judging,
+  ownRules,
   cooldownMs: config.COOLDOWN_SECONDS * 1_000,
   seen,
   loadMemories: (grantIds) => loadGrantStates(db, grantIds),
@@ -103,7 +114,12 @@ const watch = createWatch({
 })
 let heardAtMs = clock()
 let saidSoAtMs = 0
-const metrics = createMetrics({ grants: watch.grants, lagSeconds: () => (clock() - heardAtMs) / 1_000 })
+const metrics = createMetrics({
+  grants: watch.grants,
+  lagSeconds: () => (clock() - heardAtMs) / 1_000,
+  rules: ownRules.rules,
+  rulesAgeSeconds: ownRules.ageSeconds,
+})
 
 const guardian =
   signer &&
@@ -187,6 +203,7 @@ let savedAtMs = clock()
 let journalUntil = cursor?.journalUntil ?? new Date(clock() - config.LEARN_HOURS * 3_600_000)
 const working = Promise.all([
   stops.run(stopping.signal),
+  ownRules.run(stopping.signal),
   breakers.run(stopping.signal),
   alerts.run(stopping.signal),
   followCharges(
@@ -228,7 +245,7 @@ async function act({ charge, ...judgement }: Found): Promise<void> {
     isNew,
     incident,
     stops: toStop,
-  } = await openIncident(db, {
+  } = await ownRules.open(judgement, {
     ...judgement,
     grantId,
     account,
@@ -240,7 +257,8 @@ async function act({ charge, ...judgement }: Found): Promise<void> {
   })
   if (toStop) stops.wake()
   if (!isNew) return
-  metrics.incidents.inc({ rule, action })
+  // Own rules are without number.
+  metrics.incidents.inc({ rule: judgement.ruleId === null ? rule : 'own', action })
   logger.warn({ incident: incident.id, grantId, account, rule, action, explanation }, 'found')
 }
 

@@ -3,9 +3,35 @@ import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom
 export type Metrics = ReturnType<typeof createMetrics>
 
 /** What the sentinel tells Prometheus on `/metrics`. */
-export function createMetrics({ grants, lagSeconds }: { grants(): number; lagSeconds(): number }) {
+export function createMetrics({
+  grants,
+  lagSeconds,
+  rules,
+  rulesAgeSeconds,
+}: {
+  grants(): number
+  lagSeconds(): number
+  rules(): number
+  rulesAgeSeconds(): number
+}) {
   const registry = new Registry()
   collectDefaultMetrics({ register: registry })
+  new Gauge({
+    name: 'sentinel_rules',
+    help: 'Live rules of owners, merchants and the operator.',
+    registers: [registry],
+    collect() {
+      this.set(rules())
+    },
+  })
+  new Gauge({
+    name: 'sentinel_rules_age_seconds',
+    help: 'Since they were last read.',
+    registers: [registry],
+    collect() {
+      this.set(rulesAgeSeconds())
+    },
+  })
   new Gauge({
     name: 'sentinel_grants',
     help: 'Grants that are in memory.',

@@ -32,7 +32,7 @@ export function openHoldingIncident(
   db: Db,
   incident: NewIncident,
   hold: Pick<RuleHold, 'ruleId' | 'merchantId' | 'until' | 'reason'>,
-): Promise<{ incident: Incident; isNew: boolean }> {
+): Promise<{ incident: Incident; isNew: boolean; stops: boolean }> {
   return db.transaction(async (tx) => {
     const opened = await openIncident(tx, incident)
     if (!opened.isNew) return opened

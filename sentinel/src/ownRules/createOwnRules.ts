@@ -11,7 +11,6 @@ import {
   readDatabaseClock,
 } from '@protocolbanks/stream-db'
 import type { Logger } from 'pino'
-import { Gauge, type Registry } from 'prom-client'
 import type { JudgeOptions } from '../watch/judgeCharge.ts'
 import type { Judgement } from '../watch/judgement.ts'
 import { type ApplyHoldOptions, createApplyHold } from './applyHold.ts'
@@ -26,7 +25,6 @@ export type OwnRulesOptions = ApplyHoldOptions &
     clock(): number
     /** Of this process. */
     owner: string
-    registry: Registry
     logger: Logger
     /** How often holds are looked at; rules are every second. */
     pollMs: number
@@ -35,19 +33,25 @@ export type OwnRulesOptions = ApplyHoldOptions &
 export type OwnRulesService = OwnRules & {
   /** Reads all rules, before the first charge is judged. */
   load(): Promise<void>
+  /** That are live. */
+  rules(): number
+  /** Since they were last read. */
+  ageSeconds(): number
   run(signal: AbortSignal): Promise<void>
-  /** Records what was found, with the hold that it asks for. Undefined: it was told before, or by another. */
-  open(
-    judgement: Judgement,
-    incident: NewIncident,
-  ): Promise<{ incident: Incident; isNew: boolean; stops?: boolean } | undefined>
+  /**
+   * Records what was found, by whichever rule, with the hold that it asks for. Of a rule that cannot be evaluated once, and
+   * by one sentinel: later there is no incident.
+   */
+  open(judgement: Judgement, incident: NewIncident): Promise<Opened>
 }
+
+type Opened = { incident: Incident; isNew: boolean; stops: boolean } | { incident?: never; isNew: false; stops: false }
 
 const rulesPollMs = 1_000
 
 /** Everything about rules that somebody wrote: which there are, what they hold, and what they would have done. */
 export function createOwnRules(options: OwnRulesOptions): OwnRulesService {
-  const { db, clock, logger, registry, pollMs } = options
+  const { db, clock, logger, pollMs } = options
   const now = () => new Date(clock())
   const book = createRuleBook({
     listRules: (of) => listRulesForSentinel(db, of),
@@ -63,26 +67,12 @@ export function createOwnRules(options: OwnRulesOptions): OwnRulesService {
     pollMs,
     logger,
   })
-  new Gauge({
-    name: 'sentinel_rules',
-    help: 'Live rules of owners, merchants and the operator.',
-    registers: [registry],
-    collect() {
-      this.set(book.rules())
-    },
-  })
-  new Gauge({
-    name: 'sentinel_rules_age_seconds',
-    help: 'Since they were last read.',
-    registers: [registry],
-    collect() {
-      this.set(book.ageSeconds())
-    },
-  })
   return {
     rulesFor: book.rulesFor,
     sparedBy: book.sparedBy,
     load: book.refresh,
+    rules: book.rules,
+    ageSeconds: book.ageSeconds,
     async run(signal) {
       await Promise.all([
         book.run(signal),
@@ -91,7 +81,7 @@ export function createOwnRules(options: OwnRulesOptions): OwnRulesService {
       ])
     },
     async open({ hold, failedRule }, incident) {
-      if (failedRule && !(await markRuleFailed(db, failedRule))) return undefined
+      if (failedRule && !(await markRuleFailed(db, failedRule))) return { isNew: false, stops: false }
       if (!hold) return openIncident(db, incident)
       const { forMs, ...what } = hold
       const until = forMs === null ? null : new Date(incident.now.getTime() + forMs)
