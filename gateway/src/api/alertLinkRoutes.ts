@@ -17,6 +17,12 @@ export type AlertLinkRoutesDeps = {
   clientOf(c: Context): string
 }
 
+const codes = {
+  used: 'alert.link_used',
+  expired: 'alert.link_expired',
+  unknown: 'alert.link_unknown',
+} as const satisfies Record<Exclude<AlertLinkUse['state'], 'done'>, string>
+
 /**
  * Where links in alerts lead. GET shows what the link does and changes nothing: scanners of mail open links. The page's
  * button sends POST, which does it, once. Who has the token may: nobody signs in. Links that were used, have expired or
@@ -59,7 +65,7 @@ export function createAlertLinkRoutes(deps: AlertLinkRoutesDeps): Hono {
     const subject = link ? (link.incidentId ?? link.channelId) : 'unknown'
     const action = link ? `alert_link_${link.purpose}` : 'alert_link'
     const actor = link ? `alert:${link.channelId}` : 'alert-link'
-    await writeRefusal({ db, logger }, { actor, action, subject, errorCode: `alert.link_${use.state}` })
+    await writeRefusal({ db, logger }, { actor, action, subject, errorCode: codes[use.state] })
     return show(c, use.state === 'unknown' ? 404 : 410, endedPage(use))
   }
 
