@@ -7,6 +7,7 @@ import { createKeptAnswers, type KeptAnswers } from './keptAnswers.ts'
 import { serveExpress } from './serveExpress.ts'
 import { type FastifyReplyLike, type FastifyRequestLike, serveFastify } from './serveFastify.ts'
 import { serveHono } from './serveHono.ts'
+import { type NestContextLike, serveNest } from './serveNest.ts'
 import { type RouteHandler, serveRoute } from './serveRoute.ts'
 
 export type PBStreamOptions = {
@@ -56,6 +57,7 @@ export const defaultGatewayUrl = 'https://gateway.protocolbanks.com'
  * app.use('/weather', stream.middleware()) // Hono or Express
  * fastify.get('/weather/:city', { preHandler: stream.fastify() }, handler)
  * export const GET = stream.route(handler) // Next.js
+ * UseGuards(stream.guard()) // NestJS, as a decorator
  */
 export class PBStream {
   /** What the adapters of frameworks charge with. */
@@ -96,6 +98,11 @@ export class PBStream {
   /** A `preHandler` hook for Fastify. */
   fastify(): (request: FastifyRequestLike, reply: FastifyReplyLike) => Promise<void> {
     return (request, reply) => serveFastify(this.charger, request, reply)
+  }
+
+  /** A guard for NestJS, for `UseGuards`. */
+  guard(): { canActivate(context: NestContextLike): Promise<boolean> } {
+    return { canActivate: (context) => serveNest(this.charger, context) }
   }
 
   /** A paid handler of the Fetch standard, as Next.js' route handlers are. */

@@ -3,9 +3,13 @@ import { maxKeptBytes, withoutTransport } from './keptHeaders.ts'
 
 /**
  * The answer to a call, for whatever framework has answers of the Fetch standard. `handle` runs for a charged call
- * only. A small answer is kept for a retry; another streams through untouched, with its reader's back-pressure.
+ * only; `signal` is the request's. A small answer is kept for a retry; another streams through untouched, with its reader's back-pressure.
  */
-export async function serveFetch(admission: Admission, handle: () => Promise<Response>): Promise<Response> {
+export async function serveFetch(
+  admission: Admission,
+  handle: () => Promise<Response>,
+  signal: AbortSignal | undefined,
+): Promise<Response> {
   if (admission.kind === 'answer') {
     const { status, headers, body } = admission.answer
     return new Response(isBodyless(status) ? null : body, { status, headers })
@@ -18,7 +22,8 @@ export async function serveFetch(admission: Admission, handle: () => Promise<Res
     await call.release()
     throw error
   }
-  if (response.status >= 500) return withHeaders(response, response.body, await call.release())
+  // The agent left before there was an answer: nothing was served.
+  if (response.status >= 500 || signal?.aborted) return withHeaders(response, response.body, await call.release())
 
   const charged = call.served()
   const { status } = response

@@ -15,10 +15,11 @@ export async function serveHono(charger: Charger, c: Context, next: Next): Promi
     paymentSignature: c.req.header(paymentSignatureHeader) ?? null,
     clientAddress: remoteAddressOf(c),
   })
-  const answer = await serveFetch(admission, async () => {
+  const serve = async () => {
     await next()
     return c.res
-  })
+  }
+  const answer = await serveFetch(admission, serve, c.req.raw.signal)
   if (admission.kind === 'answer') return answer
   // Hono adds the headers of an answer that it replaces to the new one; this one has them all.
   c.res = undefined

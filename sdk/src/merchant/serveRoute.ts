@@ -23,5 +23,5 @@ export async function serveRoute<request extends Request, rest extends unknown[]
     bodyHash: await hashRequestBody(request.headers.get('content-length'), () => request.clone().arrayBuffer()),
     paymentSignature: request.headers.get(paymentSignatureHeader),
   })
-  return serveFetch(admission, async () => handler(request, ...rest))
+  return serveFetch(admission, async () => handler(request, ...rest), request.signal)
 }

@@ -74,6 +74,8 @@ export async function startTestGateway(options: TestGatewayOptions): Promise<Tes
   const [firstPayee] = grant.payees
   if (!firstPayee) throw new Error('the grant has no payee')
   const answered = new Map<string, Reply>()
+  /** What merchants' calls asked for, by request id. */
+  const fingerprints = new Map<string, string>()
   const tickets = new Map<string, { requestId: string; price: bigint }>()
 
   const gateway: TestGateway = {
@@ -165,10 +167,15 @@ export async function startTestGateway(options: TestGatewayOptions): Promise<Tes
       method: asked.method,
       ...paid,
     })
-    if (answered.has(paid.requestId)) return answer(problem(409, 'request.answered'))
+    const fingerprint = [asked.method, asked.url, asked.bodyHash].join(' ')
+    const earlier = answered.get(paid.requestId)
+    if (earlier) {
+      return answer(fingerprints.get(paid.requestId) === fingerprint ? earlier : problem(409, 'request.conflict'))
+    }
     const charged = charge(paid)
     if ('status' in charged) return answer(charged)
-    answered.set(paid.requestId, problem(409, 'request.answered'))
+    answered.set(paid.requestId, problem(409, 'request.answered', charged.receipt))
+    fingerprints.set(paid.requestId, fingerprint)
     const id = `t${gateway.arrivals.length}`
     tickets.set(id, { requestId: paid.requestId, price: gateway.price })
     return json({ outcome: 'charged', ticket: id, headers: charged.receipt })
