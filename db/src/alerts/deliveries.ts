@@ -1,6 +1,6 @@
 import { and, desc, eq, lt, ne, sql } from 'drizzle-orm'
 import type { Queryable } from '../createDb.ts'
-import { limitOf, type Page, type PageRequest, toPage } from '../page.ts'
+import { InvalidCursorError, limitOf, type Page, type PageRequest, toPage } from '../page.ts'
 import type { AlertChannel, AlertDelivery, AlertKind } from './alert.ts'
 import { alertChannelTable, alertDeliveryTable, alertLinkTable, alertVerificationTable } from './table.ts'
 
@@ -127,7 +127,7 @@ export async function listAlertDeliveries(
     .where(
       and(
         eq(channelId, filter.channelId),
-        filter.cursor === undefined ? undefined : lt(position, BigInt(filter.cursor)),
+        filter.cursor === undefined ? undefined : lt(position, toPosition(filter.cursor)),
       ),
     )
     .orderBy(desc(position))
@@ -195,6 +195,11 @@ export async function pruneAlerts(db: Queryable, { now, limit }: { now: Date; li
   const channels = await db.execute(sql`delete from ${alertChannelTable} where id in (
     select id from ${alertChannelTable} where state = 'unverified' and created_at < ${before(7)}::timestamptz limit ${limit})`)
   return (asked.rowCount ?? 0) + (links.rowCount ?? 0) + (channels.rowCount ?? 0)
+}
+
+function toPosition(cursor: string): bigint {
+  if (!/^\d{1,18}$/.test(cursor)) throw new InvalidCursorError(cursor)
+  return BigInt(cursor)
 }
 
 function shorten(error: string): string {
