@@ -24,6 +24,10 @@ export type Budget = {
   owner: Address
   /** How often the owner's key was used, and what for. */
   ownerSignatures(): OwnerSignatures
+  /** By the account (ERC-1271), with the owner's key. */
+  signMessage(message: string): Promise<Hex>
+  /** One UserOperation of the account, signed by the owner, paid by our paymaster. @returns its transaction */
+  act(calls: readonly { to: Address; data: Hex }[]): Promise<Hex>
 }
 
 export type BudgetOptions = {
@@ -101,5 +105,18 @@ export async function grantBudget(stack: Stack, options: BudgetOptions): Promise
     payees,
     totalLimit: amountAtomic.toString(),
   })
-  return { grant, sessionKey, account: account.address, owner, ownerSignatures: signatures }
+  return {
+    grant,
+    sessionKey,
+    account: account.address,
+    owner,
+    ownerSignatures: signatures,
+    signMessage: (message) => account.signMessage({ message }),
+    async act(calls) {
+      const operation = await bundlerClient.sendUserOperation({ calls })
+      const outcome = await bundlerClient.waitForUserOperationReceipt({ hash: operation, timeout: 60_000 })
+      if (outcome.success) return outcome.receipt.transactionHash
+      throw new Error(`The owner's UserOperation ${operation} failed: ${outcome.reason ?? 'no reason given'}`)
+    },
+  }
 }
