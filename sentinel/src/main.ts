@@ -14,6 +14,7 @@ import {
   readGrantBudgets,
   readSentinelCursor,
   recordHeartbeat,
+  refreshAccepted,
   repeatStop,
   requestStoppedSettlement,
   revokeStopped,
@@ -59,6 +60,8 @@ const seenMs = 600_000
 const feedSilenceMs = 3_000
 const heartbeatMs = 5_000
 const breakersAtOnce = 500
+/** After a stop, in which the journal learns of what was charged before it. */
+const refreshAcceptedMs = 600_000
 
 const config = loadConfig()
 const logger = createLogger({ service: 'sentinel', level: config.LOG_LEVEL, secrets: config.secretValues })
@@ -162,6 +165,7 @@ const breakers = createBreakerWorker({
   },
   lift: (grantId) => liftHold(db, { grantId, now }, admit),
   stopRejected: () => stopRejected(db, { vouchers, now: now(), limit: breakersAtOnce }),
+  refreshAccepted: () => refreshAccepted(db, new Date(clock() - refreshAcceptedMs)),
   closeQuiet() {
     const before = new Date(clock() - config.QUIET_HOURS * 3_600_000)
     return closeQuietIncidents(db, { before, now: now(), limit: breakersAtOnce })

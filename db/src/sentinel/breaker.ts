@@ -73,7 +73,7 @@ export function revokeStopped(db: Db, { breaker, why, now }: BreakerMove): Promi
     const { account, grantId, incidentId } = breaker
     // What was accepted had its time before the freeze.
     const vouchers = { policy: 'hold', settleFirstMs: 0 } as const
-    const opened = await openStop(tx, { incidentId, grantId, account, kind: 'revoke', foundAt: now, vouchers, now })
+    const opened = await openStop(tx, { incidentId, grantId, account, kind: 'revoke', foundFrom: now, vouchers, now })
     if (opened) await appendSentinelEvent(tx, { kind: 'revoke', account, grantId, detail: { incidentId, why } })
     return opened
   })
@@ -151,7 +151,7 @@ export async function stopRejected(
         .where(eq(sentinelIncidentTable.id, row.incident_id))
       if (!incident) return false
       const { id: incidentId, account, grantId } = incident
-      const stop = { incidentId, account, grantId, kind: 'revoke', foundAt: now, vouchers, now } as const
+      const stop = { incidentId, account, grantId, kind: 'revoke', foundFrom: now, vouchers, now } as const
       if (!(await openStop(tx, stop))) return false
       await appendSentinelEvent(tx, { kind: 'revoke', account, grantId, detail: { incidentId, why: 'rejected' } })
       return true

@@ -28,7 +28,7 @@ export type Incident = {
   payee: Address | null
   requestId: string | null
   chargedAt: Date | null
-  /** What the rule compared. Amounts in base units. */
+  /** What the rule compared. Amounts in base units; `sinceMs`: when what was found began, if it was not one charge. */
   inputs: Record<string, string>
   /** The same in one sentence. */
   explanation: string
@@ -94,8 +94,8 @@ export function openIncident(
     const { grantId, account, rule, ruleVersion, action, inputs, explanation, requestId } = found
     const stop = async () => {
       if (action !== 'freeze' && action !== 'revoke') return false
-      const foundAt = found.chargedAt ?? now
-      return openStop(tx, { incidentId: row.id, grantId, account, kind: action, foundAt, vouchers, now })
+      const foundFrom = inputs.sinceMs === undefined ? (found.chargedAt ?? now) : new Date(Number(inputs.sinceMs))
+      return openStop(tx, { incidentId: row.id, grantId, account, kind: action, foundFrom, vouchers, now })
     }
     if (row.id !== id) return { incident: row, isNew: false, stops: await stop() }
     await appendSentinelEvent(tx, {

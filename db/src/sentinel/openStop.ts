@@ -19,8 +19,8 @@ export type NewStop = {
   grantId: Hex
   account: Address
   kind: 'freeze' | 'revoke'
-  /** The charge that was found; what happened before a grant went on again does not stop it anew. */
-  foundAt: Date
+  /** When what was found began: what happened before a grant went on again does not stop it anew. */
+  foundFrom: Date
   vouchers: VoucherDefault
   now: Date
 }
@@ -32,7 +32,7 @@ export type NewStop = {
  * @returns whether there is something new to do
  */
 export async function openStop(tx: Queryable, stop: NewStop): Promise<boolean> {
-  const { incidentId, grantId, account, kind, foundAt, vouchers, now } = stop
+  const { incidentId, grantId, account, kind, foundFrom, vouchers, now } = stop
   await tx
     .insert(sentinelBreakerTable)
     .values({ grantId, account, state: 'closed', since: now, incidentId, updatedAt: now })
@@ -49,9 +49,10 @@ export async function openStop(tx: Queryable, stop: NewStop): Promise<boolean> {
     .update(sentinelIncidentTable)
     .set({ voucherPolicy: policy, accepted })
     .where(eq(sentinelIncidentTable.id, incidentId))
-  if (!asksForMore(breaker, { kind, foundAt })) return false
+  if (!asksForMore(breaker, { kind, foundFrom })) return false
 
-  const settleUntil = policy === 'settle' && accepted > 0n ? new Date(now.getTime() + vouchers.settleFirstMs) : null
+  // Whatever the journal knows so far: what was just charged is on its way there.
+  const settleUntil = policy === 'settle' ? new Date(now.getTime() + vouchers.settleFirstMs) : null
   const opened = await tx
     .insert(sentinelStopTable)
     .values({
@@ -81,13 +82,13 @@ export async function openStop(tx: Queryable, stop: NewStop): Promise<boolean> {
 
 function asksForMore(
   { state, since }: { state: 'closed' | 'open' | 'half_open' | 'revoked'; since: Date },
-  { kind, foundAt }: Pick<NewStop, 'kind' | 'foundAt'>,
+  { kind, foundFrom }: Pick<NewStop, 'kind' | 'foundFrom'>,
 ): boolean {
   switch (state) {
     case 'closed':
       return true
     case 'half_open':
-      return foundAt >= since || kind === 'revoke'
+      return foundFrom >= since || kind === 'revoke'
     case 'open':
       return kind === 'revoke'
     case 'revoked':
@@ -101,6 +102,21 @@ export async function acceptedOf(db: Queryable, grantId: Hex): Promise<bigint> {
     select coalesce(sum(greatest(${collectible} - c.settled, 0)), 0) as accepted
     from channel c where c.grant_id = ${grantId.toLowerCase()} and c.signature is not null`)
   return BigInt(rows[0]?.accepted ?? 0)
+}
+
+/**
+ * Incidents of grants that were stopped since `since` say what the journal knows by now to be accepted and not settled:
+ * what was charged last reaches it after the grant was stopped.
+ */
+export async function refreshAccepted(db: Queryable, since: Date): Promise<void> {
+  await db.execute(sql`
+    update sentinel_incident i set accepted = now.accepted
+    from sentinel_breaker b cross join lateral (
+      select coalesce(sum(greatest(${collectible} - c.settled, 0)), 0) as accepted
+      from channel c where c.grant_id = b.grant_id and c.signature is not null
+    ) now
+    where b.state = 'open' and b.since > ${since.toISOString()}::timestamptz and i.id = b.incident_id
+      and i.accepted <> now.accepted`)
 }
 
 /** Before it is frozen on the chain. Nothing where it is asked for already, is under way, or owes nothing. */

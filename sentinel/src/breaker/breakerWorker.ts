@@ -16,6 +16,8 @@ export type BreakerWorkerDeps = {
   lift(grantId: Hex): Promise<unknown>
   /** What owners rejected is stopped for good. How many there were. */
   stopRejected(): Promise<number>
+  /** Incidents say what is known by now to be accepted and not settled. */
+  refreshAccepted(): Promise<unknown>
   /** What stopped nothing and was not found again for long is closed. */
   closeQuiet(): Promise<unknown>
   /** Who goes on and is watched more closely. */
@@ -45,6 +47,7 @@ export function createBreakerWorker(deps: BreakerWorkerDeps): BreakerWorker {
 
   async function look(signal: AbortSignal): Promise<void> {
     if ((await deps.stopRejected()) > 0) deps.wake()
+    await deps.refreshAccepted()
     await deps.closeQuiet()
     const seen: BreakerCounts = { open: 0, half_open: 0 }
     const onProbation: OnProbation[] = []
