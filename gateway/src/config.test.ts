@@ -26,6 +26,15 @@ test('keys that seal are read from base64, in their order', () => {
   expect(loadConfig({ ...env, WEBHOOK_ENCRYPTION_KEYS: text }).WEBHOOK_ENCRYPTION_KEYS).toEqual(keys)
 })
 
+test('a Redis is one URL, and a Redis Cluster several', () => {
+  const cluster = 'redis://10.0.0.1:6379, rediss://10.0.0.2:6379'
+  for (const url of ['redis://127.0.0.1:6379', cluster])
+    expect(loadConfig({ ...env, REDIS_URL: url }).REDIS_URL).toBe(url)
+  for (const wrong of ['', '10.0.0.1:6379', 'http://10.0.0.1', 'redis://10.0.0.1:6379,']) {
+    expect(() => loadConfig({ ...env, REDIS_URL: wrong }), wrong).toThrow(/REDIS_URL/)
+  }
+})
+
 test('everything that is wrong is named at once, and no value with it', () => {
   const secret = randomBytes(31).toString('base64')
   const wrong = { WEBHOOK_ENCRYPTION_KEYS: secret, WEBHOOK_ALLOW_PRIVATE_NETWORKS: 'yes', WEBHOOK_TIMEOUT_MS: '0' }

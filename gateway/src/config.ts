@@ -1,12 +1,21 @@
-import { addressSchema } from '@protocolbanks/stream-protocol'
+import { addressSchema, type Hex } from '@protocolbanks/stream-protocol'
 import { type ParsedConfig, parseConfig, processFields } from '@protocolbanks/stream-runtime'
+import { privateKeyToAccount } from 'viem/accounts'
 import { z } from 'zod'
 
 const configSchema = z.object({
   ...processFields({ port: 4020, traceRatio: 0.01 }),
   DATABASE_URL: z.url(),
-  /** Without it the meter is embedded, and this must be the only gateway process. */
-  REDIS_URL: z.url().optional(),
+  /**
+   * Several with commas between them are nodes of a Redis Cluster. Without it the meter is embedded, and this must be the
+   * only gateway process.
+   */
+  REDIS_URL: z
+    .string()
+    .refine((text) => text.split(',').every((url) => z.url({ protocol: /^rediss?$/ }).safeParse(url.trim()).success), {
+      message: 'must be a URL redis://... or rediss://..., or several with commas between them',
+    })
+    .optional(),
   RPC_URL: z.url(),
   CHAIN_ID: z.coerce.number().int().positive(),
   /** Origin under which clients reach the gateway. */
@@ -62,6 +71,35 @@ const configSchema = z.object({
   /** What one grant, and one account, may owe all merchants together on credit; base units. Without them: no bound. */
   CREDIT_PER_GRANT_ATOMIC: z.coerce.bigint().nonnegative().optional(),
   CREDIT_PER_ACCOUNT_ATOMIC: z.coerce.bigint().nonnegative().optional(),
+  /**
+   * Pays the gas of payments by x402's `exact`: 32 bytes of hex. All gateways share it, and nobody else may send with it.
+   * Without it `exact` is not offered.
+   */
+  RELAYER_KEY: z
+    .string()
+    .refine(isPrivateKey, 'must be a private key: 32 bytes of hex')
+    .transform((key) => key as Hex)
+    .optional(),
+  /** The least that a service may ask for a call by `exact`, base units: what a transfer costs. */
+  EXACT_MIN_PRICE_ATOMIC: z.coerce.bigint().positive().default(1_000n),
+  /** Factories whose accounts may pay by `exact` before they are deployed (ERC-6492), comma between them. */
+  EXACT_FACTORIES: z
+    .string()
+    .transform((text) => text.split(',').map((address) => address.trim()))
+    .pipe(z.array(addressSchema))
+    .default([]),
+  /** What a transfer may take while a client waits for its answer. */
+  EXACT_SETTLE_TIMEOUT_SECONDS: z.coerce.number().int().min(1).max(600).default(45),
+  /** A transfer that waits longer than this is sent again with higher fees. */
+  EXACT_STUCK_SECONDS: z.coerce.number().int().min(1).max(600).default(15),
+  /** Payments by `exact` that this process is at. */
+  EXACT_MAX_ACTIVE: z.coerce.number().int().min(1).max(1_000).default(64),
+  /** No transfer is sent while the chain asks for more. */
+  MAX_FEE_PER_GAS_WEI: z.coerce.bigint().positive().default(500_000_000_000n),
+  /** Who may use the facilitator: whoever has an API key, everybody, or nobody. */
+  FACILITATOR_ACCESS: z.enum(['keys', 'open', 'off']).default('keys'),
+  /** Requests of one API key, or of one client where the facilitator is open, in a minute. */
+  FACILITATOR_REQUESTS_PER_MINUTE: z.coerce.number().int().positive().default(600),
   /** Charges of this process that may wait for Postgres; beyond that paid calls are refused. */
   MAX_LEDGER_EVENTS: z.coerce.number().int().positive().default(100_000),
   MAX_GRANTS_IN_MEMORY: z.coerce.number().int().positive().default(100_000),
@@ -73,6 +111,14 @@ const configSchema = z.object({
 })
 
 export type Config = ParsedConfig<z.output<typeof configSchema>>
+
+function isPrivateKey(text: string): boolean {
+  try {
+    return /^0x[0-9a-fA-F]{64}$/.test(text) && privateKeyToAccount(text as Hex).address.length === 42
+  } catch {
+    return false
+  }
+}
 
 function isOrigin(text: string): boolean {
   return URL.canParse(text) && /^https?:$/.test(new URL(text).protocol) && new URL(text).origin === text
@@ -86,6 +132,7 @@ const secretNames = [
   'OPERATOR_API_KEY',
   'WEBHOOK_ENCRYPTION_KEYS',
   'CLIENT_HASH_KEY',
+  'RELAYER_KEY',
 ] as const
 
 /** @throws when the environment is not valid; the message names every problem at once and no value. */

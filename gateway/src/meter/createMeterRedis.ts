@@ -1,5 +1,7 @@
 import { Cluster, Redis } from 'ioredis'
 
+const slotsRefreshMs = 2_000
+
 /**
  * A Redis client as the meter needs it. Several URLs separated by commas are nodes of a Redis Cluster.
  *
@@ -25,6 +27,11 @@ export function createMeterRedis(url: string, commandTimeoutMs = 1000): Redis | 
       : new Cluster(nodes, {
           redisOptions: options,
           clusterRetryStrategy: retryStrategy,
+          // A node that is gone stays known and is tried again, instead of being looked for by asking the others.
+          clusterNodeRetryStrategy: retryStrategy,
+          // Which node has which slots may change while it is gone.
+          slotsRefreshInterval: slotsRefreshMs,
+          slotsRefreshTimeout: 2 * commandTimeoutMs,
           enableOfflineQueue: false,
           enableAutoPipelining: true,
           // A charge that broke off is not sent again; one that a node did not take is sent on to the right one.

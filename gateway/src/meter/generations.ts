@@ -164,9 +164,11 @@ export function createGenerations(deps: GenerationsDeps): Generations {
   }
 
   async function step(): Promise<void> {
-    await settled(all.map(lookAgain))
+    // One node of a store that is gone makes this process neither dead nor blind for the others.
+    const looked = settled(all.map(lookAgain))
+    await looked.catch(() => {})
     const rows = await deps.beat(all.map(({ acknowledged }) => acknowledged))
-    await settled(rows.filter(({ partition }) => partition < all.length).map(follow))
+    await settled([looked, ...rows.filter(({ partition }) => partition < all.length).map(follow)])
   }
 
   return {

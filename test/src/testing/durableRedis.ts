@@ -22,8 +22,11 @@ export type DurableRedis = {
  */
 export async function startDurableRedis({
   keeps = 'everything',
+  args = [],
 }: {
   keeps?: 'everything' | 'snapshots'
+  /** Others of redis-server. */
+  args?: readonly string[]
 } = {}): Promise<DurableRedis> {
   const [directory, port] = await Promise.all([createTempDir('durable-redis'), freePort()])
   let server: RunningProcess | undefined
@@ -37,6 +40,7 @@ export async function startDurableRedis({
         // Written before each answer, so that nothing is lost with the process. Not flushed to the disk each time, which a
         // busy machine takes seconds for: only a crash of the whole machine would need it.
         ...(keeps === 'everything' ? ['--appendonly', 'yes', '--appendfsync', 'no'] : []),
+        ...args,
       ],
       logFile: join(directory.path, `redis-${++starts}.log`),
       ready: readyWhenLogged('Ready to accept connections'),
