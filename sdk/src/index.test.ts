@@ -15,10 +15,13 @@ test('the public surface is exactly this', () => {
       "LimitExceededError",
       "OfferUnmatchedError",
       "PBStream",
+      "PaymentDeclinedError",
       "PaymentRedirectedError",
       "PaymentRefusedError",
       "ReleaseFailedError",
+      "StoredStateError",
       "UnsupportedUrlError",
+      "createMemoryStore",
       "createPayingFetch",
       "defaultGatewayUrl",
       "parseGrant",
@@ -26,9 +29,9 @@ test('the public surface is exactly this', () => {
   `)
 })
 
-test('nothing but the entry point can be imported', () => {
+test('nothing but the entry point, and what needs Node, can be imported', () => {
   const { exports } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'))
-  expect(Object.keys(exports)).toEqual(['.'])
+  expect(Object.keys(exports)).toEqual(['.', './node'])
 })
 
 test('nothing of Node is imported at run time, so that it runs in a browser', () => {

@@ -1,16 +1,23 @@
 export { BaseError } from '@protocolbanks/stream-protocol'
+export { type AgentStore, createMemoryStore, StoredStateError } from './agent/agentStore.ts'
 export type { Receipt } from './agent/answer.ts'
 export { UnsupportedUrlError } from './agent/call.ts'
-export { createPayingFetch, type PayingFetchOptions } from './agent/createPayingFetch.ts'
+export {
+  createPayingFetch,
+  type PayingFetch,
+  type PayingFetchOptions,
+  type PaymentRequest,
+} from './agent/createPayingFetch.ts'
 export {
   ChargeDisputedError,
   HostNotAllowedError,
   LimitExceededError,
+  PaymentDeclinedError,
   PaymentRedirectedError,
   PaymentRefusedError,
 } from './agent/errors.ts'
 export { type AgentGrant, InvalidGrantError, parseGrant } from './agent/grant.ts'
-export { type AgentLimits, type Amount, InvalidLimitError } from './agent/limits.ts'
+export { type AgentLimits, type Amount, type HostLimits, InvalidLimitError } from './agent/limits.ts'
 export { OfferUnmatchedError } from './agent/offer.ts'
 export type { VoucherSigner } from './agent/signer.ts'
 export {

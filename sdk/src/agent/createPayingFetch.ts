@@ -9,30 +9,35 @@ import {
   type SessionPayload,
   x402Version,
 } from '@protocolbanks/stream-protocol'
+import type { AgentStore } from './agentStore.ts'
 import { type Receipt, type Refusal, readReceipt, readRefusal } from './answer.ts'
 import { type Call, type FetchInput, readCall } from './call.ts'
-import {
-  ChargeDisputedError,
-  HostNotAllowedError,
-  LimitExceededError,
-  PaymentRedirectedError,
-  PaymentRefusedError,
-} from './errors.ts'
+import { ChargeDisputedError, PaymentDeclinedError, PaymentRedirectedError, PaymentRefusedError } from './errors.ts'
 import type { AgentGrant } from './grant.ts'
-import { conclude, emptyLedger, type Outcome, type Reservation, reserve } from './ledger.ts'
-import { type AgentLimits, toLedgerLimits } from './limits.ts'
+import type { Discrepancy, Outcome } from './ledger.ts'
+import type { AgentLimits } from './limits.ts'
 import { findOffer, type Offer, readPaymentRequired } from './offer.ts'
 import { createPriceBook } from './priceBook.ts'
 import { maxTries, parseRetryAfter, retryDelayMs, sleep as sleepOnTimer } from './retry.ts'
 import { toSigner, type VoucherSigner } from './signer.ts'
+import { createWallet, type WalletHold } from './wallet.ts'
 
 export type PayingFetchOptions = {
   grant: AgentGrant
   /** The session key: its private half, or a signer that has it. */
   sessionKey: Hex | VoucherSigner
   limits?: AgentLimits | undefined
+  /**
+   * Asked before each payment is signed, within the limits: by a person, or by a rule. A call whose price changes is asked
+   * for again. False: PaymentDeclinedError.
+   */
+  confirm?: ((request: PaymentRequest) => boolean | Promise<boolean>) | undefined
   /** Called with the receipt of each charged call, before its answer is returned. What it throws, the call throws. */
   onReceipt?: ((receipt: Receipt) => void) | undefined
+  /** Told when a payee counts more than this agent's calls explain, within what was signed. Warns on the console by default. */
+  onDiscrepancy?: ((found: Discrepancy & { url: string; payee: Address }) => void) | undefined
+  /** Where what was signed is remembered across restarts. Without one each process begins by asking the gateway. */
+  store?: AgentStore | undefined
   /** Of the token, for amounts as decimal strings. 6, as USDC, by default. */
   decimals?: number | undefined
   /** How long to wait for the head of an answer before the try counts as lost, in milliseconds. 120 s by default. */
@@ -46,6 +51,21 @@ export type PayingFetchOptions = {
   random?: (() => number) | undefined
   createRequestId?: (() => string) | undefined
 }
+
+/** A payment that is about to be signed. */
+export type PaymentRequest = { url: string; method: string; service: string; payee: Address; priceAtomic: bigint }
+
+/** A `fetch` that pays, and says what it paid. */
+export type PayingFetch = typeof fetch & {
+  /** Of the last hundred charged calls, oldest first. */
+  receipts(): readonly Receipt[]
+  /** What is charged and in flight under the grant, at all payees, as far as this agent knows; base units. */
+  spentAtomic(): bigint
+  /** Resolves when the store holds what is known now: before a process ends, for one. */
+  saved(): Promise<void>
+}
+
+const maxReceipts = 100
 
 /** How long concurrent first calls wait for the one that asks for the price. */
 const probeWaitMs = 10_000
@@ -87,23 +107,26 @@ const refusalCodes = new Set([
  * number may be in flight at once. A lost answer is asked for again under the same request id, which costs nothing.
  * One grant serves one paying fetch: two that spend from it at once take each other's charges for a dispute.
  *
- * Throws, besides what `fetch` throws: LimitExceededError, HostNotAllowedError (nothing was signed),
- * PaymentRefusedError, OfferUnmatchedError, PaymentRedirectedError, UnsupportedUrlError, ChargeDisputedError.
+ * Throws, besides what `fetch` throws: LimitExceededError, HostNotAllowedError, PaymentDeclinedError (nothing was signed),
+ * StoredStateError (nothing was sent), PaymentRefusedError, OfferUnmatchedError, PaymentRedirectedError, UnsupportedUrlError, ChargeDisputedError.
  *
  * @example
  * const payingFetch = createPayingFetch({ grant, sessionKey, limits: { maxPerCall: '0.05', maxPerHour: '2' } })
  * const answer = await payingFetch('https://api.example.com/weather?city=Oslo')
  */
-export function createPayingFetch(options: PayingFetchOptions): typeof fetch {
-  const { grant, onReceipt } = options
+export function createPayingFetch(options: PayingFetchOptions): PayingFetch {
+  const { grant, onReceipt, confirm } = options
   const decimals = options.decimals ?? 6
   const answerTimeoutMs = options.answerTimeoutMs ?? 120_000
   const clock = options.clock ?? Date.now
   const sleep = options.sleep ?? sleepOnTimer
   const random = options.random ?? Math.random
   const createRequestId = options.createRequestId ?? (() => `req_${crypto.randomUUID().replaceAll('-', '')}`)
-  const limits = toLedgerLimits(options.limits ?? {}, grant, decimals)
-  const allowedHosts = options.limits?.allowedHosts
+  const onDiscrepancy =
+    options.onDiscrepancy ??
+    (({ url, payee, chargedAtomic, explainedAtomic }) =>
+      console.warn(`${url}: ${payee} counts ${chargedAtomic} base units, our calls explain ${explainedAtomic}.`))
+  const wallet = createWallet({ grant, limits: options.limits ?? {}, decimals, store: options.store, clock })
   const signer = toSigner(options.sessionKey, grant)
   const baseFetch: typeof fetch = options.fetch ?? ((input, init) => fetch(input, init))
 
@@ -112,9 +135,9 @@ export function createPayingFetch(options: PayingFetchOptions): typeof fetch {
   const probes = new Map<string, Promise<void>>()
   /** At most one per payee of the grant. */
   const proofs = new Map<Address, Hex[]>()
-  let ledger = emptyLedger
+  const receipts: Receipt[] = []
 
-  return async (input: FetchInput, init?: RequestInit): Promise<Response> => {
+  async function payingFetch(input: FetchInput, init?: RequestInit): Promise<Response> {
     let call = await readCall(input, init)
     for (let hops = 0; ; hops++) {
       const sent = await send(call)
@@ -128,6 +151,8 @@ export function createPayingFetch(options: PayingFetchOptions): typeof fetch {
       call = target
     }
   }
+
+  return Object.assign(payingFetch, { receipts: () => [...receipts], spentAtomic: wallet.spent, saved: wallet.saved })
 
   /** One call at one URL: paid when its price is known or asked for. */
   async function send(call: Call): Promise<{ response: Response; paid: boolean }> {
@@ -209,7 +234,8 @@ export function createPayingFetch(options: PayingFetchOptions): typeof fetch {
   /** Sends the call with a voucher until it has an answer that is final. */
   async function pay(call: Call, offer: Offer): Promise<Response> {
     const requestId = createRequestId()
-    let hold = await holdFor(call, offer, requestId)
+    await wallet.open()
+    let hold = await holdFor(call, offer, requestId, undefined)
     /** Sends that failed for a passing reason. */
     let failures = 0
     let resyncs = 0
@@ -249,14 +275,14 @@ export function createPayingFetch(options: PayingFetchOptions): typeof fetch {
           await discard(response)
           close(call, hold, { kind: 'released', claim: refusal.claim })
           repricings++
-          hold = await holdFor(call, changed, requestId)
+          hold = await holdFor(call, changed, requestId, hold)
           continue
         }
         if (refusal.code === 'voucher.exhausted' && refusal.claim && resyncs === 0 && call.replayable) {
           await discard(response)
           close(call, hold, { kind: 'released', claim: refusal.claim })
           resyncs++
-          hold = await holdFor(call, hold.offer, requestId)
+          hold = await holdFor(call, hold.offer, requestId, hold)
           continue
         }
         return refuse(call, hold, requestId, refusal, response)
@@ -269,22 +295,17 @@ export function createPayingFetch(options: PayingFetchOptions): typeof fetch {
     }
   }
 
-  /** Room in the ledger, and the header that pays with it. Gives the room back when the signer fails. */
-  async function holdFor(call: Call, offer: Offer, requestId: string): Promise<Hold> {
-    const { url } = call
-    if (allowedHosts && !allowedHosts.includes(url.host) && !allowedHosts.includes(url.hostname)) {
-      throw new HostNotAllowedError({ host: url.host, allowedHosts })
-    }
-    const reserved = reserve(ledger, limits, { payee: offer.payee, price: offer.price, nowMs: clock() })
-    if (!reserved.ok) {
-      if (reserved.limit === 'disputed') {
-        throw new ChargeDisputedError({ url: url.href, payee: offer.payee, dispute: undefined, decimals })
-      }
-      throw new LimitExceededError({ url: url.href, decimals, ...reserved })
-    }
-    ledger = reserved.ledger
-    const { reservation } = reserved
+  /** Room in the wallet, and the header that pays with it. Gives the room back when nobody signs. */
+  async function holdFor(call: Call, offer: Offer, requestId: string, before: Hold | undefined): Promise<Hold> {
+    const { url, method } = call
+    const reservation = wallet.reserve(url, offer.payee, offer.price)
+    if (!reservation) throw new ChargeDisputedError({ url: url.href, payee: offer.payee, dispute: undefined, decimals })
     try {
+      const { payee: to, service, price: priceAtomic } = offer
+      if (confirm && before?.offer.price !== priceAtomic) {
+        const isConfirmed = await confirm({ url: url.href, method, service, payee: to, priceAtomic })
+        if (!isConfirmed) throw new PaymentDeclinedError({ url: url.href, payee: to, priceAtomic, decimals })
+      }
       const { grantId, payees } = grant
       const { payee, cumulativeAmount } = reservation
       const signature = await signer.sign({ grantId, payee, cumulativeAmount })
@@ -296,9 +317,10 @@ export function createPayingFetch(options: PayingFetchOptions): typeof fetch {
         payload,
         extensions: { [paymentIdentifierKey]: { info: { id: requestId } } },
       }
+      await wallet.saved()
       return { offer, reservation, header: encodeHeader(payment), sent: false, open: true }
     } catch (error) {
-      ledger = conclude(ledger, reservation, { kind: 'released' }).ledger
+      wallet.conclude(reservation, { kind: 'released' })
       throw error
     }
   }
@@ -324,6 +346,8 @@ export function createPayingFetch(options: PayingFetchOptions): typeof fetch {
     const { amountAtomic: amount, chargedAtomic: charged, authorizedAtomic: authorized } = receipt
     try {
       close(call, hold, { kind: 'charged', amount, claim: { charged, authorized } })
+      receipts.push(receipt)
+      if (receipts.length > maxReceipts) receipts.shift()
       onReceipt?.(receipt)
     } catch (error) {
       void discard(response)
@@ -364,10 +388,12 @@ export function createPayingFetch(options: PayingFetchOptions): typeof fetch {
   /** @throws ChargeDisputedError */
   function close(call: Call, hold: Hold, outcome: Outcome): void {
     hold.open = false
-    const concluded = conclude(ledger, hold.reservation, outcome)
-    ledger = concluded.ledger
-    const { dispute } = concluded
-    if (dispute) throw new ChargeDisputedError({ url: call.url.href, payee: hold.offer.payee, dispute, decimals })
+    const { dispute, discrepancy } = wallet.conclude(hold.reservation, outcome)
+    // The next payment waits for what is written; without one a restart takes this call for an open one.
+    wallet.saved().catch(() => undefined)
+    const { payee } = hold.offer
+    if (discrepancy) onDiscrepancy({ ...discrepancy, url: call.url.href, payee })
+    if (dispute) throw new ChargeDisputedError({ url: call.url.href, payee, dispute, decimals })
   }
 
   /** One `fetch`, given up when no answer has begun in time. */
@@ -395,7 +421,7 @@ export function createPayingFetch(options: PayingFetchOptions): typeof fetch {
 }
 
 /** A reserved and signed payment. */
-type Hold = { offer: Offer; reservation: Reservation; header: string; sent: boolean; open: boolean }
+type Hold = { offer: Offer; reservation: WalletHold; header: string; sent: boolean; open: boolean }
 
 /** Whether the same request can succeed in a moment. */
 function passing({ status, code, problem }: Refusal): boolean {

@@ -9,9 +9,18 @@ export class LimitExceededError extends BaseError {
   readonly limitAtomic: bigint
   /** What the limit would have to be for this call. */
   readonly neededAtomic: bigint
-  constructor(p: { url: string; limit: LimitName; limitAtomic: bigint; neededAtomic: bigint; decimals: number }) {
+  /** Whose limit it is, when it is one of `perHost`. */
+  readonly host: string | undefined
+  constructor(p: {
+    url: string
+    limit: LimitName
+    limitAtomic: bigint
+    neededAtomic: bigint
+    decimals: number
+    host?: string | undefined
+  }) {
     const { what, next } = limitWords[p.limit]
-    super(`The call would go above ${what}.`, {
+    super(`The call would go above ${what}${p.host === undefined ? '' : ` for ${p.host}`}.`, {
       metaMessages: [
         `URL: ${p.url}`,
         `Limit: ${amountText(p.limitAtomic, p.decimals)}`,
@@ -21,6 +30,7 @@ export class LimitExceededError extends BaseError {
       docsPath: '/errors#agent-limit-exceeded',
     })
     this.limit = p.limit
+    this.host = p.host
     this.limitAtomic = p.limitAtomic
     this.neededAtomic = p.neededAtomic
   }
@@ -50,6 +60,22 @@ export class HostNotAllowedError extends BaseError {
         'Add it to limits.allowedHosts if it shall be paid.',
       ],
       docsPath: '/errors#agent-host-not-allowed',
+    })
+  }
+}
+
+/** `confirm` said no: nothing was signed. */
+export class PaymentDeclinedError extends BaseError {
+  override readonly code = 'agent.declined'
+  constructor(p: { url: string; payee: string; priceAtomic: bigint; decimals: number }) {
+    super('The payment was not confirmed.', {
+      metaMessages: [
+        `URL: ${p.url}`,
+        `Payee: ${p.payee}`,
+        `Price: ${amountText(p.priceAtomic, p.decimals)}`,
+        'Whoever confirms payments for this agent has to agree before the call is made again.',
+      ],
+      docsPath: '/errors#agent-declined',
     })
   }
 }

@@ -17,7 +17,12 @@ export type Channel = {
 }
 
 /** What one paying fetch has spent and promised under its grant. Immutable: each function returns the next one. */
-export type Ledger = { channels: ReadonlyMap<Address, Channel>; hour: readonly Bucket[] }
+export type Ledger = {
+  channels: ReadonlyMap<Address, Channel>
+  hour: readonly Bucket[]
+  /** Everything that was ever signed is in here: a payee that is not was promised nothing, whatever it says. */
+  isComplete?: true
+}
 
 /** Prices reserved within ten seconds; at most 361 of them cover an hour. */
 type Bucket = { startMs: number; amount: bigint }
@@ -62,6 +67,12 @@ export type Outcome =
 /** More was charged than allowed: by one call above its price, or in total above every voucher we know of. */
 export type Dispute = { of: 'call' | 'total'; chargedAtomic: bigint; allowedAtomic: bigint }
 
+/**
+ * A payee counts more than the calls of this agent explain, though no more than was signed: it may have kept what it
+ * said it refused. What it counts is taken over, because the gateway charges by it.
+ */
+export type Discrepancy = { chargedAtomic: bigint; explainedAtomic: bigint }
+
 const hourMs = 3_600_000
 const bucketMs = 10_000
 const newChannel: Channel = {
@@ -86,7 +97,7 @@ export function reserve(
   limits: LedgerLimits,
   { payee, price, nowMs }: { payee: Address; price: bigint; nowMs: number },
 ): ReserveResult {
-  const channel = ledger.channels.get(payee) ?? newChannel
+  const channel = ledger.channels.get(payee) ?? { ...newChannel, contacted: ledger.isComplete === true }
   if (channel.disputed) return { ok: false, limit: 'disputed' }
 
   const hour = recent(ledger.hour, nowMs)
@@ -108,6 +119,7 @@ export function reserve(
   return {
     ok: true,
     ledger: {
+      ...ledger,
       channels: withChannel(ledger, payee, {
         ...channel,
         inFlight: channel.inFlight + price,
@@ -125,7 +137,7 @@ export function conclude(
   ledger: Ledger,
   { payee, price, turn, bucketMs: bucket }: Reservation,
   outcome: Outcome,
-): { ledger: Ledger; dispute?: Dispute } {
+): { ledger: Ledger; dispute?: Dispute; discrepancy?: Discrepancy } {
   const channel = ledger.channels.get(payee) ?? newChannel
   const claim = outcome.kind === 'unknown' ? undefined : outcome.claim
   const dispute = disputeOf(channel, price, outcome)
@@ -146,10 +158,14 @@ export function conclude(
     after.contacted = true
   }
   const next: Ledger = {
+    ...ledger,
     channels: withChannel(ledger, payee, after),
     hour: spent === price ? ledger.hour : addTo(ledger.hour, bucket, spent - price),
   }
-  return dispute ? { ledger: next, dispute } : { ledger: next }
+  if (dispute) return { ledger: next, dispute }
+  const explainedAtomic = channel.charged + channel.inFlight - price + spent
+  if (!claim || !channel.contacted || claim.charged <= explainedAtomic) return { ledger: next }
+  return { ledger: next, discrepancy: { chargedAtomic: claim.charged, explainedAtomic } }
 }
 
 /** Everything charged and in flight, at all payees. */

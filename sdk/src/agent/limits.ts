@@ -14,21 +14,39 @@ export type AgentLimits = {
   maxPerHour?: Amount | undefined
   /** Hosts that may be paid, with or without port: `api.example.com`, `localhost:4020`. */
   allowedHosts?: readonly string[] | undefined
+  /** Further limits for what one host may get, with or without port: `{ 'api.example.com': { maxPerHour: '1' } }`. */
+  perHost?: Readonly<Record<string, HostLimits>> | undefined
+}
+
+/** As those of the agent, for one host alone. */
+export type HostLimits = {
+  maxPerCall?: Amount | undefined
+  maxPerHour?: Amount | undefined
+  /** Everything this agent has paid there; what earlier processes paid counts with a `store`. */
+  maxTotal?: Amount | undefined
 }
 
 /** @throws InvalidAmountError, InvalidLimitError */
 export function toLedgerLimits(limits: AgentLimits, grant: AgentGrant, decimals: number): LedgerLimits {
-  const atomic = (name: string, amount: Amount | undefined) => {
-    const value = typeof amount === 'string' ? parseAmount(amount, decimals) : amount
-    if (value !== undefined && value < 0n) throw new InvalidLimitError(name, value)
-    return value
-  }
   return {
-    maxPerCall: atomic('maxPerCall', limits.maxPerCall),
-    maxTotal: atomic('maxTotal', limits.maxTotal),
-    maxPerHour: atomic('maxPerHour', limits.maxPerHour),
-    grantTotalLimit: atomic('totalLimit', grant.totalLimit),
+    ...toHostLimits(limits, decimals),
+    grantTotalLimit: toAtomic('totalLimit', grant.totalLimit, decimals),
   }
+}
+
+/** @throws InvalidAmountError, InvalidLimitError */
+export function toHostLimits({ maxPerCall, maxPerHour, maxTotal }: HostLimits, decimals: number): LedgerLimits {
+  return {
+    maxPerCall: toAtomic('maxPerCall', maxPerCall, decimals),
+    maxTotal: toAtomic('maxTotal', maxTotal, decimals),
+    maxPerHour: toAtomic('maxPerHour', maxPerHour, decimals),
+  }
+}
+
+function toAtomic(name: string, amount: Amount | undefined, decimals: number): bigint | undefined {
+  const value = typeof amount === 'string' ? parseAmount(amount, decimals) : amount
+  if (value !== undefined && value < 0n) throw new InvalidLimitError(name, value)
+  return value
 }
 
 export class InvalidLimitError extends BaseError {
