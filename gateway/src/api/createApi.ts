@@ -23,6 +23,8 @@ import { createOwnerAlertRoutes } from './ownerAlertRoutes.ts'
 import { createOwnerRoutes } from './ownerRoutes.ts'
 import { createOwnerSessionRoutes } from './ownerSessionRoutes.ts'
 import { createReconciliationRoutes } from './reconciliationRoutes.ts'
+import { createRuleHoldRoutes } from './rules/ruleHoldRoutes.ts'
+import { createRuleRoutes } from './rules/ruleRoutes.ts'
 import { createServiceRoutes } from './serviceRoutes.ts'
 import { createSessionKeyRoutes } from './sessionKeyRoutes.ts'
 import { createSettlementRoutes } from './settlementRoutes.ts'
@@ -91,6 +93,8 @@ export function createApi(deps: ApiDeps): Hono {
   routes.route('/usage', createUsageRoutes(deps))
   routes.route('/usage-quarantine', createUsageQuarantineRoutes({ db }))
   routes.route('/incidents', createIncidentRoutes<ApiEnv>({ ...deps, callerOf }))
+  routes.route('/rules/holds', createRuleHoldRoutes(deps))
+  routes.route('/rules', createRuleRoutes<ApiEnv>({ ...deps, tokenDecimals, callerOf }))
   routes.route('/webhooks', createWebhookRoutes<ApiEnv>({ ...deps, ...deps.webhooks, callerOf }))
   routes.route(
     '/alert-channels',

@@ -26,6 +26,7 @@ import { holdsOfGrant } from './grantHolds.ts'
 import { createIncidentRoutes } from './incidentRoutes.ts'
 import { authenticateOwnerSession, type OwnerCaller, type OwnerEnv } from './ownerCaller.ts'
 import { viewOwnerChannel, viewOwnerCharge, viewOwnerGrant } from './ownerView.ts'
+import { createRuleRoutes } from './rules/ruleRoutes.ts'
 import { grantIdSchema, nameSchema, pageSchema } from './schemas.ts'
 import { takeOne } from './takeOne.ts'
 import { validBody, validQuery } from './validate.ts'
@@ -110,6 +111,7 @@ export function createOwnerRoutes(deps: OwnerRoutesDeps): Hono<OwnerEnv> {
 
   const beforeChange = (c: Context<OwnerEnv>) => takeOne(deps.changes, c.get('owner').account)
   routes.route('/incidents', createIncidentRoutes<OwnerEnv>({ db, clock, callerOf, beforeChange }))
+  routes.route('/rules', createRuleRoutes<OwnerEnv>({ db, clock, tokenDecimals, callerOf, beforeChange }))
 
   /** Changes the owner's own freeze, then the meter. What `then` answers is part of the answer. */
   async function change(

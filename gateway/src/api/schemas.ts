@@ -58,7 +58,7 @@ export function amountSchema(decimals: number, max: bigint) {
 
 /** The id of a path, or undefined when it cannot be one: such a thing does not exist. */
 export function idOf(
-  prefix: 'mer' | 'key' | 'svc' | 'stl' | 'rec' | 'whep' | 'whdl' | 'ach' | 'inc',
+  prefix: 'mer' | 'key' | 'svc' | 'stl' | 'rec' | 'whep' | 'whdl' | 'ach' | 'inc' | 'rul' | 'dry' | 'alw' | 'rhd',
   text: string,
 ): string | undefined {
   return new RegExp(`^${prefix}_[0-9a-f]{32}$`).test(text) ? text : undefined
