@@ -40,6 +40,7 @@ import { createGrantScorer } from './scoring/grantScorer.ts'
 import { createSpendWatchers } from './scoring/spendWatchers.ts'
 import { createGuardian } from './stops/guardian.ts'
 import { createGuardianSigner } from './stops/guardianSigner.ts'
+import { createRefuseAtOnce } from './stops/refuseAtOnce.ts'
 import { createAdmitGrant, createRefuseGrant } from './stops/refuseGrant.ts'
 import { createStopWorker } from './stops/stopWorker.ts'
 import { type Charge, createWatch, type Found } from './watch/createWatch.ts'
@@ -137,6 +138,7 @@ const guardian =
     maxFeePerGas: config.MAX_FEE_PER_GAS_WEI,
     maxGas: config.STOPS_MAX_GAS,
   })
+const atOnce = createRefuseAtOnce({ ...gateways, timeoutMs: callTimeoutMs, clock, logger })
 const stops = createStopWorker({
   listOpenStops: (limit, where) => listOpenStops(db, limit, where),
   refuse: createRefuseGrant({ ...gateways, timeoutMs: callTimeoutMs }),
@@ -236,12 +238,22 @@ async function* hearFeed(signal: AbortSignal) {
 async function take(charges: readonly Charge[]): Promise<void> {
   const found = [...(await watch.take(charges)), ...probation.judge(charges)]
   metrics.charges.inc(charges.length)
+  // Not waited for: what is recorded below goes the whole way, and nobody is served meanwhile.
+  void atOnce.refuse(found.filter((one) => !isLearned(one.charge) && isStop(one)).map(({ charge }) => charge))
   for (const one of found) await act(one)
 }
 
+function isStop({ action }: Found): boolean {
+  return action === 'freeze' || action === 'revoke'
+}
+
 /** What the journal told at the very first start is learned from, and not acted upon. */
+function isLearned({ atMs }: Charge): boolean {
+  return !cursor && atMs < startedAt.getTime()
+}
+
 async function act({ charge, ...judgement }: Found): Promise<void> {
-  if (!cursor && charge.atMs < startedAt.getTime()) return
+  if (isLearned(charge)) return
   const { grantId, account, payee, requestId } = charge
   const { rule, action, explanation } = judgement
   const chargedAt = new Date(charge.atMs)

@@ -36,12 +36,14 @@ import { createWebhookRoutes, type WebhookRoutesDeps } from './webhookRoutes.ts'
 
 export type ApiDeps = {
   db: Db
-  meter: Pick<Meter, 'read' | 'peekUsage' | 'exposureOf'>
+  meter: Pick<Meter, 'read' | 'peekUsage' | 'refuse' | 'exposureOf'>
   clock(): number
   logger: Logger
   /** The operator's first key, from the configuration; others are issued here. */
   operatorApiKey: string
   chain: Chain
+  /** The least that a service may ask by x402's `exact`, base units; 1 by default. */
+  minExactPrice?: bigint | undefined
   /** 6 by default, as USDC has. */
   tokenDecimals?: number | undefined
   /** Of the mirror of the chain. */

@@ -324,6 +324,12 @@ export function createEmbeddedMeter(options: EmbeddedMeterOptions): Meter {
       assertOpen()
       return store.exposures.get(`${token}:${payee}`.toLowerCase()) ?? 0n
     },
+    async refuse(account, grantId) {
+      assertOpen()
+      const grant = store.grants.get(grantKey(account, grantId))
+      if (grant?.counters.status === 'active') grant.counters = { ...grant.counters, status: 'frozen' }
+      return grant !== undefined
+    },
     read: async (account, grantId) => read(account, grantId),
     readUsage: async (partition, limit) => readUsage(partition, limit),
     peekUsage: async (partition, after, limit) => peekUsage(partition, after, limit),

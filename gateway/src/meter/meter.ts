@@ -36,6 +36,11 @@ export type Meter = {
    * this is called.
    */
   mirror(state: AccountState): Promise<void>
+  /**
+   * Refuses a grant from the answer on, as frozen, until its account is mirrored again: the shortest way, and no record. False
+   * when the meter does not know it.
+   */
+  refuse(account: Address, grantId: Hex): Promise<boolean>
   /** What all accounts owe a payee on credit, base units: what the meter has counted. */
   exposureOf(token: Address, payee: Address): Promise<bigint>
   /** Where the accounts are spread over several stores: what each part may give on credit. Else there is nothing to move. */

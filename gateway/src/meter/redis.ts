@@ -496,6 +496,12 @@ export function createRedisMeter(options: RedisMeterOptions): Meter {
         return toGrantMeter(toFields(grant), toFields(counters))
       })
     },
+    async refuse(account, grantId) {
+      const partition = partitionAt(partitionOf(account))
+      return inGeneration(partition, async () => {
+        return (await ask(() => scripts.refuse([grantKey(partition.tag, account, grantId)]))) === 1
+      })
+    },
     async readUsage(index, limit, onMalformed = () => {}) {
       const partition = partitionAt(index)
       // What waits in a store that is being looked at is read when it is known to be whole.

@@ -13,6 +13,7 @@ export type RedisScripts = {
   begin(keys: [marks: string], args: [generation: number]): Promise<unknown>
   readUsage(keys: [marks: string, usage: string], args: [limit: number, markTtlMs: number]): Promise<unknown>
   read(keys: [grant: string, account: string]): Promise<unknown>
+  refuse(keys: [grant: string]): Promise<unknown>
   /** Account and exposure first, then a key for each grant. */
   mirror(keys: [account: string, exposure: string, ...grants: string[]], state: string): Promise<unknown>
   readBudget(keys: [exposure: string], args: [field: string]): Promise<unknown>
@@ -83,6 +84,7 @@ export function defineRedisScripts(redis: Redis | Cluster): RedisScripts {
     begin: (keys, args) => client.streamMeterBegin(...keys, ...args),
     readUsage: (keys, args) => client.streamMeterReadUsage(...keys, ...args),
     read: (keys) => client.streamMeterRead(...keys),
+    refuse: (keys) => client.streamMeterRefuse(...keys),
     readBudget: (keys, args) => client.streamMeterReadBudget(...keys, ...args),
     lowerBudget: (keys, args) => client.streamMeterLowerBudget(...keys, ...args),
     raiseBudget: (keys, args) => client.streamMeterRaiseBudget(...keys, ...args),
@@ -108,6 +110,7 @@ const scripts = {
   streamMeterBegin: { file: 'begin.lua', numberOfKeys: 1 },
   streamMeterReadUsage: { file: 'readUsage.lua', numberOfKeys: 2 },
   streamMeterRead: { file: 'read.lua', numberOfKeys: 2 },
+  streamMeterRefuse: { file: 'refuse.lua', numberOfKeys: 1 },
   streamMeterReadBudget: { file: 'readBudget.lua', numberOfKeys: 1 },
   streamMeterLowerBudget: { file: 'lowerBudget.lua', numberOfKeys: 1 },
   streamMeterRaiseBudget: { file: 'raiseBudget.lua', numberOfKeys: 1 },

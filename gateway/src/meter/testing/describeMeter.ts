@@ -47,6 +47,23 @@ export function describeMeter(name: string, createStore: () => Promise<MeterStor
     })
     afterEach(() => store.remove())
 
+    test('a grant that is refused at once is served again when its account is mirrored, and an unknown one is none', async () => {
+      const [other, unknown] = [{ ...payer, grantId: randomBytes32() }, createPayer()]
+      const state = accountStateOf(payer, { grants: [grantStateOf(payer), grantStateOf(other)] })
+      await meter.mirror(state)
+      expect(await meter.refuse(payer.account, payer.grantId)).toBe(true)
+      expect(await codeOf(useOf(payer))).toBe('grant.frozen')
+      expect(await codeOf(useOf(other))).toBe('ok')
+      await meter.mirror(state)
+      expect(await codeOf(useOf(payer))).toBe('ok')
+
+      const revoked = { grants: [grantStateOf(payer, { status: 'revoked' })] }
+      await meter.mirror(accountStateOf(payer, revoked))
+      expect(await meter.refuse(payer.account, payer.grantId)).toBe(true)
+      expect(await codeOf(useOf(payer))).toBe('grant.revoked')
+      expect(await meter.refuse(unknown.account, unknown.grantId)).toBe(false)
+    })
+
     describe('credit', () => {
       const credit = (limits: Partial<CreditLimits>): CreditLimits => ({ mode: 'credit', version: 1, ...limits })
 
