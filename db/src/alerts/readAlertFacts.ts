@@ -1,5 +1,6 @@
 import type { Address, Hex } from '@protocolbanks/stream-protocol'
 import { sql } from 'drizzle-orm'
+import { getAddress } from 'viem'
 import type { Queryable } from '../createDb.ts'
 import { type Decision, listDecisions } from '../sentinel/decisions.ts'
 import { findIncident } from '../sentinel/findIncident.ts'
@@ -50,5 +51,5 @@ async function readGrant(db: Queryable, grantId: Hex, merchantId: string | null)
     from "grant" g where g.grant_id = ${grantId}`)
   const [row] = rows
   if (!row) throw new Error(`The grant ${grantId} of an incident is not known.`)
-  return { sessionKey: row.session_key, token: row.token, owed: BigInt(row.owed) }
+  return { sessionKey: getAddress(row.session_key), token: getAddress(row.token), owed: BigInt(row.owed) }
 }

@@ -348,7 +348,7 @@ test('an address is confirmed by the button of its link, and by nothing else', a
 
 test('one client opens a bounded number of links in a minute', async () => {
   const slow = createTestApi(database.db, { signIn: { perMinute: 2 } })
-  const ask = (client: string) =>
-    slow.app.request('/api/alert-links?token=x', { headers: { 'x-client': client } }).then(({ status }) => status)
+  const ask = async (client: string) =>
+    (await slow.app.request('/api/alert-links?token=x', { headers: { 'x-client': client } })).status
   expect([await ask('a'), await ask('a'), await ask('a'), await ask('b')]).toEqual([404, 404, 429, 404])
 })

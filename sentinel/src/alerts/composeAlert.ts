@@ -1,7 +1,7 @@
 import type { AlertDelivery, AlertFacts, AlertLinkPurpose } from '@protocolbanks/stream-db'
 import { formatAmount } from '@protocolbanks/stream-protocol'
 import type { AlertText } from './alertText.ts'
-import { tellStop } from './tellStop.ts'
+import { tellStop, tellVouchers } from './tellStop.ts'
 
 /** Whom a message is for. */
 export type AlertAudience = 'owner' | 'merchant' | 'operator'
@@ -27,7 +27,9 @@ export function composeAlert(alert: AlertToCompose): AlertText {
   const { incident, sessionKey } = facts
   return {
     subject: `${headlineOf(alert)} (agent ${short(sessionKey)})`,
-    paragraphs: [...openingOf(alert), tellStop(facts, alert.audience), adviceOf(alert)].filter((text) => text !== ''),
+    paragraphs: [...openingOf(alert), tellStop(facts, audience), tellVouchers(facts), adviceOf(alert)].filter(
+      (text) => text !== '',
+    ),
     facts: factsOf(alert),
     links: linksOf(alert),
     footer: `Incident ${incident.id}. You are told because you are ${whoOf[audience]}.`,
@@ -83,7 +85,7 @@ function adviceOf({ kind, audience, facts }: AlertToCompose): string {
   if (kind === 'closed' || state === 'closed') return ''
   if (audience === 'merchant') {
     if (action === 'block') return 'Calls of this agent are refused until the time is over. You need not do anything.'
-    return 'Calls of this agent are refused. While a grant is frozen what it owes waits; a revoked one pays nothing more.'
+    return 'Calls of this agent are refused. A frozen grant pays again when its owner lets it go on; a revoked one pays nothing more.'
   }
   if (audience === 'operator') return 'Only the owner lets it go on. Look at it, and acknowledge it.'
   if (action === 'alert') return 'Nothing was stopped. If you did not expect this, freeze the grant.'

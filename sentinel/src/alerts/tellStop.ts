@@ -1,6 +1,14 @@
 import type { AlertFacts } from '@protocolbanks/stream-db'
 import type { AlertAudience } from './composeAlert.ts'
 
+/** What becomes of vouchers that were accepted before a stop, by the owner's policy. */
+export function tellVouchers({ incident, stop }: AlertFacts): string {
+  if (!stop || incident.action === 'alert' || incident.action === 'block') return ''
+  return incident.voucherPolicy === 'settle'
+    ? 'What was accepted before is settled first.'
+    : 'What was accepted before and is not settled waits for the decision of the owner.'
+}
+
 /** What was done about an incident so far, and whether the chain has it. */
 export function tellStop({ incident, stop }: AlertFacts, audience: AlertAudience): string {
   if (incident.action === 'alert') return ''

@@ -20,6 +20,9 @@ export type BotServer = {
   write(chatId: number, text: string): void
   /** Somebody blocks it. */
   block(chatId: number): void
+  /** It is gone for a while, and comes back at the same port. */
+  pause(): Promise<void>
+  resume(): Promise<void>
   stop(): Promise<void>
 }
 
@@ -29,7 +32,7 @@ type Update = { update_id: number } & Record<string, unknown>
  * Speaks the Bot API (https://core.telegram.org/bots/api) over HTTP: getMe, getUpdates with long polling and offsets, one
  * at a time (409), sendMessage with its errors.
  */
-export async function startBotServer(options: { port?: number | undefined } = {}): Promise<BotServer> {
+export async function startBotServer(): Promise<BotServer> {
   const token = '123456:test-token-of-a-bot'
   const username = 'stream_alerts_bot'
   let updates: Update[] = []
@@ -97,10 +100,17 @@ export async function startBotServer(options: { port?: number | undefined } = {}
     waiting?.end()
   }
 
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', reject)
-    server.listen(options.port ?? 0, '127.0.0.1', resolve)
-  })
+  const listen = (port: number) =>
+    new Promise<void>((resolve, reject) => {
+      server.once('error', reject)
+      server.listen(port, '127.0.0.1', resolve)
+    })
+  const pause = async () => {
+    const closed = new Promise((resolve) => server.close(resolve))
+    server.closeAllConnections()
+    await closed
+  }
+  await listen(0)
   const address = server.address()
   if (typeof address !== 'object' || address === null) throw new Error('The server of the bot has no port.')
   return Object.assign(state, {
@@ -109,10 +119,9 @@ export async function startBotServer(options: { port?: number | undefined } = {}
     username,
     write: (chatId: number, text: string) => add({ message: { chat: { id: chatId, type: 'private' }, text } }),
     block: (chatId: number) => add({ my_chat_member: { chat: { id: chatId }, new_chat_member: { status: 'kicked' } } }),
-    async stop() {
-      server.closeAllConnections()
-      await new Promise((resolve) => server.close(resolve))
-    },
+    pause,
+    resume: () => listen(address.port),
+    stop: pause,
   })
 }
 

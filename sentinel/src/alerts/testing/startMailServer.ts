@@ -22,12 +22,13 @@ export type MailServer = {
   received: ReceivedMail[]
   /** An SMTP answer for a recipient, instead of taking mail; undefined: it is taken. */
   refuse: (recipient: string) => { code: number; text: string } | undefined
+  /** It is gone for a while, and comes back at the same port. */
+  pause(): Promise<void>
+  resume(): Promise<void>
   stop(): Promise<void>
 }
 
 export type MailServerOptions = {
-  /** Free by default. */
-  port?: number | undefined
   /** Without STARTTLS. */
   withoutTls?: true | undefined
   /** Who may send; by default everybody may, unasked. */
@@ -65,29 +66,45 @@ export async function startMailServer(options: MailServerOptions = {}): Promise<
       })
     },
   }
-  const server = new SMTPServer({
-    ...tls,
-    ...handlers,
-    logger: false,
-    disableReverseLookup: true,
-    authOptional: credentials === undefined,
-    disabledCommands: [...(withoutTls ? ['STARTTLS'] : []), ...(credentials ? [] : ['AUTH'])],
-  })
-  server.on('error', () => {})
-  const listening = server.listen(options.port ?? 0, '127.0.0.1')
-  await new Promise((resolve, reject) => {
-    listening.once('listening', resolve)
-    listening.once('error', reject)
-  })
-  const address = listening.address()
-  if (typeof address !== 'object' || address === null) throw new Error('The mail server has no port.')
+  let server: SMTPServer | undefined
+  async function listen(port: number): Promise<number> {
+    const started = new SMTPServer({
+      ...tls,
+      ...handlers,
+      logger: false,
+      disableReverseLookup: true,
+      authOptional: credentials === undefined,
+      disabledCommands: [...(withoutTls ? ['STARTTLS'] : []), ...(credentials ? [] : ['AUTH'])],
+      closeTimeout: 100,
+    })
+    started.on('error', () => {})
+    const listening = started.listen(port, '127.0.0.1')
+    await new Promise((resolve, reject) => {
+      listening.once('listening', resolve)
+      listening.once('error', reject)
+    })
+    server = started
+    const address = listening.address()
+    if (typeof address !== 'object' || address === null) throw new Error('The mail server has no port.')
+    return address.port
+  }
+  const pause = async () => {
+    await new Promise<void>((resolve) => (server ? server.close(resolve) : resolve()))
+    server = undefined
+  }
+
+  const port = await listen(0)
   return Object.assign(running, {
-    port: address.port,
+    port,
     certificate: tls.cert,
     certificateFile: join(folder, 'cert.pem'),
     received,
+    pause,
+    async resume() {
+      await listen(port)
+    },
     async stop() {
-      await new Promise<void>((resolve) => server.close(resolve))
+      await pause()
       await rm(folder, { recursive: true, force: true })
     },
   })
