@@ -1,6 +1,5 @@
-import { addressSchema, type Hex } from '@protocolbanks/stream-protocol'
-import { type ParsedConfig, parseConfig, processFields } from '@protocolbanks/stream-runtime'
-import { privateKeyToAccount } from 'viem/accounts'
+import { addressSchema } from '@protocolbanks/stream-protocol'
+import { type ParsedConfig, parseConfig, privateKeySchema, processFields } from '@protocolbanks/stream-runtime'
 import { z } from 'zod'
 
 const configSchema = z.object({
@@ -30,6 +29,8 @@ const configSchema = z.object({
   START_BLOCK: z.coerce.bigint().default(0n),
   MAX_CHAIN_STALENESS_SECONDS: z.coerce.number().positive().default(30),
   INDEXER_POLL_MS: z.coerce.number().int().positive().default(1000),
+  /** A sentinel that is not heard for so long is missed on /ready; 0: there is none. */
+  SENTINEL_SILENT_SECONDS: z.coerce.number().int().nonnegative().default(60),
   /** A grant is no longer served this long before it ends, so that what it owes can be settled. */
   SETTLEMENT_MARGIN_SECONDS: z.coerce.number().int().nonnegative().default(600),
   /** Between two scheduled reconciliations, over all gateways. */
@@ -75,11 +76,7 @@ const configSchema = z.object({
    * Pays the gas of payments by x402's `exact`: 32 bytes of hex. All gateways share it, and nobody else may send with it.
    * Without it `exact` is not offered.
    */
-  RELAYER_KEY: z
-    .string()
-    .refine(isPrivateKey, 'must be a private key: 32 bytes of hex')
-    .transform((key) => key as Hex)
-    .optional(),
+  RELAYER_KEY: privateKeySchema.optional(),
   /** The least that a service may ask for a call by `exact`, base units: what a transfer costs. */
   EXACT_MIN_PRICE_ATOMIC: z.coerce.bigint().positive().default(1_000n),
   /** Factories whose accounts may pay by `exact` before they are deployed (ERC-6492), comma between them. */
@@ -111,14 +108,6 @@ const configSchema = z.object({
 })
 
 export type Config = ParsedConfig<z.output<typeof configSchema>>
-
-function isPrivateKey(text: string): boolean {
-  try {
-    return /^0x[0-9a-fA-F]{64}$/.test(text) && privateKeyToAccount(text as Hex).address.length === 42
-  } catch {
-    return false
-  }
-}
 
 function isOrigin(text: string): boolean {
   return URL.canParse(text) && /^https?:$/.test(new URL(text).protocol) && new URL(text).origin === text

@@ -1,6 +1,5 @@
-import { addressSchema, type Hex } from '@protocolbanks/stream-protocol'
-import { type ParsedConfig, parseConfig, processFields } from '@protocolbanks/stream-runtime'
-import { privateKeyToAccount } from 'viem/accounts'
+import { addressSchema } from '@protocolbanks/stream-protocol'
+import { type ParsedConfig, parseConfig, privateKeySchema, processFields } from '@protocolbanks/stream-runtime'
 import { z } from 'zod'
 
 const wei = (defaultWei: bigint) => z.coerce.bigint().nonnegative().default(defaultWei)
@@ -26,10 +25,7 @@ const configSchema = z
     /** SafeProxyFactory, from which Safes are sponsored. Without it no Safe is deployed. */
     SAFE_PROXY_FACTORY: addressSchema.optional(),
     /** Private key of the paymaster contract's signer. It can spend the deposit on gas, nothing else. */
-    PAYMASTER_SIGNER_KEY: z
-      .string()
-      .refine(isPrivateKey, 'must be a private key: 32 bytes of hex')
-      .transform((key) => key as Hex),
+    PAYMASTER_SIGNER_KEY: privateKeySchema,
     /** Settles for all merchants and names the merchant that pays for an owner's operation. */
     OPERATOR_API_KEY: z.string().min(24),
     /** For `pm_sponsorUserOperation` without gas limits; without it they have to be given. */
@@ -60,12 +56,4 @@ const secretNames = ['DATABASE_URL', 'RPC_URL', 'BUNDLER_URL', 'PAYMASTER_SIGNER
 /** @throws when the environment is not valid; the message names every problem at once and no value. */
 export function loadConfig(env: Record<string, string | undefined> = process.env): Config {
   return parseConfig(configSchema, env, { whose: 'The paymaster', secrets: secretNames })
-}
-
-function isPrivateKey(text: string): boolean {
-  try {
-    return /^0x[0-9a-fA-F]{64}$/.test(text) && privateKeyToAccount(text as Hex).address.length === 42
-  } catch {
-    return false
-  }
 }

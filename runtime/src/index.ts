@@ -1,4 +1,5 @@
 export * from './config/parseConfig.ts'
+export * from './config/privateKeySchema.ts'
 export * from './config/processFields.ts'
 export * from './createCached.ts'
 export * from './createCrashPoints.ts'

@@ -1,6 +1,11 @@
-import { addressSchema, type Hex } from '@protocolbanks/stream-protocol'
-import { type Env, type ParsedConfig, parseConfig, processFields } from '@protocolbanks/stream-runtime'
-import { privateKeyToAccount } from 'viem/accounts'
+import { addressSchema } from '@protocolbanks/stream-protocol'
+import {
+  type Env,
+  type ParsedConfig,
+  parseConfig,
+  privateKeySchema,
+  processFields,
+} from '@protocolbanks/stream-runtime'
 import { z } from 'zod'
 import { alertFields, alertSecrets, checkAlertFields } from './alerts/alertConfig.ts'
 import { firstRules } from './rules/firstRules.ts'
@@ -23,11 +28,7 @@ const configSchema = z
      * Private key of the guardian that accounts name. It signs freezes and revocations and nothing else. Without it grants
      * are stopped at the gateways alone.
      */
-    GUARDIAN_KEY: z
-      .string()
-      .refine(isPrivateKey, 'must be a private key: 32 bytes of hex')
-      .transform((key) => key as Hex)
-      .optional(),
+    GUARDIAN_KEY: privateKeySchema.optional(),
     /** Of the token that grants are in; 6 for USDC. */
     TOKEN_DECIMALS: z.coerce.number().int().min(0).max(18).default(6),
     /** How often open stops are looked at. */
@@ -75,12 +76,4 @@ export function loadConfig(env: Env = process.env): Config {
     whose: 'The sentinel',
     secrets: ['DATABASE_URL', 'RPC_URL', 'GATEWAY_URLS', 'GATEWAY_API_KEY', 'GUARDIAN_KEY', ...alertSecrets],
   })
-}
-
-function isPrivateKey(text: string): boolean {
-  try {
-    return /^0x[0-9a-fA-F]{64}$/.test(text) && privateKeyToAccount(text as Hex).address.length === 42
-  } catch {
-    return false
-  }
 }

@@ -1,15 +1,9 @@
 import { maxSettlements } from '@protocolbanks/stream-bundler-client'
-import { addressSchema, type Hex } from '@protocolbanks/stream-protocol'
-import { type ParsedConfig, parseConfig, processFields } from '@protocolbanks/stream-runtime'
-import { privateKeyToAccount } from 'viem/accounts'
+import { addressSchema } from '@protocolbanks/stream-protocol'
+import { type ParsedConfig, parseConfig, privateKeySchema, processFields } from '@protocolbanks/stream-runtime'
 import { z } from 'zod'
 
 const milliseconds = (defaultMs: number, minMs: number) => z.coerce.number().int().min(minMs).default(defaultMs)
-
-const privateKey = z
-  .string()
-  .refine(isPrivateKey, 'must be a private key: 32 bytes of hex')
-  .transform((key) => key as Hex)
 
 const commonSchema = z.object({
   ...processFields({ port: 4022, traceRatio: 1 }),
@@ -47,7 +41,7 @@ const userOperationSchema = commonSchema.extend({
   PAYMASTER_URL: z.url(),
   PAYMASTER_API_KEY: z.string().min(1),
   /** Private key of the settler that grants name. It signs settlements: it cannot move money anywhere else. */
-  SETTLER_KEY: privateKey,
+  SETTLER_KEY: privateKeySchema,
   /** Settlements that are worked on at once, each of another account. */
   MAX_IN_FLIGHT: z.coerce.number().int().min(1).max(500).default(32),
 })
@@ -56,7 +50,7 @@ const userOperationSchema = commonSchema.extend({
 const transactionSchema = commonSchema.extend({
   SETTLEMENT_ROUTE: z.literal('transaction'),
   /** Private key that pays the gas. Used by nothing else: its nonces are counted on. */
-  TRANSACTION_KEY: privateKey,
+  TRANSACTION_KEY: privateKeySchema,
   /** Accounts of one transaction. */
   TRANSACTION_MAX_ACCOUNTS: z.coerce.number().int().min(1).max(maxSettlements).default(50),
   /** Below the 2^24 that a transaction may have by EIP-7825. */
@@ -88,12 +82,4 @@ export function loadConfig(env: Record<string, string | undefined> = process.env
     { ...env, SETTLEMENT_ROUTE: route },
     { whose: 'The settlement worker', secrets: secretNames },
   )
-}
-
-function isPrivateKey(text: string): boolean {
-  try {
-    return /^0x[0-9a-fA-F]{64}$/.test(text) && privateKeyToAccount(text as Hex).address.length === 42
-  } catch {
-    return false
-  }
 }
