@@ -22,9 +22,19 @@ export type AppDeps = StatusDeps & {
 type AppEnv = { Variables: { trace?: RequestTrace } }
 
 /** Every route of the gateway. What is not /api, /health, /ready or /metrics is looked up among the services. */
-export function createApp({ api, charges, payment, proxy, trace, readiness, registry, logger }: AppDeps): Hono<AppEnv> {
+export function createApp({
+  api,
+  charges,
+  payment,
+  proxy,
+  trace,
+  readiness,
+  notes,
+  registry,
+  logger,
+}: AppDeps): Hono<AppEnv> {
   const app = new Hono<AppEnv>()
-  app.route('/', createStatusApp({ readiness, registry }))
+  app.route('/', createStatusApp({ readiness, notes, registry }))
   app.use(trace)
   app.route('/api/charges', charges)
   app.route('/api', api)

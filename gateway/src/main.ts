@@ -12,6 +12,7 @@ import {
   listAllServices,
   listCreditDebtors,
   migrate,
+  readHeartbeat,
   requestExposedSettlements,
 } from '@protocolbanks/stream-db'
 import { createVoucherHasher } from '@protocolbanks/stream-protocol'
@@ -42,6 +43,7 @@ import { createPaymentGate } from './payment/paymentGate.ts'
 import { paymentMiddleware } from './payment/paymentMiddleware.ts'
 import { createProxy } from './proxy/proxy.ts'
 import { createReconciler } from './reconciliation/reconciler.ts'
+import { createSentinelWatch } from './sentinel/sentinelWatch.ts'
 import { createServiceTable } from './services/serviceTable.ts'
 import { type EndedCall, logCall } from './tracing/logCall.ts'
 import { traceJournal } from './tracing/traceJournal.ts'
@@ -73,8 +75,13 @@ const tracing = createTracing({
   ratio: config.OTEL_TRACES_SAMPLER_ARG,
   logger,
 })
-const metrics = createMetrics({ chainAgeMs })
 const clock = Date.now
+const sentinel = createSentinelWatch({
+  readHeartbeat: () => readHeartbeat(db),
+  clock,
+  silentSeconds: config.SENTINEL_SILENT_SECONDS,
+})
+const metrics = createMetrics({ chainAgeMs, sentinelSilenceMs: sentinel.silenceMs })
 const crashPoint = createCrashPoints(config.CRASH_AT)
 const instance = randomUUID()
 const chain: Chain = {
@@ -258,6 +265,7 @@ const app = createApp({
   proxy: createProxy({ dispatcher: new Agent({ connections: 256, pipelining: 1 }) }),
   trace: traceRequests({ tracing, clock, createId: randomUUID }),
   readiness: () => runChecks({ database: db.ping, meter: meter.ping, chain: checkChain }, readinessTimeoutMs),
+  notes: () => ({ sentinel: sentinel.note() }),
   registry: metrics.registry,
   logger,
 })
@@ -294,12 +302,12 @@ async function merchantOf(authorization: string | undefined): Promise<string | u
   return (key && (await authenticateApiKey(db, key))?.merchantId) ?? undefined
 }
 
-/** Prices and upstreams are at most a second old. While Postgres is gone the last table serves. */
+/** Prices and upstreams, and when a sentinel was heard, are at most a second old. While Postgres is gone the last serve. */
 async function refreshServices(signal: AbortSignal): Promise<void> {
   let isStale = false
   while (!signal.aborted) {
     try {
-      await services.refresh()
+      await Promise.all([services.refresh(), sentinel.refresh()])
       isStale = false
     } catch (err) {
       if (!isStale) logger.warn({ err }, 'services cannot be read; the last ones are served')

@@ -1,7 +1,13 @@
 import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client'
 
 /** What the gateway tells Prometheus on `/metrics`. */
-export function createMetrics({ chainAgeMs }: { chainAgeMs(): number }) {
+export function createMetrics({
+  chainAgeMs,
+  sentinelSilenceMs,
+}: {
+  chainAgeMs(): number
+  sentinelSilenceMs(): number
+}) {
   const registry = new Registry()
   collectDefaultMetrics({ register: registry })
   new Gauge({
@@ -10,6 +16,14 @@ export function createMetrics({ chainAgeMs }: { chainAgeMs(): number }) {
     registers: [registry],
     collect() {
       this.set(chainAgeMs() / 1_000)
+    },
+  })
+  new Gauge({
+    name: 'gateway_sentinel_silence_seconds',
+    help: 'How long ago a sentinel that hears what is charged said so. While it grows, only the hard limits hold.',
+    registers: [registry],
+    collect() {
+      this.set(sentinelSilenceMs() / 1_000)
     },
   })
   return {

@@ -29,6 +29,7 @@ import { createPublicClient, http } from 'viem'
 import { privateKeyToAccount } from 'viem/accounts'
 import { alertOptionsOf } from './alerts/alertConfig.ts'
 import { createAlerts } from './alerts/createAlerts.ts'
+import { registerBreakerMetrics } from './breaker/breakerMetrics.ts'
 import { createBreakerWorker } from './breaker/breakerWorker.ts'
 import { createProbation } from './breaker/probation.ts'
 import { loadConfig } from './config.ts'
@@ -195,6 +196,7 @@ const alerts = createAlerts({
   logger,
   decimals: config.TOKEN_DECIMALS,
 })
+registerBreakerMetrics(metrics.registry, { breakers: breakers.counts, stopsWaiting: stops.waiting })
 
 const app = createStatusApp({
   readiness: () => runChecks({ postgres: () => db.ping(), feed: checkFeed, chain: checkChain }, readinessTimeoutMs),

@@ -30,6 +30,8 @@ export type StopWorker = {
   run(signal: AbortSignal): Promise<void>
   /** There is something to stop. */
   wake(): void
+  /** Stops that the chain did not have at the last look. */
+  waiting(): number
 }
 
 const refusalsInOneLook = 500
@@ -43,6 +45,7 @@ const refusalsAtOnce = 16
 export function createStopWorker(deps: StopWorkerDeps): StopWorker {
   const { logger, pollMs, clock } = deps
   const wakers = new Set<AbortController>()
+  let waiting = 0
 
   async function refuseAll(): Promise<undefined> {
     const stops = await deps.listOpenStops(refusalsInOneLook, 'gateways')
@@ -65,6 +68,7 @@ export function createStopWorker(deps: StopWorkerDeps): StopWorker {
   /** Read when no other sentinel is at it, so that nothing is sent twice. */
   async function stopOnChain(): Promise<number | undefined> {
     const stops = await deps.listOpenStops(stopsOnChainInOneLook, 'chain')
+    waiting = stops.length
     const { drive } = deps
     if (!drive) {
       for (const { id } of stops) await deps.markImpossible(id)
@@ -95,6 +99,7 @@ export function createStopWorker(deps: StopWorkerDeps): StopWorker {
   }
 
   return {
+    waiting: () => waiting,
     wake() {
       for (const waker of wakers) waker.abort()
     },
