@@ -168,3 +168,15 @@ test('the last hundred receipts are kept', async () => {
   expect(receipts).toHaveLength(100)
   expect([receipts[0]?.chargedAtomic, receipts.at(-1)?.chargedAtomic]).toEqual([60_000n, 1_050_000n])
 })
+
+test('a budget bounds one paying fetch, whatever was spent before, and says what is left', async () => {
+  const { start, url, gateway } = await setUp()
+  await start()(url)
+  const payingFetch = start({ limits: { budget: '0.025' } })
+  expect(payingFetch.remainingAtomic()).toBe(25_000n)
+  const calls = await Promise.allSettled(Array.from({ length: 5 }, () => payingFetch(url)))
+  expect(calls.filter(({ status }) => status === 'fulfilled')).toHaveLength(2)
+  await expect(payingFetch(url)).rejects.toMatchObject({ limit: 'budget', limitAtomic: 25_000n, neededAtomic: 30_000n })
+  expect(payingFetch.remainingAtomic()).toBe(5_000n)
+  expect(gateway.charged).toBe(30_000n)
+})

@@ -61,6 +61,8 @@ export type PayingFetch = typeof fetch & {
   receipts(): readonly Receipt[]
   /** What is charged and in flight under the grant, at all payees, as far as this agent knows; base units. */
   spentAtomic(): bigint
+  /** What is left of `limits.budget`, with what is in flight taken off; undefined without one. */
+  remainingAtomic(): bigint | undefined
   /** Resolves when the store holds what is known now: before a process ends, for one. */
   saved(): Promise<void>
 }
@@ -152,7 +154,12 @@ export function createPayingFetch(options: PayingFetchOptions): PayingFetch {
     }
   }
 
-  return Object.assign(payingFetch, { receipts: () => [...receipts], spentAtomic: wallet.spent, saved: wallet.saved })
+  return Object.assign(payingFetch, {
+    receipts: () => [...receipts],
+    spentAtomic: wallet.spent,
+    remainingAtomic: wallet.remaining,
+    saved: wallet.saved,
+  })
 
   /** One call at one URL: paid when its price is known or asked for. */
   async function send(call: Call): Promise<{ response: Response; paid: boolean }> {

@@ -5,7 +5,7 @@ import type { Dispute, LimitName } from './ledger.ts'
 /** A limit of the agent's own, or the grant's total, forbids this call: nothing was signed. */
 export class LimitExceededError extends BaseError {
   override readonly code = 'agent.limit_exceeded'
-  readonly limit: LimitName
+  readonly limit: LimitName | 'budget'
   readonly limitAtomic: bigint
   /** What the limit would have to be for this call. */
   readonly neededAtomic: bigint
@@ -13,7 +13,7 @@ export class LimitExceededError extends BaseError {
   readonly host: string | undefined
   constructor(p: {
     url: string
-    limit: LimitName
+    limit: LimitName | 'budget'
     limitAtomic: bigint
     neededAtomic: bigint
     decimals: number
@@ -36,8 +36,12 @@ export class LimitExceededError extends BaseError {
   }
 }
 
-const limitWords: Record<LimitName, { what: string; next: string }> = {
+const limitWords: Record<LimitName | 'budget', { what: string; next: string }> = {
   maxPerCall: { what: "the agent's maxPerCall", next: 'Call a cheaper service, or raise limits.maxPerCall.' },
+  budget: {
+    what: "the agent's budget",
+    next: 'Make a new paying fetch with a budget of its own, or raise limits.budget.',
+  },
   maxTotal: { what: "the agent's maxTotal", next: 'Raise limits.maxTotal to spend more.' },
   maxPerHour: {
     what: "the agent's maxPerHour",

@@ -12,6 +12,8 @@ export type AgentLimits = {
   maxTotal?: Amount | undefined
   /** Sum of the prices of the last sixty minutes of this process. */
   maxPerHour?: Amount | undefined
+  /** What this paying fetch may spend in all, whatever was spent under the grant before it was made. */
+  budget?: Amount | undefined
   /** Hosts that may be paid, with or without port: `api.example.com`, `localhost:4020`. */
   allowedHosts?: readonly string[] | undefined
   /** Further limits for what one host may get, with or without port: `{ 'api.example.com': { maxPerHour: '1' } }`. */

@@ -7,6 +7,7 @@ import {
   type Discrepancy,
   type Dispute,
   emptyLedger,
+  type Ledger,
   type LedgerLimits,
   type Outcome,
   type Reservation,
@@ -15,8 +16,11 @@ import {
 } from './ledger.ts'
 import { type AgentLimits, toHostLimits, toLedgerLimits } from './limits.ts'
 
-/** Room for one call, in the grant's ledger and in its host's. */
-export type WalletHold = Reservation & { host: { name: string; reservation: Reservation } | undefined }
+/** Room for one call, in the grant's ledger and in those of its host and of the budget. */
+export type WalletHold = Reservation & { parts: { part: Part; reservation: Reservation }[] }
+
+/** A further ledger that a call has to fit in. It knows this agent's calls alone, and no figures of a payee. */
+type Part = { name: string; limits: LedgerLimits; host: string | undefined }
 
 /** What one agent has spent and promised under a grant, and what its limits leave. */
 export type Wallet = {
@@ -29,6 +33,8 @@ export type Wallet = {
   saved(): Promise<void>
   /** Charged, and in flight, at all payees; base units. */
   spent(): bigint
+  /** What is left of the budget; undefined without one. */
+  remaining(): bigint | undefined
 }
 
 export type WalletOptions = {
@@ -42,10 +48,17 @@ export type WalletOptions = {
 export function createWallet({ grant, limits, decimals, store, clock }: WalletOptions): Wallet {
   const ledgerLimits = toLedgerLimits(limits, grant, decimals)
   const { allowedHosts } = limits
-  const hostLimits = new Map<string, LedgerLimits>()
-  for (const [host, own] of Object.entries(limits.perHost ?? {})) hostLimits.set(host, toHostLimits(own, decimals))
+  const hosts = new Map<string, Part>()
+  for (const [host, own] of Object.entries(limits.perHost ?? {})) {
+    hosts.set(host, { name: host, limits: toHostLimits(own, decimals), host })
+  }
+  const budgetLimits = toHostLimits({ maxTotal: limits.budget }, decimals)
+  const budget: Part | undefined =
+    budgetLimits.maxTotal === undefined ? undefined : { name: 'budget', limits: budgetLimits, host: undefined }
 
   let state: AgentState = { ledger: emptyLedger, hosts: new Map() }
+  /** Of this process alone, so it is not in the store. */
+  let ofBudget = emptyLedger
   let opening: Promise<void> | undefined
   let saving: Promise<void> | undefined
   let savingNext: Promise<void> | undefined
@@ -58,6 +71,18 @@ export function createWallet({ grant, limits, decimals, store, clock }: WalletOp
     return store ? store.save(grant.grantId, writeState(state)) : Promise.resolve()
   }
 
+  function partsOf({ host, hostname }: URL): Part[] {
+    const part = hosts.get(host) ?? hosts.get(hostname)
+    return [part, budget].filter((one) => one !== undefined)
+  }
+
+  const ledgerOf = (part: Part) => (part === budget ? ofBudget : (state.hosts.get(part.name) ?? emptyLedger))
+
+  function put(part: Part, ledger: Ledger): void {
+    if (part === budget) ofBudget = ledger
+    else state = { ...state, hosts: new Map(state.hosts).set(part.name, ledger) }
+  }
+
   return {
     open() {
       opening ??= load().catch((error) => {
@@ -66,7 +91,8 @@ export function createWallet({ grant, limits, decimals, store, clock }: WalletOp
       })
       return opening
     },
-    reserve({ host, hostname, href }, payee, price) {
+    reserve(url, payee, price) {
+      const { host, hostname, href } = url
       if (allowedHosts && !allowedHosts.includes(host) && !allowedHosts.includes(hostname)) {
         throw new HostNotAllowedError({ host, allowedHosts })
       }
@@ -76,30 +102,27 @@ export function createWallet({ grant, limits, decimals, store, clock }: WalletOp
         if (reserved.limit === 'disputed') return undefined
         throw new LimitExceededError({ url: href, decimals, ...reserved })
       }
-      const name = [host, hostname].find((one) => hostLimits.has(one))
-      if (name === undefined) {
-        state = { ...state, ledger: reserved.ledger }
-        return { ...reserved.reservation, host: undefined }
+      const parts = partsOf(url).map((part) => {
+        const found = reserve(ledgerOf(part), part.limits, use)
+        if (found.ok) return { part, ...found }
+        // These are told no figures of a payee, so they dispute none.
+        if (found.limit === 'disputed') throw new Error(`${part.name} disputes what it was never told`)
+        const limit = part === budget ? 'budget' : found.limit
+        throw new LimitExceededError({ url: href, decimals, ...found, limit, host: part.host })
+      })
+      state = { ...state, ledger: reserved.ledger }
+      for (const { part, ledger } of parts) put(part, ledger)
+      return {
+        ...reserved.reservation,
+        parts: parts.map(({ part, reservation }) => ({ part, reservation })),
       }
-      const atHost = reserve(state.hosts.get(name) ?? emptyLedger, hostLimits.get(name) ?? {}, use)
-      // A host's ledger is told no figures of the payee, so it disputes none.
-      if (!atHost.ok) {
-        if (atHost.limit === 'disputed') return undefined
-        throw new LimitExceededError({ url: href, decimals, host: name, ...atHost })
-      }
-      state = { ledger: reserved.ledger, hosts: new Map(state.hosts).set(name, atHost.ledger) }
-      return { ...reserved.reservation, host: { name, reservation: atHost.reservation } }
     },
-    conclude({ host, ...reservation }, outcome) {
+    conclude({ parts, ...reservation }, outcome) {
       const { ledger, ...findings } = conclude(state.ledger, reservation, outcome)
-      let { hosts } = state
-      if (host) {
-        // What a host was charged counts by the price: at most that was signed for.
-        const kind = outcome.kind === 'released' ? 'released' : 'unknown'
-        const spent = conclude(hosts.get(host.name) ?? emptyLedger, host.reservation, { kind })
-        hosts = new Map(hosts).set(host.name, spent.ledger)
-      }
-      state = { ledger, hosts }
+      state = { ...state, ledger }
+      // What was charged counts here with the price: it is the most that was signed for.
+      const kind = outcome.kind === 'released' ? 'released' : 'unknown'
+      for (const { part, reservation: own } of parts) put(part, conclude(ledgerOf(part), own, { kind }).ledger)
       return findings
     },
     saved() {
@@ -123,5 +146,6 @@ export function createWallet({ grant, limits, decimals, store, clock }: WalletOp
       return savingNext
     },
     spent: () => spentOf(state.ledger),
+    remaining: () => (budgetLimits.maxTotal === undefined ? undefined : budgetLimits.maxTotal - spentOf(ofBudget)),
   }
 }
