@@ -46,6 +46,13 @@ export const isFree: SQL = sql`not exists (
     or (s.state = 'confirmed' and s.block_number > coalesce((select min(block_number) from indexer_cursor), -1))
   ))`
 
+/** For rows `g` of grant: whether the sentinel waits for it to be settled before it freezes it. */
+export function isStopping(now: Date): SQL {
+  return sql`exists (
+    select from sentinel_stop stop where stop.grant_id = g.grant_id and stop.chain_state = 'due'
+      and stop.settle_until > ${now.toISOString()}::timestamptz)`
+}
+
 /** For rows `g` of grant: whether this key may sign its UserOperations. Without one: anybody may send a transaction. */
 export function isSettledBy(settler: Address | undefined): SQL {
   if (settler === undefined) return sql`true`

@@ -2,7 +2,7 @@ import type { Address, GrantSource, Hex } from '@protocolbanks/stream-protocol'
 import { type SQL, sql } from 'drizzle-orm'
 import { getAddress } from 'viem'
 import type { Queryable } from '../createDb.ts'
-import { isSettledBy } from './collectible.ts'
+import { isSettledBy, isStopping } from './collectible.ts'
 import { heldBy } from './heldBy.ts'
 import { loadSettlementWork, type SettlementWork } from './loadSettlementWork.ts'
 import type { FailureReason } from './settlement.ts'
@@ -52,6 +52,7 @@ export async function listDueSettlements(
   const { rows } = await db.execute<Row>(sql`
     with due as (
       select s.id, s.grant_id, s.account, g.valid_until, g.source, s.trigger = 'withdrawal' as withdrawn,
+        ${isStopping(now)} as stopping,
         coalesce(s.next_attempt_at, s.created_at) as due_since,
         (select coalesce(sum(greatest(i.amount - coalesce(c.settled, 0), 0)), 0) from settlement_item i
           left join channel c on c.grant_id = s.grant_id and c.payee = i.payee
@@ -64,6 +65,7 @@ export async function listDueSettlements(
     id: row.id,
     grantId: row.grant_id,
     account: getAddress(row.account),
+    stopping: row.stopping,
     validUntil: Number(row.valid_until),
     dueSince: new Date(row.due_since),
     withdrawn: row.withdrawn,
@@ -121,6 +123,7 @@ type Row = {
   valid_until: string
   due_since: string | Date
   withdrawn: boolean
+  stopping: boolean
   source: GrantSource
   owed: string
 }

@@ -2,7 +2,15 @@ import type { Address, GrantSource, Hex } from '@protocolbanks/stream-protocol'
 import { sql } from 'drizzle-orm'
 import { getAddress } from 'viem'
 import type { Queryable } from '../createDb.ts'
-import { collectible, isFree, isPayeeBlocked, isSettledBy, skippedSince, writtenOff } from './collectible.ts'
+import {
+  collectible,
+  isFree,
+  isPayeeBlocked,
+  isSettledBy,
+  isStopping,
+  skippedSince,
+  writtenOff,
+} from './collectible.ts'
 import type { SettlementTrigger } from './settlement.ts'
 import { orderByUrgency, type Urgency } from './urgency.ts'
 
@@ -60,7 +68,7 @@ export async function listClaimable(db: Queryable, options: ClaimableOptions): P
     ),
     owing as (
       select g.grant_id, g.account, g.valid_until, g.source, r.grant_id is not null as requested,
-        w.account is not null as withdrawn,
+        w.account is not null as withdrawn, ${isStopping(now)} as stopping,
         least(r.since, min(c.first_unsettled_at
           + make_interval(secs => coalesce(terms.max_age_seconds, ${defaultMaxAgeSeconds})))) as due_since,
         sum(${collectible} - c.settled) as owed,
@@ -92,7 +100,7 @@ export async function listClaimable(db: Queryable, options: ClaimableOptions): P
         when aged then 'age' end as trigger
       from owing
     )
-    select grant_id, account, trigger, valid_until, due_since, withdrawn, source, owed
+    select grant_id, account, trigger, stopping, valid_until, due_since, withdrawn, source, owed
     from triggered where trigger is not null
     order by ${orderByUrgency({ now, expiryMarginSeconds })}
     limit ${limit}`)
@@ -100,6 +108,7 @@ export async function listClaimable(db: Queryable, options: ClaimableOptions): P
     grantId: row.grant_id,
     account: getAddress(row.account),
     trigger: row.trigger,
+    stopping: row.stopping,
     validUntil: Number(row.valid_until),
     dueSince: row.due_since === null ? null : new Date(row.due_since),
     withdrawn: row.withdrawn,
@@ -112,6 +121,7 @@ type Row = {
   grant_id: Hex
   account: string
   trigger: SettlementTrigger
+  stopping: boolean
   valid_until: string
   due_since: string | Date | null
   withdrawn: boolean

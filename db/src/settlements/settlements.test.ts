@@ -94,6 +94,7 @@ describe('a grant is claimable', () => {
       validUntil: enough.grant.terms.validUntil,
       dueSince: later(86_400),
       withdrawn: false,
+      stopping: false,
       source: 'allowance',
       owed: 10_000_000n,
     })

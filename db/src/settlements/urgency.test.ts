@@ -18,12 +18,14 @@ const plain: Urgency = {
   validUntil: nowSeconds + 86_400,
   dueSince: null,
   withdrawn: false,
+  stopping: false,
   source: 'allowance',
   owed: 10n,
 }
 
-test('the order is: ending soonest, waiting longest, withdrawn, most on credit, most in the reserve', () => {
+test('the order is: about to be frozen, ending soonest, waiting longest, withdrawn, most on credit, most in the reserve', () => {
   const expected: Partial<Urgency>[] = [
+    { stopping: true, source: 'reserve', owed: 1n },
     { validUntil: nowSeconds + 1 },
     { validUntil: nowSeconds + 600 },
     { dueSince: new Date(now.getTime() - 2 * starvationMs) },
@@ -52,14 +54,16 @@ test('Postgres orders as the function does', async () => {
     validUntil: fc.constantFrom(-1, 0, 599, 600, 601, 86_400).map((offset) => nowSeconds + offset),
     dueSince: fc.option(fc.constantFrom(-2, -1, 0, 1).map((offset) => new Date(now.getTime() - starvationMs + offset))),
     withdrawn: fc.boolean(),
+    stopping: fc.boolean(),
     source: fc.constantFrom('allowance' as const, 'reserve' as const),
     owed: fc.constantFrom(1n, 2n, 10n ** 30n),
   })
   await fc.assert(
     fc.asyncProperty(fc.uniqueArray(one, { maxLength: 12, selector: ({ grantId }) => grantId }), async (urgencies) => {
       const values = JSON.stringify(
-        urgencies.map(({ grantId, validUntil, dueSince, withdrawn, source, owed }) => ({
+        urgencies.map(({ grantId, stopping, validUntil, dueSince, withdrawn, source, owed }) => ({
           grant_id: grantId,
+          stopping,
           valid_until: validUntil,
           due_since: dueSince,
           withdrawn,
@@ -69,7 +73,7 @@ test('Postgres orders as the function does', async () => {
       )
       const { rows } = await database.db.execute<{ grant_id: string }>(sql`
         select grant_id from jsonb_to_recordset(${values}::jsonb)
-          as r (grant_id text, valid_until bigint, due_since timestamptz, withdrawn boolean, source text, owed numeric)
+          as r (grant_id text, stopping boolean, valid_until bigint, due_since timestamptz, withdrawn boolean, source text, owed numeric)
         order by ${orderByUrgency(policy)}`)
       const expected = urgencies.toSorted((a, b) => compareUrgency(a, b, policy)).map(({ grantId }) => grantId)
       expect(rows.map(({ grant_id }) => grant_id)).toEqual(expected)

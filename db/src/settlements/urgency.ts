@@ -4,6 +4,8 @@ import { type SQL, sql } from 'drizzle-orm'
 /** What decides on who is settled first. */
 export type Urgency = {
   grantId: Hex
+  /** Whether the sentinel lets it be settled first, and freezes it then. */
+  stopping: boolean
   /** Unix seconds: after it nothing can be collected. */
   validUntil: number
   /** Since when it could have been worked on; null: it is due by its amount alone. */
@@ -26,9 +28,10 @@ export type UrgencyPolicy = {
 export const starvationMs = 600_000
 
 /**
- * Largest risk first, lexicographically: grants that end within the margin, the soonest first; those who have waited for
- * ten minutes, the longest first; withdrawals from the reserve; what is owed on credit; what the reserve guarantees; within
- * each of these the most owed, then the grant's id. Its twin is `orderByUrgency`; a test holds them equal.
+ * Largest risk first, lexicographically: grants that are about to be frozen; those that end within the margin, the soonest
+ * first; those who have waited for ten minutes, the longest first; withdrawals from the reserve; what is owed on credit; what
+ * the reserve guarantees; within each of these the most owed, then the grant's id. Its twin is `orderByUrgency`; a test
+ * holds them equal.
  */
 export function compareUrgency(a: Urgency, b: Urgency, policy: UrgencyPolicy): number {
   const [rank, other] = [rankOf(a, policy), rankOf(b, policy)]
@@ -42,10 +45,11 @@ export function compareUrgency(a: Urgency, b: Urgency, policy: UrgencyPolicy): n
   return a.grantId < b.grantId ? -1 : a.grantId > b.grantId ? 1 : 0
 }
 
-/** For rows with `valid_until`, `due_since`, `withdrawn`, `source`, `owed` and `grant_id`. */
+/** For rows with `stopping`, `valid_until`, `due_since`, `withdrawn`, `source`, `owed` and `grant_id`. */
 export function orderByUrgency(policy: UrgencyPolicy): SQL {
   const rank = sql`case
-    when valid_until <= ${endingAt(policy)} then ${ranks.ending}::integer
+    when stopping then ${ranks.stopping}::integer
+    when valid_until <= ${endingAt(policy)} then ${ranks.ending}
     when due_since <= ${new Date(overdueSince(policy)).toISOString()}::timestamptz then ${ranks.overdue}
     when withdrawn then ${ranks.withdrawn}
     when source = 'allowance' then ${ranks.credit}
@@ -55,9 +59,10 @@ export function orderByUrgency(policy: UrgencyPolicy): SQL {
     case when ${rank} = ${ranks.overdue}::integer then due_since end, owed desc, grant_id`
 }
 
-const ranks = { ending: 0, overdue: 1, withdrawn: 2, credit: 3, guaranteed: 4 } as const
+const ranks = { stopping: 0, ending: 1, overdue: 2, withdrawn: 3, credit: 4, guaranteed: 5 } as const
 
-function rankOf({ validUntil, dueSince, withdrawn, source }: Urgency, policy: UrgencyPolicy): number {
+function rankOf({ stopping, validUntil, dueSince, withdrawn, source }: Urgency, policy: UrgencyPolicy): number {
+  if (stopping) return ranks.stopping
   if (validUntil <= endingAt(policy)) return ranks.ending
   if (dueSince !== null && dueSince.getTime() <= overdueSince(policy)) return ranks.overdue
   if (withdrawn) return ranks.withdrawn

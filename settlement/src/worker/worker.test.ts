@@ -14,6 +14,7 @@ const urgency: Omit<Urgency, 'grantId'> = {
   validUntil: 4_000_000_000,
   dueSince: null,
   withdrawn: false,
+  stopping: false,
   source: 'allowance',
   owed: maxUint96,
 }
