@@ -2,6 +2,7 @@ import { createStatusApp, type StatusDeps } from '@protocolbanks/stream-runtime'
 import { type Handler, Hono, type MiddlewareHandler } from 'hono'
 import type { Logger } from 'pino'
 import type { createChargesApi } from './payment/chargesApi.ts'
+import { crossOrigin, originsOnly } from './payment/crossOrigin.ts'
 import { problem } from './problem.ts'
 import { type RequestTrace, requestTraceId } from './tracing/traceRequests.ts'
 import { unavailableProblem } from './unavailable.ts'
@@ -14,6 +15,8 @@ export type AppDeps = StatusDeps & {
   /** In front of every other path. */
   payment: MiddlewareHandler
   proxy: Handler
+  /** Pages that owners sign in at. */
+  ownerOrigins: readonly string[]
   /** In front of everything that is not for the operator's tools. */
   trace: MiddlewareHandler
   logger: Logger
@@ -36,9 +39,10 @@ export function createApp({
   const app = new Hono<AppEnv>()
   app.route('/', createStatusApp({ readiness, notes, registry }))
   app.use(trace)
+  app.use('/api/owner/*', originsOnly(ownerOrigins))
   app.route('/api/charges', charges)
   app.route('/api', api)
-  app.all('*', payment, proxy)
+  app.all('*', crossOrigin, payment, proxy)
   app.onError((error, c) => {
     const unavailable = unavailableProblem(error)
     if (unavailable) return unavailable

@@ -221,8 +221,9 @@ const addressOf = (c: Context) =>
     trustedHops: config.TRUSTED_PROXY_HOPS,
   })
 const hashClient = config.CLIENT_HASH_KEY === undefined ? undefined : createClientHasher(config.CLIENT_HASH_KEY)
+const ownerOrigins = config.OWNER_ORIGINS ?? [new URL(publicUrl).origin]
 const ownerSignIn = createOwnerSignIn({
-  origins: config.OWNER_ORIGINS ?? [new URL(publicUrl).origin],
+  origins: ownerOrigins,
   sessionTtlMs: config.OWNER_SESSION_SECONDS * 1_000,
   verifySignature: createOwnerSignatureVerifier(client, { maxAtOnce: 8, maxWaiting: 64 }),
   clientOf: addressOf,
@@ -231,6 +232,7 @@ const ownerSignIn = createOwnerSignIn({
   perMinute: config.OWNER_SIGN_INS_PER_MINUTE,
 })
 const app = createApp({
+  ownerOrigins,
   api: createApi({
     db,
     meter,

@@ -136,6 +136,7 @@ export function createTestGateway({
   const logger = pino({ level: 'silent' })
   const tracing = createTracing({ service: 'gateway', endpoint: undefined, ratio: 0, logger })
   const app = createApp({
+    ownerOrigins: [],
     api: new Hono(),
     charges: new Hono(),
     payment: paymentMiddleware({
