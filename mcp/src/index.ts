@@ -1,1 +1,2 @@
+export { createPaidTools, type PaidTools, type PaidToolsOptions } from './createPaidTools.ts'
 export { type ToolSettings, toolSettingsSchema } from './toolSettings.ts'

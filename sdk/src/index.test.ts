@@ -29,9 +29,9 @@ test('the public surface is exactly this', () => {
   `)
 })
 
-test('nothing but the entry point, and what needs Node, can be imported', () => {
+test('nothing but the entry point, what needs Node and what tests need can be imported', () => {
   const { exports } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'))
-  expect(Object.keys(exports)).toEqual(['.', './node'])
+  expect(Object.keys(exports)).toEqual(['.', './node', './testing'])
 })
 
 test('nothing of Node is imported at run time, so that it runs in a browser', () => {
