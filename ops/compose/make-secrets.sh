@@ -23,6 +23,7 @@ echo "op_$(random)" | keep operator_api_key
 random | keep grafana_password
 head -c 32 /dev/urandom | base64 | keep webhook_encryption_keys
 random | keep client_hash_key
+random | keep alert_link_secret
 
 missing=0
 bring() { # NAME, what it is
@@ -37,4 +38,6 @@ bring paymaster_signer_key "private key of the paymaster contract's signer, 0x a
 bring guardian_key 'private key of the guardian that accounts name, 0x and 64 hex digits'
 # Compose wants a file for every secret it names, used or not.
 if [ ! -e "$folder/bundler_config" ]; then echo '{}' > "$folder/bundler_config"; fi
+# Left empty, no alerts are sent that way.
+for name in smtp_url telegram_bot_token; do touch "$folder/$name"; done
 exit "$missing"

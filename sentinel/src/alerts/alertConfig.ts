@@ -1,21 +1,24 @@
 import { z } from 'zod'
 
+/** An empty file of a secret is a secret that nobody has. */
+const optional = <T extends z.ZodType>(schema: T) =>
+  z.preprocess((value) => (value === '' ? undefined : value), schema.optional())
+
 /** What the environment says of alerts. Everything is optional: what is not configured is not sent, and says so. */
 export const alertFields = {
   /** `smtp://user:password@host:587`, or `smtps://`. */
-  SMTP_URL: z.url({ protocol: /^smtps?$/, error: 'must be smtp://user:password@host:port, or smtps://' }).optional(),
+  SMTP_URL: optional(z.url({ protocol: /^smtps?$/, error: 'must be smtp://user:password@host:port, or smtps://' })),
   /** From whom mails are: an address, or `Name <address>`. */
-  ALERT_FROM: z.string().max(300).refine(isSender, 'must be an e-mail address, or a name and <address>').optional(),
+  ALERT_FROM: optional(z.string().max(300).refine(isSender, 'must be an e-mail address, or a name and <address>')),
   /** Of the bot, as @BotFather gives it. */
-  TELEGRAM_BOT_TOKEN: z
-    .string()
-    .regex(/^\d{1,20}:[A-Za-z0-9_-]{10,100}$/, 'must be a token of a bot, as 123456:ABC-DEF')
-    .optional(),
+  TELEGRAM_BOT_TOKEN: optional(
+    z.string().regex(/^\d{1,20}:[A-Za-z0-9_-]{10,100}$/, 'must be a token of a bot, as 123456:ABC-DEF'),
+  ),
   TELEGRAM_API_URL: z.url({ protocol: /^https?$/ }).default('https://api.telegram.org'),
   /** Where people reach the gateway: links lead there. */
-  PUBLIC_URL: z.url({ protocol: /^https?$/ }).optional(),
+  PUBLIC_URL: optional(z.url({ protocol: /^https?$/ })),
   /** Signs links, at least 32 characters; the same for every sentinel. */
-  ALERT_LINK_SECRET: z.string().min(32).max(1_000).optional(),
+  ALERT_LINK_SECRET: optional(z.string().min(32).max(1_000)),
   /** Between two reminders of an incident that nobody acknowledged. */
   ALERT_REPEAT_SECONDS: z.coerce
     .number()

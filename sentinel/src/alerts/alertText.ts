@@ -1,3 +1,6 @@
+/** Whom a message is for. */
+export type AlertAudience = 'owner' | 'merchant' | 'operator'
+
 /** What one message says, before it becomes a mail or a message of a chat. Plain text throughout. */
 export type AlertText = {
   /** One line. */

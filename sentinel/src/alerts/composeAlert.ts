@@ -1,10 +1,7 @@
 import type { AlertDelivery, AlertFacts, AlertLinkPurpose } from '@protocolbanks/stream-db'
 import { formatAmount } from '@protocolbanks/stream-protocol'
-import type { AlertText } from './alertText.ts'
+import type { AlertAudience, AlertText } from './alertText.ts'
 import { tellStop, tellVouchers } from './tellStop.ts'
-
-/** Whom a message is for. */
-export type AlertAudience = 'owner' | 'merchant' | 'operator'
 
 export type AlertToCompose = {
   kind: Exclude<AlertDelivery['kind'], 'verify' | 'verified' | 'test'>

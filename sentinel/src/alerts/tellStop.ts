@@ -1,5 +1,5 @@
 import type { AlertFacts } from '@protocolbanks/stream-db'
-import type { AlertAudience } from './composeAlert.ts'
+import type { AlertAudience } from './alertText.ts'
 
 /** What becomes of vouchers that were accepted before a stop, by the owner's policy. */
 export function tellVouchers({ incident, stop }: AlertFacts): string {

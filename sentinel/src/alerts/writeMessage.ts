@@ -6,9 +6,9 @@ import {
   putAlertLink,
   readAlertFacts,
 } from '@protocolbanks/stream-db'
-import type { AlertText } from './alertText.ts'
+import type { AlertAudience, AlertText } from './alertText.ts'
 import type { AlertTokens } from './alertTokens.ts'
-import { type AlertAudience, composeAlert } from './composeAlert.ts'
+import { composeAlert } from './composeAlert.ts'
 import { composeChannelMessage } from './composeChannelMessage.ts'
 
 export type WriteMessageDeps = {
