@@ -30,6 +30,7 @@ import { createRuleRoutes } from './rules/ruleRoutes.ts'
 import { grantIdSchema, nameSchema, pageSchema } from './schemas.ts'
 import { takeOne } from './takeOne.ts'
 import { validBody, validQuery } from './validate.ts'
+import { createVoucherPolicyRoutes } from './voucherPolicyRoutes.ts'
 import type { WebhookCaller } from './webhookCaller.ts'
 import { createWebhookRoutes, type WebhookRoutesDeps } from './webhookRoutes.ts'
 
@@ -107,6 +108,7 @@ export function createOwnerRoutes(deps: OwnerRoutesDeps): Hono<OwnerEnv> {
   })
 
   const callerOf = (c: Context<OwnerEnv>) => webhookCallerOf(db, c.get('owner'))
+  routes.route('/', createVoucherPolicyRoutes(deps))
   routes.route('/webhooks', createWebhookRoutes<OwnerEnv>({ db, clock, logger, callerOf, ...deps.webhooks }))
 
   const beforeChange = (c: Context<OwnerEnv>) => takeOne(deps.changes, c.get('owner').account)

@@ -347,6 +347,30 @@ describe('with a session', () => {
     expect(statuses).toEqual([200, 200, 429])
   })
 
+  test('what becomes of accepted vouchers is the owner’s to say, for all grants and for one, and of nobody else’s', async () => {
+    const grantId = await arrangeGrant(owner.address)
+    const token = await signIn()
+    expect(await api.get('/owner/voucher-policy', token)).toMatchObject({ body: { account: null, grants: [] } })
+    expect(await api.put('/owner/voucher-policy', token, { policy: 'settle' })).toMatchObject({ status: 200 })
+    const path = `/owner/grants/${grantId}/voucher-policy` as const
+    expect(await api.put(path, token, { policy: 'hold' })).toMatchObject({
+      status: 200,
+      body: { account: 'settle', grants: [{ grantId, policy: 'hold' }] },
+    })
+    expect(await audited(1)).toMatchObject([{ action: 'voucher_policy', subject: grantId, note: 'hold' }])
+    expect(await api.put(path, token, { policy: null })).toMatchObject({ body: { account: 'settle', grants: [] } })
+    expect(await api.put(path, token, { policy: 'keep' })).toMatchObject({ status: 400 })
+    expect(await api.put('/owner/grants/0x12/voucher-policy', token, { policy: 'hold' })).toMatchObject({ status: 404 })
+
+    owner = privateKeyToAccount(generatePrivateKey())
+    const stranger = await signIn()
+    expect(await api.put(path, stranger, { policy: 'settle' })).toMatchObject({
+      status: 404,
+      body: { code: 'grant.unknown' },
+    })
+    expect(await api.get('/owner/voucher-policy', stranger)).toMatchObject({ body: { account: null, grants: [] } })
+  })
+
   test('an owner has endpoints of webhooks of their own, for events to owners', async () => {
     const url = 'https://hooks.example.com/me'
     const events = ['grant.created', 'session_key.registered']
