@@ -27,6 +27,7 @@ type AppEnv = { Variables: { trace?: RequestTrace } }
 /** Every route of the gateway. What is not /api, /health, /ready or /metrics is looked up among the services. */
 export function createApp({
   api,
+  ownerOrigins,
   charges,
   payment,
   proxy,
