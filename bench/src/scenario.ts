@@ -1,5 +1,6 @@
 import { type Chain, type Service, sessionRequirements } from '@protocolbanks/stream-gateway'
 import {
+  type Address,
   createVoucherHasher,
   encodeHeader,
   type GrantTerms,
@@ -11,7 +12,7 @@ import {
 import { getAddress } from 'viem'
 import { privateKeyToAccount } from 'viem/accounts'
 
-// One grant of one agent at one service: what server and load generator agree on.
+// Grants of one agent at one service, each of an account of its own: what server and load generator agree on.
 
 const addressOf = (digit: string) => getAddress(`0x${digit.repeat(40)}`)
 const sessionKey: Hex = `0x${'5e'.repeat(32)}`
@@ -43,14 +44,27 @@ export const terms: GrantTerms = {
   salt: `0x${'00'.repeat(24)}`,
 }
 
-export const grantId = grantIdOf({ chainId: chain.chainId, module: chain.module, account, epoch: 0n }, terms)
+export const grantId = grantIdAt(0)
 
-/** PAYMENT-SIGNATURE of calls `from` to `from + count - 1`: signed before the clock runs. */
-export function signPayments(service: Service, from: number, count: number): string[] {
+/** The account of a grant; the first is `account`. */
+export function accountAt(index: number): Address {
+  return getAddress(`0x${(BigInt(account) + BigInt(index)).toString(16).padStart(40, '0')}`)
+}
+
+export function grantIdAt(index: number): Hex {
+  return grantIdOf({ chainId: chain.chainId, module: chain.module, account: accountAt(index), epoch: 0n }, terms)
+}
+
+/**
+ * PAYMENT-SIGNATURE of calls `from` to `from + count - 1`, over `grants` grants in turn: signed before the clock runs.
+ */
+export function signPayments(service: Service, from: number, count: number, grants = 1): string[] {
   const hash = createVoucherHasher(chain)
   const accepted = sessionRequirements(chain, service, service.price)
+  const grantIds = Array.from({ length: grants }, (_, index) => grantIdAt(index))
   return Array.from({ length: count }, (_, index) => {
-    const cumulativeAmount = price * BigInt(from + index + 1)
+    const grantId = grantIds[(from + index) % grants] ?? grantIdAt(0)
+    const cumulativeAmount = price * BigInt(Math.floor((from + index) / grants) + 1)
     const { signature } = signVoucher(hash, sessionKey, { grantId, payee, cumulativeAmount })
     return encodeHeader({
       x402Version: 2,

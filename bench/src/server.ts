@@ -22,11 +22,12 @@ import { createVoucherHasher } from '@protocolbanks/stream-protocol'
 import { Hono } from 'hono'
 import { pino } from 'pino'
 import { zeroAddress } from 'viem'
-import { account, chain, funds, grantId, payee, price, serviceOf, terms } from './scenario.ts'
+import { accountAt, chain, funds, grantIdAt, payee, price, serviceOf, terms } from './scenario.ts'
 
 // The server under load: one route free, the same route paid, on the real meter, with the journal written to Postgres.
+// GRANTS: how many grants there are, one by default.
 
-const { DATABASE_URL: url = '', REDIS_URL: redisUrl, PORT = '0' } = process.env
+const { DATABASE_URL: url = '', REDIS_URL: redisUrl, PORT = '0', GRANTS = '1' } = process.env
 const clock = Date.now
 const instance = 'bench'
 const logger = pino({ level: 'warn' })
@@ -42,20 +43,33 @@ const { id } = await createService(db, {
   token: chain.token,
 })
 const service = serviceOf(id, merchant.id)
-const state = { grantId, status: 'active', settled: 0n, periodIndex: 0, periodSettled: 0n, blockNumber: 1n } as const
-await upsertGrantsFromChain(db, [{ ...state, account, epoch: 0n, terms }])
-await upsertAccountsFromChain(db, [
-  {
-    account,
-    token: chain.token,
-    balance: funds,
-    allowance: funds,
-    accountFrozen: false,
-    guardian: zeroAddress,
-    epoch: 0n,
-    blockNumber: 1n,
-  },
-])
+const state = { status: 'active', settled: 0n, periodIndex: 0, periodSettled: 0n, blockNumber: 1n } as const
+const owned = Array.from({ length: Number(GRANTS) }, (_, index) => ({
+  grantId: grantIdAt(index),
+  account: accountAt(index),
+}))
+const grantsPerStatement = 500
+for (let start = 0; start < owned.length; start += grantsPerStatement) {
+  const some = owned.slice(start, start + grantsPerStatement)
+  await upsertGrantsFromChain(
+    db,
+    some.map((grant) => ({ ...state, ...grant, epoch: 0n, terms })),
+  )
+  await upsertAccountsFromChain(
+    db,
+    some.map(({ account }) => ({
+      account,
+      token: chain.token,
+      balance: funds,
+      allowance: funds,
+      accountFrozen: false,
+      guardian: zeroAddress,
+      epoch: 0n,
+      blockNumber: 1n,
+    })),
+  )
+}
+const known = new Map(owned.map((grant) => [grant.grantId, grant]))
 
 const journal = createJournal({
   db,
@@ -75,9 +89,12 @@ const gate = createPaymentGate({
   chain,
   meter,
   grants: createGrantDirectory({
-    load: async (wanted) => (wanted === grantId ? { grantId, account, ...terms } : undefined),
+    load: async (wanted) => {
+      const grant = known.get(wanted)
+      return grant && { ...grant, ...terms }
+    },
     openChannel: async () => {},
-    maxGrants: 10,
+    maxGrants: 100_000,
     unknownTtlMs: 1000,
   }),
   answers: createAnswerStore({ maxBytes: 64 * 1024 * 1024, ttlMs: 600_000 }),
@@ -95,6 +112,7 @@ app.get('/ready', (c) => c.json({ status: 'ready' }))
 app.get('/free', (c) => c.json({ city: 'Paris', sky: 'clear', celsius: 21 }))
 app.use('/paid', paymentMiddleware({ gate, serviceOf: () => service, publicUrl: 'http://bench.test' }))
 app.get('/paid', (c) => c.json({ city: 'Paris', sky: 'clear', celsius: 21 }))
+app.get('/cpu', (c) => c.json(process.cpuUsage()))
 app.get('/service', (c) => c.json({ id: service.id, merchantId: service.merchantId }))
 
 const server = serve({ fetch: app.fetch, hostname: '127.0.0.1', port: Number(PORT) })

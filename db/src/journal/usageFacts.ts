@@ -51,10 +51,16 @@ const requestUniqueSeconds = 590
 /** A copy of an event, with the voucher of the first, is one however late it comes. */
 const copiedWithin = '7 days'
 
-export async function loadJournalFacts(db: Queryable, events: readonly ChargeEvent[]): Promise<JournalFacts> {
+export async function loadJournalFacts(
+  db: Queryable,
+  events: readonly Pick<
+    ChargeEvent,
+    'eventId' | 'occurredAtMs' | 'grantId' | 'payee' | 'requestId' | 'cumulativeAmount'
+  >[],
+): Promise<JournalFacts> {
   const facts: JournalFacts = { journalled: new Set(), duplicateOf: new Map(), channels: new Map() }
   if (events.length === 0) return facts
-  const texts = (pick: (event: ChargeEvent) => string) => sql`${sql.param(events.map(pick))}::text[]`
+  const texts = (pick: (event: (typeof events)[number]) => string) => sql`${sql.param(events.map(pick))}::text[]`
   const { rows } = await db.execute<{ event_id: string; other: string }>(sql`
     select k.event_id, c.event_id as other
     from unnest(

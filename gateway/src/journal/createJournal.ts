@@ -109,7 +109,7 @@ export function createJournal(options: JournalOptions): Journal {
       tx,
       events.filter(({ eventId }) => !ownUsage(eventId)),
     )
-    const journal: JournalFacts = await loadJournalFacts(tx, events.map(toCharge))
+    const journal: JournalFacts = await loadJournalFacts(tx, events)
     const { accepted, refused } = judgeUsage(events, { nowMs: clock(), ...known, journal, ownUsage, isSigned })
     const appended = await appendCharges(tx, accepted.map(toCharge), seenMonths)
     const aside = await quarantineUsage(tx, [...malformed.map(toRefused), ...refused])
@@ -178,11 +178,21 @@ export function createJournal(options: JournalOptions): Journal {
   }
 }
 
-function toCharge({ record, ...event }: UsageEvent): ChargeEvent {
+/** Field by field: copying an object with a rest makes a slow one, and this is done for every paid call. */
+function toCharge(event: UsageEvent): ChargeEvent {
+  const { record } = event
   return {
-    ...event,
+    eventId: event.eventId,
+    occurredAtMs: event.occurredAtMs,
+    account: event.account,
+    grantId: event.grantId,
+    payee: event.payee,
     merchantId: record.merchant,
     serviceId: record.service,
+    requestId: event.requestId,
+    fingerprint: event.fingerprint,
+    amount: event.amount,
+    cumulativeAmount: event.cumulativeAmount,
     signature: record.signature,
     traceId: parseTraceparent(record.trace)?.traceId,
     client: record.client,

@@ -24,7 +24,7 @@ export type JournalWriterOptions = {
   logger: Logger
   /** Events per transaction, at most 1,000. */
   batchSize?: number
-  /** How long to wait when there was nothing. */
+  /** Between two passes, unless more waits than fits one batch: what comes meanwhile shares a transaction. */
   idleMs?: number
   metrics?: Registry
   /** Named places where a test ends the process. */
@@ -54,19 +54,26 @@ export function createJournalWriter(options: JournalWriterOptions): JournalWrite
     return oldest.size === 0 ? 0 : Math.max(0, clock() - Math.min(...oldest.values()))
   }
 
-  /** One batch of every partition. Answers how many events left the meter; a partition that failed does not stop others. */
-  async function pass(): Promise<number> {
+  /**
+   * One batch of every partition. Answers how many events left the meter, and the most of one partition; a partition that
+   * failed does not stop others.
+   */
+  async function pass(): Promise<{ moved: number; largest: number }> {
     let moved = 0
+    let largest = 0
     const failures: unknown[] = []
     for (let start = 0; start < partitionCount; start += partitionsAtOnce) {
       const results = await Promise.allSettled(partitions.slice(start, start + partitionsAtOnce).map(moveBatch))
       for (const result of results) {
-        if (result.status === 'fulfilled') moved += result.value
-        else failures.push(result.reason)
+        if (result.status === 'rejected') failures.push(result.reason)
+        else {
+          moved += result.value
+          largest = Math.max(largest, result.value)
+        }
       }
     }
     if (failures.length > 0) throw failures[0]
-    return moved
+    return { moved, largest }
   }
 
   async function moveBatch(partition: number): Promise<number> {
@@ -95,8 +102,8 @@ export function createJournalWriter(options: JournalWriterOptions): JournalWrite
   async function drain(): Promise<number> {
     const deadline = clock() + maxDrainMs
     let total = 0
-    for (let moved = await pass(); moved > 0; moved = await pass()) {
-      total += moved
+    for (let batch = await pass(); batch.moved > 0; batch = await pass()) {
+      total += batch.moved
       if (clock() > deadline) break
     }
     return total
@@ -107,7 +114,8 @@ export function createJournalWriter(options: JournalWriterOptions): JournalWrite
     while (!signal.aborted) {
       let waitMs = idleMs
       try {
-        if ((await pass()) > 0) waitMs = 0
+        const { largest } = await pass()
+        if (largest >= batchSize) waitMs = 0
         if (failures > 0) logger.info({ failures }, 'the journal is written again')
         failures = 0
       } catch (error) {

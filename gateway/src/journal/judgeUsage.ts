@@ -51,13 +51,15 @@ export function judgeUsage(events: readonly UsageEvent[], knowledge: UsageKnowle
     ids.add(read.eventId)
     const own = knowledge.ownUsage(read.eventId)
     const event = own ?? read
-    if (own && !isSame(own, read))
+    // The meter gives back what it remembers when it finds that unchanged.
+    if (own && own !== read && !isSame(own, read))
       judgement.refused.push(refusedAs(alteredOf(read), 'altered', 'It was charged otherwise.'))
     if (journal.journalled.has(event.eventId)) {
       judgement.known.push(event)
       continue
     }
-    const requestAt = `${channelKey(event)}:${event.requestId}`
+    const key = channelKey(event)
+    const requestAt = `${key}:${event.requestId}`
     const first = requests.get(requestAt) ?? journal.duplicateOf.get(event.eventId)
     const refusal =
       (own ? undefined : identityRefusal(event, knowledge)) ??
@@ -66,7 +68,6 @@ export function judgeUsage(events: readonly UsageEvent[], knowledge: UsageKnowle
       judgement.refused.push(refusedAs(event, refusal.reason, refusal.detail))
       continue
     }
-    const key = channelKey(event)
     const before = channels.get(key) ?? { charged: 0n, cumulativeAmount: 0n }
     const charged = before.charged + event.amount
     const cumulativeAmount =

@@ -8,8 +8,14 @@ export type Ledger = {
   readonly size: number
   /** No more fit: nothing may be charged until some are journalled. */
   readonly isFull: boolean
-  add(event: UsageEvent, p: { partition: number; generation: number; atMs: number }): void
+  /** `use`: what stands in the store beside amounts and signature, to know it again without reading it. */
+  add(event: UsageEvent, p: { partition: number; generation: number; atMs: number; use?: string | undefined }): void
   get(eventId: string): UsageEvent | undefined
+  /** The charge whose entry in the store says exactly this. */
+  match(
+    eventId: string,
+    entry: { amount: string; cumulative: string; signature: string; use: string },
+  ): UsageEvent | undefined
   /** The request has an outcome: the charge stands. A doubt stays one. */
   settle(eventId: string): void
   /** A capture was sent and its answer lost: whether the charge stands only the store knows, while it remembers. */
@@ -42,6 +48,7 @@ type Kept = {
   atMs: number
   state: LedgerState
   askedMs: number
+  use?: string | undefined
 }
 
 export function createLedger(maxEvents: number): Ledger {
@@ -59,6 +66,12 @@ export function createLedger(maxEvents: number): Ledger {
       entries.set(event.eventId, { event, ...at, state: 'open', askedMs: at.atMs })
     },
     get: (eventId) => entries.get(eventId)?.event,
+    match(eventId, { amount, cumulative, signature, use }) {
+      const { event, use: written } = entries.get(eventId) ?? {}
+      if (event === undefined || written === undefined || written !== use || event.record.signature !== signature)
+        return undefined
+      return String(event.amount) === amount && String(event.cumulativeAmount) === cumulative ? event : undefined
+    },
     settle(eventId) {
       const entry = entries.get(eventId)
       if (entry?.state === 'open') entry.state = 'stands'

@@ -4,8 +4,10 @@ import { type Address, getAddress, type Hex } from 'viem'
 import { assertCapture } from './assertCapture.ts'
 import { assertInstance } from './assertInstance.ts'
 import { assertUse } from './assertUse.ts'
+import { createGrouping, type Grouping } from './createGrouping.ts'
 import { MeterFullError, MeterUnavailableError, MeterUsageError } from './errors.ts'
 import type { StoreLook } from './generations.ts'
+import type { Ledger } from './ledger.ts'
 import { createLowWater, type LowWater } from './lowWater.ts'
 import {
   type AccountState,
@@ -28,7 +30,7 @@ import { partitionOf } from './partitionOf.ts'
 import { createRedisBudgets } from './redisBudgets.ts'
 import { createRedisDurability, type DurabilityOptions } from './redisDurability.ts'
 import { type RedisPolicy, readRedisPolicy } from './redisPolicy.ts'
-import { type CaptureArguments, type ChargeKeys, defineRedisScripts } from './redisScripts.ts'
+import { type CaptureArguments, type ChargeArguments, type ChargeKeys, defineRedisScripts } from './redisScripts.ts'
 import { minuteOf } from './spending.ts'
 import { toCreditArgument } from './toCreditArgument.ts'
 import { toLimitFields, toSpendingArguments } from './toSpendingArguments.ts'
@@ -95,6 +97,8 @@ export function createRedisMeter(options: RedisMeterOptions): Meter {
       inStream,
     })
   const ledger = durability?.ledger
+  // Nodes of a cluster do not wait for each other.
+  const groupings = Array.from({ length: redis instanceof Cluster ? partitionCount : 1 }, () => createGrouping())
   const stopping = new AbortController()
   const following = durability?.run(stopping.signal)
   let policy: RedisPolicy | undefined
@@ -137,6 +141,10 @@ export function createRedisMeter(options: RedisMeterOptions): Meter {
     for (const { index } of partitions) durability?.generations.suspect(index)
   }
 
+  function groupingOf({ index }: Partition): Grouping {
+    return groupings[index % groupings.length] ?? ((command) => command())
+  }
+
   function partitionAt(index: number): Partition {
     const partition = partitions[index]
     if (!partition)
@@ -164,10 +172,11 @@ export function createRedisMeter(options: RedisMeterOptions): Meter {
     const keys = chargeKeys(partition, use)
     const payee = use.payee.toLowerCase()
     const { attempt, since } = partition.lowWater.open()
-    const { signature, ...record } = use.event
+    const { signature } = use.event
+    const written = toWritten(use, instance)
     let reply: string[]
     try {
-      const answer = await scripts.charge(keys, [
+      const args: ChargeArguments = [
         Math.floor(use.nowMs / 1000),
         minuteOf(use.nowMs),
         use.amount.toString(),
@@ -185,18 +194,11 @@ export function createRedisMeter(options: RedisMeterOptions): Meter {
         watermarkTtlMs,
         requestRetentionMs,
         maxStreamLength,
-        JSON.stringify({
-          account: use.account,
-          grantId: use.grantId,
-          payee: use.payee,
-          requestId: use.requestId,
-          fingerprint: use.fingerprint,
-          record,
-          by: instance,
-        }),
+        written,
         toCreditArgument(use.credit),
         partition.generation === 0 ? '' : partition.generation,
-      ])
+      ]
+      const answer = await groupingOf(partition)(() => scripts.charge(keys, args))
       reply = toStrings(answer)
     } catch (cause) {
       doubt(partition, attempt, { keys, payee })
@@ -224,7 +226,7 @@ export function createRedisMeter(options: RedisMeterOptions): Meter {
           occurredAtMs: timeOf(streamId),
           record: { ...use.event, signature: provenWith === undefined ? signature : (provenWith as Hex) },
         },
-        { partition: partition.index, generation: partition.generation, atMs: now() },
+        { partition: partition.index, generation: partition.generation, atMs: now(), use: written },
       )
       return { ok: true, ticket, channel: toChannel(channel) }
     }
@@ -297,7 +299,8 @@ export function createRedisMeter(options: RedisMeterOptions): Meter {
       if (Number(beats) < partition.beats) partition.wentBack = true
       else partition.beats = Number(beats) + 1
     }
-    return { generation: seen, storeRun, wentBack: partition.wentBack }
+    // What was seen of an older generation says nothing of this one, which another process may have begun because of it.
+    return { generation: seen, storeRun, wentBack: partition.wentBack && seen === partition.generation }
   }
 
   async function look(partition: Partition): Promise<StoreLook> {
@@ -508,7 +511,7 @@ export function createRedisMeter(options: RedisMeterOptions): Meter {
       if (durability && durability.generations.current(index) === undefined) return []
       return inGeneration(partition, async () => {
         const entries = await ask(() => scripts.readUsage([partition.marks, partition.usage], [limit, watermarkTtlMs]))
-        return toUsageEvents(partition, entries as [string, string[]][], onMalformed)
+        return toUsageEvents(partition, entries as [string, string[]][], onMalformed, ledger)
       })
     },
     async peekUsage(index, after, limit) {
@@ -516,7 +519,7 @@ export function createRedisMeter(options: RedisMeterOptions): Meter {
       const from = after === undefined ? '-' : `(${toStreamId(after)}`
       return inGeneration(partition, async () => {
         const entries = await ask(() => redis.xrange(partition.usage, from, '+', 'COUNT', limit))
-        return toUsageEvents(partition, entries, () => {})
+        return toUsageEvents(partition, entries, () => {}, ledger)
       })
     },
     async acknowledge(index, eventIds) {
@@ -652,19 +655,38 @@ function toGrantMeter(grant: Fields, account: Fields): GrantMeter | undefined {
   }
 }
 
+/** What the stream keeps of a use, beside its amounts and its signature. */
+function toWritten({ account, grantId, payee, requestId, fingerprint, event }: Use, instance: string): string {
+  const { signature: _, ...record } = event
+  return JSON.stringify({ account, grantId, payee, requestId, fingerprint, record, by: instance })
+}
+
 function toUsageEvents(
   partition: Partition,
   entries: readonly [string, string[]][],
   onMalformed: (entry: MalformedUsage) => void,
+  ledger: Ledger | undefined,
 ): UsageEvent[] {
   const events: UsageEvent[] = []
   for (const [id, list] of entries) {
-    const at = { eventId: toEventId(partition, id), partition: partition.index, occurredAtMs: timeOf(id) }
+    const eventId = toEventId(partition, id)
+    // What this process wrote itself and finds unchanged it need not read.
+    const own = ledger?.match(eventId, entryOf(list))
+    if (own) {
+      events.push(own)
+      continue
+    }
+    const at = { eventId, partition: partition.index, occurredAtMs: timeOf(id) }
     const parsed = parseUsageEntry(at, toFields(list))
     if (parsed.ok) events.push(parsed.event)
     else onMalformed(parsed.malformed)
   }
   return events
+}
+
+/** As charge.lua writes it; a list of another order matches nothing, and is read as any other. */
+function entryOf([, amount = '', , cumulative = '', , signature = '', , use = '']: string[]) {
+  return { amount, cumulative, signature, use }
 }
 
 /** Amounts as strings that Lua holds exactly, addresses in lower case. */

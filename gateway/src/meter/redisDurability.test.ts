@@ -25,7 +25,7 @@ import {
 } from '../journal/testing/buyer.ts'
 import { createMeterRedis } from './createMeterRedis.ts'
 import { MeterFullError, MeterUnavailableError } from './errors.ts'
-import type { Decision, Meter, Ticket, Use } from './meter.ts'
+import { type Decision, type Meter, partitionCount, type Ticket, type Use } from './meter.ts'
 import { partitionOf } from './partitionOf.ts'
 import { createRedisMeter, type RedisMeterOptions } from './redis.ts'
 import { startTestRedis, type TestRedis } from './testing/startTestRedis.ts'
@@ -146,6 +146,29 @@ test('charges of a process that is gone are taken from a store that kept them, w
   await buy(next, nextUse(buyer, seller))
   const charged = 8n * amount
   await expect.poll(() => journalled(database.db, buyer, seller), soon).toEqual({ calls: 8, charged, channel: charged })
+})
+
+test('processes that all saw their store go back in time rebuild it once, and not for ever in turn', async () => {
+  await server.remove()
+  server = await startTestRedis(['--enable-debug-command', 'yes'])
+  const gateways = await Promise.all([startGateway(), startGateway()])
+  const buyer = await createBuyer(database.db, seller)
+  const redis = client()
+  await redis.save()
+  for (let count = 0; count < 4; count++) await buy(pick(gateways, count), nextUse(buyer, seller))
+  await sleep(300)
+  await redis.call('DEBUG', 'RELOAD', 'NOSAVE')
+  const losses = async () => {
+    const counts = await Promise.all(gateways.map((gateway) => gateway.metric('gateway_meter_losses_total')))
+    return counts.reduce((sum, count) => sum + count, 0)
+  }
+  await expect.poll(losses, soon).toBeGreaterThan(0)
+  await Promise.all(gateways.map(({ meter }) => expect.poll(() => answers(meter), soon).toBe(true)))
+  for (let count = 0; count < 4; count++) await buy(pick(gateways, count), nextUse(buyer, seller))
+  const charged = 8n * amount
+  await expect.poll(() => journalled(database.db, buyer, seller), soon).toEqual({ calls: 8, charged, channel: charged })
+  // Both end each partition's generation once, and a late one may have to be ended again.
+  expect(await losses()).toBeLessThanOrEqual(2.5 * partitionCount)
 })
 
 test('a store that goes back in time under a connection that stays is noticed, and nothing is lost', async () => {

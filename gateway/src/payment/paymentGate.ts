@@ -2,7 +2,6 @@ import {
   createVoucherHasher,
   type GrantSource,
   type PaymentRequirements,
-  type SettleResponse,
   verifyVoucher,
 } from '@protocolbanks/stream-protocol'
 import { formatTraceparent, type TraceContext } from '@protocolbanks/stream-runtime'
@@ -13,6 +12,7 @@ import type { ChannelMeter, Decision, Meter, ReachedLimit, Ticket, Use } from '.
 import { problem } from '../problem.ts'
 import type { Service } from '../services/serviceTable.ts'
 import { type Chain, networkOf } from './chain.ts'
+import { createReceiptWriter } from './createReceiptWriter.ts'
 import { describeLimit } from './describeLimit.ts'
 import { refusePayment, sessionRequirements } from './offer.ts'
 import { readPayment } from './readPayment.ts'
@@ -105,13 +105,24 @@ export type PaymentGateDeps = {
 export function createPaymentGate(deps: PaymentGateDeps): PaymentGate {
   const { chain, meter, grants, answers, operatorCredit = {}, crashPoint = () => {} } = deps
   const hashVoucher = createVoucherHasher(chain)
-  const network = networkOf(chain)
+  const writeReceipt = createReceiptWriter(networkOf(chain))
+
+  /** Of each service the offer that was compared last; the table of services brings new ones when something changed. */
+  const offers = new WeakMap<Service, { amount: bigint; offer: PaymentRequirements }>()
+
+  function offerOf(service: Service, amount: bigint): PaymentRequirements {
+    const known = offers.get(service)
+    if (known?.amount === amount) return known.offer
+    const offer = sessionRequirements(chain, service, amount)
+    offers.set(service, { amount, offer })
+    return offer
+  }
 
   async function authorize(request: PaidRequest): Promise<Verdict> {
     const { service, amount } = request
     if (request.payment === undefined) return refuse(request, 'payment.required')
 
-    const read = readPayment(request.payment, sessionRequirements(chain, service, amount))
+    const read = readPayment(request.payment, offerOf(service, amount))
     if (!read.ok) {
       const other = read.code === 'scheme.unsupported' && (await deps.otherSchemes?.authorize(request, request.payment))
       if (other) return other
@@ -253,24 +264,7 @@ export function createPaymentGate(deps: PaymentGateDeps): PaymentGate {
   }
 
   function receiptOf({ service, source, trace }: ChargedRequest, ticket: Ticket, channel: ChannelMeter): string {
-    const receipt: SettleResponse = {
-      success: true,
-      transaction: '',
-      network,
-      payer: ticket.account,
-      amount: ticket.amount.toString(),
-      extra: {
-        grantId: ticket.grantId,
-        charged: channel.charged.toString(),
-        authorized: channel.authorized.toString(),
-        requestId: ticket.requestId,
-        service: service.id,
-        source,
-        // Of the request that was charged: a retry has another.
-        traceId: trace?.traceId,
-      },
-    }
-    return Buffer.from(JSON.stringify(receipt)).toString('base64')
+    return writeReceipt({ ticket, channel, service: service.id, source, traceId: trace?.traceId })
   }
 
   function answered(request: ChargedRequest, ticket: Ticket, channel: ChannelMeter): Verdict {

@@ -3,7 +3,9 @@ import type { Answer } from '../answers/answerStore.ts'
 import type { Service } from '../services/serviceTable.ts'
 import type { EndedCall } from '../tracing/logCall.ts'
 import type { RequestTrace } from '../tracing/traceRequests.ts'
+import { answerAtHand } from './answerAtHand.ts'
 import { fingerprintOf } from './fingerprint.ts'
+import { headerOf } from './headerOf.ts'
 import type { PaymentGate, ServedCharge } from './paymentGate.ts'
 
 export type PaymentMiddlewareOptions = {
@@ -43,12 +45,12 @@ export function paymentMiddleware({
     const charging = trace?.child('charge')
     const { method } = c.req
     const url = publicUrl + c.req.url.slice(c.req.url.indexOf('/', 8))
-    const body = await bufferBody(c.req)
+    const body = await bufferBody(c)
     const verdict = await gate.authorize({
       service,
       amount: service.price,
       url,
-      payment: c.req.header('payment-signature'),
+      payment: headerOf(c, 'payment-signature'),
       fingerprint: () => fingerprintOf(method, url, body),
       trace: trace?.context,
       client: clientOf?.(c),
@@ -80,7 +82,7 @@ export function paymentMiddleware({
         return
       }
       const servedAt = performance.now()
-      const settled = (await charge.settle?.()) ?? { ok: true, receipt: charge.receipt }
+      const settled = charge.settle ? await charge.settle() : { ok: true as const, receipt: charge.receipt }
       if (!settled.ok) {
         await c.res.body?.cancel()
         // Hono would add the headers of the answer that is not given.
@@ -89,11 +91,15 @@ export function paymentMiddleware({
         onOutcome?.(settled.code, call)
         return
       }
-      c.res = await answerWith(c.res, charge)
-      c.res.headers.set('payment-response', settled.receipt)
-      c.res.headers.set('cache-control', 'private')
       const upstreamMs: number = c.get('upstreamMs') ?? servedAt - calledAt
-      c.res.headers.set('server-timing', `gateway;dur=${(performance.now() - startedAt - upstreamMs).toFixed(3)}`)
+      const answer = await answerWith(c.res, charge, () => ({
+        'payment-response': settled.receipt,
+        'cache-control': 'private',
+        'server-timing': `gateway;dur=${(performance.now() - startedAt - upstreamMs).toFixed(3)}`,
+      }))
+      // As above.
+      c.res = undefined
+      c.res = answer
       onOutcome?.('served', call)
     } catch (error) {
       onOutcome?.((await charge.release()) ? 'released' : 'broken', call)
@@ -105,14 +111,11 @@ export function paymentMiddleware({
 }
 
 /** Small bodies of known length are read, others are left to stream and count by their length. */
-export async function bufferBody(request: {
-  header(name: string): string | undefined
-  arrayBuffer(): Promise<ArrayBuffer>
-}): Promise<Uint8Array | { length: string } | undefined> {
-  const length = request.header('content-length')
-  if (length === undefined) return request.header('transfer-encoding') === undefined ? undefined : { length: 'unknown' }
+export async function bufferBody(c: Context): Promise<Uint8Array | { length: string } | undefined> {
+  const length = headerOf(c, 'content-length')
+  if (length === undefined) return headerOf(c, 'transfer-encoding') === undefined ? undefined : { length: 'unknown' }
   if (Number(length) > maxBufferedBytes) return { length }
-  return new Uint8Array(await request.arrayBuffer())
+  return new Uint8Array(await c.req.arrayBuffer())
 }
 
 /** The first answer, again. */
@@ -124,23 +127,46 @@ export function replay({ status, headers, body }: Answer, receipt: string): Resp
 }
 
 /** Keeps a small answer for a retry; another one streams through, and how it ends decides. */
-async function answerWith(response: Response, charge: ServedCharge): Promise<Response> {
+async function answerWith(
+  response: Response,
+  charge: ServedCharge,
+  toOwnHeaders: () => Record<string, string>,
+): Promise<Response> {
   const { status } = response
-  const headers = [...response.headers] as [string, string][]
-  if (response.body === null || isSmall(response.headers)) {
-    const body = response.body === null ? null : await response.text()
-    charge.served({ status, headers, body })
-    return new Response(body, { status, headers })
+  const atHand = answerAtHand(response)
+  if (atHand) {
+    const { body, headers } = atHand
+    const isKept = body === null || body.length <= maxBufferedBytes || isJson(headers['content-type'])
+    charge.served(isKept ? { status, headers: Object.entries(headers), body } : undefined)
+    return new Response(body, { status, headers: { ...headers, ...toOwnHeaders() } })
   }
-  return new Response(passThrough(response.body, { status, headers }, charge), { status, headers })
+  const headers = [...response.headers] as [string, string][]
+  const body = await bodyFor(response, { status, headers }, charge)
+  const answer = new Response(body, { status, headers })
+  for (const [name, value] of Object.entries(toOwnHeaders())) answer.headers.set(name, value)
+  return answer
+}
+
+async function bodyFor(
+  response: Response,
+  head: Pick<Answer, 'status' | 'headers'>,
+  charge: ServedCharge,
+): Promise<ConstructorParameters<typeof Response>[0]> {
+  if (response.body !== null && !isSmall(response.headers)) return passThrough(response.body, head, charge)
+  // As bytes: not everything small is text.
+  const body = response.body === null ? null : new Uint8Array(await response.arrayBuffer())
+  charge.served({ ...head, body })
+  return body
 }
 
 /** JSON is complete before it is of use, so nobody waits longer when it is read whole. */
 function isSmall(headers: Headers): boolean {
   const length = headers.get('content-length')
-  return length === null
-    ? headers.get('content-type')?.startsWith('application/json') === true
-    : Number(length) <= maxBufferedBytes
+  return length === null ? isJson(headers.get('content-type')) : Number(length) <= maxBufferedBytes
+}
+
+function isJson(contentType: string | null | undefined): boolean {
+  return contentType?.startsWith('application/json') === true
 }
 
 /**

@@ -86,7 +86,7 @@ function readUsual(header: string, offer: PaymentRequirements): SessionPayment |
     settler === offer.extra?.settler &&
     service === offer.extra?.service &&
     scope === offer.extra?.scope &&
-    JSON.stringify(sources) === JSON.stringify(offer.extra?.sources)
+    isSameList(sources, offer.extra?.sources)
   if (!isOffered) return undefined
 
   const { grantId, cumulativeAmount, signature } = fieldsOf(payload, 3)
@@ -103,6 +103,11 @@ function readUsual(header: string, offer: PaymentRequirements): SessionPayment |
     payeeProof: [],
     requestId,
   }
+}
+
+function isSameList(left: unknown, right: unknown): boolean {
+  if (!Array.isArray(left) || !Array.isArray(right)) return left === right
+  return left.length === right.length && left.every((one, index) => one === right[index])
 }
 
 /** Node's decoder skips what is not base64; here nothing may be skipped. */

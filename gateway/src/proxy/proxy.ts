@@ -56,7 +56,7 @@ export function createProxy({ dispatcher }: ProxyOptions): Handler {
       const body = !hasBody
         ? null
         : isSmall
-          ? await upstream.body.arrayBuffer()
+          ? new Uint8Array(await upstream.body.arrayBuffer())
           : (Readable.toWeb(upstream.body) as ReadableStream)
       if (!hasBody) await upstream.body.dump()
       c.set('upstreamMs', performance.now() - startedAt)
@@ -87,7 +87,7 @@ function forwardHeaders(c: Context): Record<string, string> {
 }
 
 async function forwardBody(c: Context): Promise<Uint8Array | Readable | null> {
-  const body = await bufferBody(c.req)
+  const body = await bufferBody(c)
   if (body === undefined) return null
   if (body instanceof Uint8Array) return body
   const stream = c.req.raw.body

@@ -1,5 +1,6 @@
-import { bytesToHex, type Hex, hexToBytes } from 'viem'
+import { bytesToHex, type Hex } from 'viem'
 import { BaseError } from '../errors.ts'
+import { hexInto } from '../hex/hexInto.ts'
 
 /** 64 bytes r, s and the recovery bit to the 65-byte hex r, s, v with v 27 or 28. */
 export function joinSignature(signature: Uint8Array, recovery: number): Hex {
@@ -11,8 +12,8 @@ export function joinSignature(signature: Uint8Array, recovery: number): Hex {
 
 /** The inverse; undefined when it is not 65 bytes with v 27 or 28 (0 and 1 are refused: one encoding only). */
 export function splitSignature(signature: Hex): { signature: Uint8Array; recovery: number } | undefined {
-  if (!/^0x[0-9a-fA-F]{130}$/.test(signature)) return undefined
-  const bytes = hexToBytes(signature)
+  const bytes = new Uint8Array(65)
+  if (!hexInto(signature, bytes, 0, 65)) return undefined
   const v = bytes[64]
   if (v !== 27 && v !== 28) return undefined
   return { signature: bytes.subarray(0, 64), recovery: v - 27 }

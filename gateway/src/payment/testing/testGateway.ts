@@ -72,7 +72,7 @@ export function createTestGateway({
     price,
     pathPrefix: '/weather',
     upstream,
-    upstreamTimeoutMs: 300,
+    upstreamTimeoutMs: 1_500,
     maxAmountPerCall: undefined,
     maxCallsPerMinute: undefined,
     ...change,

@@ -1,0 +1,68 @@
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import {
+  createTempDir,
+  freePort,
+  readyWhenHttpOk,
+  startPostgres,
+  startProcess,
+  startRedis,
+} from '@protocolbanks/stream-dev'
+import type { Service } from '@protocolbanks/stream-gateway'
+import { serviceOf } from './scenario.ts'
+
+export type BenchServer = {
+  url: string
+  meter: 'redis' | 'embedded'
+  service: Service
+  /** Processor time that the server has used, microseconds, with its garbage collector and its compiler. */
+  cpuUs(): Promise<number>
+  stop(): Promise<void>
+}
+
+/** The server under load (server.ts) in a process of its own, with a Postgres and a Redis of its own. */
+export async function startServer(grants = 1): Promise<BenchServer> {
+  const [postgres, redis, directory, port] = await Promise.all([
+    startPostgres(),
+    startRedis(),
+    createTempDir('bench'),
+    freePort(),
+  ])
+  const stops = [directory.remove, postgres.stop, async () => redis?.stop()]
+  const stop = async () => {
+    for (const one of stops.splice(0).reverse()) await one()
+  }
+  try {
+    const url = `http://127.0.0.1:${port}`
+    const server = await startProcess({
+      name: 'bench server',
+      command: process.execPath,
+      args: ['--import', import.meta.resolve('tsx'), join(fileURLToPath(import.meta.url), '..', 'server.ts')],
+      env: {
+        DATABASE_URL: postgres.url,
+        PORT: `${port}`,
+        NODE_ENV: 'production',
+        GRANTS: `${grants}`,
+        ...(redis && { REDIS_URL: redis.url }),
+      },
+      logFile: join(directory.path, 'server.log'),
+      ready: readyWhenHttpOk(`${url}/ready`),
+      timeoutMs: 120_000,
+    })
+    stops.push(server.stop)
+    const { id, merchantId } = (await (await fetch(`${url}/service`)).json()) as { id: string; merchantId: string }
+    return {
+      url,
+      meter: redis ? 'redis' : 'embedded',
+      service: serviceOf(id, merchantId),
+      async cpuUs() {
+        const { user, system } = (await (await fetch(`${url}/cpu`)).json()) as NodeJS.CpuUsage
+        return user + system
+      },
+      stop,
+    }
+  } catch (error) {
+    await stop()
+    throw error
+  }
+}
