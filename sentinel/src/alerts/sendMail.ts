@@ -9,6 +9,8 @@ export type MailerOptions = {
   from: string
   /** Of each step of a session. */
   timeoutMs: number
+  /** PEM, of who may sign the server's certificate; by default whom the process trusts. */
+  certificates?: readonly string[] | undefined
 }
 
 export type OutgoingMail = Mail & {
@@ -25,7 +27,7 @@ export type SendMail = (mail: OutgoingMail) => Promise<Sending>
  * Sends mail over SMTP (RFC 5321), one connection each. With a user in the URL the connection is encrypted before the
  * password is sent (STARTTLS, RFC 3207), or nothing is; without one it is if the server can.
  */
-export function createSendMail({ url, from, timeoutMs }: MailerOptions): SendMail {
+export function createSendMail({ url, from, timeoutMs, certificates }: MailerOptions): SendMail {
   const { protocol, hostname, port, username, password } = new URL(url)
   const isSecure = protocol === 'smtps:'
   const transport = createTransport({
@@ -36,6 +38,7 @@ export function createSendMail({ url, from, timeoutMs }: MailerOptions): SendMai
       auth: { user: decodeURIComponent(username), pass: decodeURIComponent(password) },
       requireTLS: !isSecure,
     }),
+    ...(certificates && { tls: { ca: [...certificates] } }),
     connectionTimeout: timeoutMs,
     greetingTimeout: timeoutMs,
     socketTimeout: timeoutMs,
