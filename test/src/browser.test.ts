@@ -1,4 +1,3 @@
-import { fileURLToPath } from 'node:url'
 import {
   createVoucherHasher,
   maxUint128,
@@ -7,26 +6,17 @@ import {
   verifyVoucher,
 } from '@protocolbanks/stream-protocol'
 import type { AgentGrant } from '@protocolbanks/stream-sdk'
-import { build } from 'esbuild'
-import { type Browser, chromium, type Page } from 'playwright-core'
+import type { Browser, Page } from 'playwright-core'
 import { keccak256, toHex } from 'viem'
 import { generatePrivateKey, privateKeyToAddress } from 'viem/accounts'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { bundlePage, openPage } from './testing/openPage.ts'
 import { type PaidServer, startPaidServer } from './testing/startPaidServer.ts'
 
 // The same sources as on Node, bundled for a real browser: there noble signs what libsecp256k1 signs here.
 
 /** The bundle's global in the page. */
 declare const streamPage: typeof import('./testing/browserPage.ts')
-
-const launchArgs = [
-  '--no-sandbox',
-  '--disable-gpu',
-  '--disable-background-networking',
-  '--disable-component-update',
-  '--disable-sync',
-  '--no-first-run',
-]
 
 const price = 10_000n
 const privateKey = generatePrivateKey()
@@ -52,28 +42,16 @@ let server: PaidServer
 let browser: Browser
 let page: Page
 /** What went wrong in the page beside what it returned. */
-const pageErrors: string[] = []
+let pageErrors: string[]
 
 beforeAll(async () => {
-  const bundle = await build({
-    entryPoints: [fileURLToPath(new URL('testing/browserPage.ts', import.meta.url))],
-    bundle: true,
-    write: false,
-    metafile: true,
-    platform: 'browser',
-    conditions: ['browser'],
-    target: 'es2022',
-    format: 'iife',
-    globalName: 'streamPage',
-  })
-  inputs = Object.keys(bundle.metafile.inputs)
-  const script = bundle.outputFiles[0]?.text ?? ''
-  server = await startPaidServer({ grant, sessionKey, payee, price, script })
-  const executablePath = process.env.CHROMIUM_PATH ?? '/usr/bin/chromium'
-  browser = await chromium.launch({ executablePath, args: launchArgs, timeout: 30_000 })
-  page = await browser.newPage()
-  page.on('pageerror', (error) => pageErrors.push(error.message))
-  await page.goto(server.url)
+  const bundle = await bundlePage()
+  inputs = bundle.inputs
+  server = await startPaidServer({ grant, sessionKey, payee, price, script: bundle.script })
+  const opened = await openPage(server.url)
+  browser = opened.browser
+  page = opened.page
+  pageErrors = opened.errors
 })
 afterAll(async () => {
   await browser?.close()
