@@ -58,6 +58,7 @@ test.each([
   'hour < 6 ? amount > 1 : amount > 100',
   '!(amount < 1) && -amount < 0',
   'true || 1 / 0 == 1',
+  'sum("24h") != 27 && 3 == 1.5 * 2 && calls("1m") == 41.0 && 1 != largest + 1',
 ])('is true of such a charge: %s', (expression) => {
   expect(ruleOf(expression).evaluate(factsOf())).toEqual({ is: 'true' })
 })

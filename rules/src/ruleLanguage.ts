@@ -79,7 +79,8 @@ function createEnvironment(): Environment {
       return of(current, text)
     })
   }
-  // Whoever writes `3 * average` means what it says: CEL alone has no arithmetic between whole and other numbers.
+  // Whoever writes `3 * average` means what it says: CEL alone has no arithmetic between whole and other numbers,
+  // and does not compare them for equality.
   for (const [left, right] of [
     ['double', 'int'],
     ['int', 'double'],
@@ -89,6 +90,8 @@ function createEnvironment(): Environment {
     environment.registerOperator(`${left} * ${right}`, (a: Numeric, b: Numeric) => Number(a) * Number(b))
     environment.registerOperator(`${left} / ${right}`, (a: Numeric, b: Numeric) => Number(a) / Number(b))
   }
+  // The other way round comes with it, and so does `!=`.
+  environment.registerOperator('double == int', (a: Numeric, b: Numeric) => Number(a) === Number(b))
   return environment
 }
 
