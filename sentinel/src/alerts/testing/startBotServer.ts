@@ -16,6 +16,8 @@ export type BotServer = {
   refused: number
   /** A refusal for a message to a chat; undefined: it is taken. */
   refuse: (chatId: string) => { status: number; description: string; retryAfter?: number } | undefined
+  /** Whether somebody waits for updates. */
+  isAsked(): boolean
   /** Somebody writes to the bot in their own chat. */
   write(chatId: number, text: string): void
   /** Somebody blocks it. */
@@ -117,6 +119,7 @@ export async function startBotServer(): Promise<BotServer> {
     url: `http://127.0.0.1:${address.port}`,
     token,
     username,
+    isAsked: () => waiting !== undefined,
     write: (chatId: number, text: string) => add({ message: { chat: { id: chatId, type: 'private' }, text } }),
     block: (chatId: number) => add({ my_chat_member: { chat: { id: chatId }, new_chat_member: { status: 'kicked' } } }),
     pause,
