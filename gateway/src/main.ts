@@ -52,6 +52,7 @@ import { checkEndpointUrl } from './webhooks/endpointUrl.ts'
 import { createSecretBox } from './webhooks/secretBox.ts'
 import { createWebhookSender } from './webhooks/sendWebhook.ts'
 import { createWebhookWorker } from './webhooks/webhookWorker.ts'
+import { createExact } from './x402/createExact.ts'
 
 // Wires the gateway: the only place that knows all of its parts.
 
@@ -191,6 +192,29 @@ const exposure = createExposureKeeper({
   logger,
   metrics: metrics.registry,
 })
+const answers = createAnswerStore({ maxBytes: config.MAX_ANSWER_BYTES, ttlMs: 600_000 })
+const exactDb = createDb({ url: config.DATABASE_URL, maxConnections: 8, onError })
+const exact =
+  config.RELAYER_KEY === undefined
+    ? undefined
+    : createExact({
+        db: exactDb,
+        chain,
+        client,
+        relayerKey: config.RELAYER_KEY,
+        factories: config.EXACT_FACTORIES,
+        maxFeePerGas: config.MAX_FEE_PER_GAS_WEI,
+        settleTimeoutMs: config.EXACT_SETTLE_TIMEOUT_SECONDS * 1_000,
+        stuckMs: config.EXACT_STUCK_SECONDS * 1_000,
+        maxActive: config.EXACT_MAX_ACTIVE,
+        retryWaitMs,
+        owner: instance,
+        answers,
+        clock,
+        logger,
+        metrics: metrics.registry,
+        crashPoint,
+      })
 const gate = createPaymentGate({
   chain,
   meter,
@@ -200,7 +224,8 @@ const gate = createPaymentGate({
     maxGrants: config.MAX_GRANTS_IN_MEMORY,
     unknownTtlMs: 1_000,
   }),
-  answers: createAnswerStore({ maxBytes: config.MAX_ANSWER_BYTES, ttlMs: 600_000 }),
+  answers,
+  otherSchemes: exact?.gate,
   mirrorAccount: mirror.restoreAccount,
   chainAgeMs,
   maxChainAgeMs: config.MAX_CHAIN_STALENESS_SECONDS * 1_000,
@@ -244,6 +269,7 @@ const app = createApp({
     mirrorAccount: mirror.mirrorAccount,
     services: { invalidate: services.refresh },
     stopping: stopping.signal,
+    minExactPrice: config.EXACT_MIN_PRICE_ATOMIC,
     webhooks: { secrets, checkUrl: (url) => checkEndpointUrl(url, urlPolicy) },
     ownerSignIn,
   }),
@@ -281,6 +307,8 @@ const workers = [
   exposure.run(stopping.signal),
   refreshServices(stopping.signal),
 ]
+const stopExact = new AbortController()
+const relaying = exact?.run(stopExact.signal)
 const stopJournal = new AbortController()
 const writing = journalWriter.run(stopJournal.signal)
 const server = serve({ fetch: app.fetch, hostname: config.HOST, port: config.PORT }, ({ port }) =>
@@ -329,12 +357,15 @@ async function stop(): Promise<void> {
   const closed = new Promise<void>((resolve) => server.close(() => resolve()))
   await Promise.race([closed, delay(drainMs, undefined, { ref: false })])
   await Promise.all(workers)
+  stopExact.abort()
+  await relaying
   stopJournal.abort()
   await writing
   await meter.close()
   await recordsDb.close()
   await reconcilerDb.close()
   await webhookDb.close()
+  await exactDb.close()
   await db.close()
   await tracing.shutdown()
 }

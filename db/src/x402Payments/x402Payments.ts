@@ -1,5 +1,5 @@
 import type { Address } from '@protocolbanks/stream-protocol'
-import { and, asc, desc, eq, inArray, isNull, lt, or, sql } from 'drizzle-orm'
+import { and, asc, desc, eq, isNull, lt, or, sql } from 'drizzle-orm'
 import type { Queryable } from '../createDb.ts'
 import { limitOf, type Page, type PageRequest, toPage } from '../page.ts'
 import { x402PaymentTable, x402PaymentTransitionTable } from './table.ts'
@@ -36,10 +36,7 @@ export async function findX402PaymentByIdentifier(
 
 /** The process lives: nobody takes over what it is at. */
 export async function renewX402Leases(db: Queryable, owner: string, until: Date): Promise<void> {
-  await db
-    .update(x402PaymentTable)
-    .set({ leaseUntil: until })
-    .where(and(eq(x402PaymentTable.leaseOwner, owner), inArray(x402PaymentTable.state, ['verified', 'settling'])))
+  await db.update(x402PaymentTable).set({ leaseUntil: until }).where(eq(x402PaymentTable.leaseOwner, owner))
 }
 
 /** The call was not served: nothing is sent, and the authorisation may be used again. */

@@ -30,6 +30,8 @@ export async function startAnvil(options: AnvilOptions = {}): Promise<Anvil> {
     command: anvilPath(),
     args: [
       ...['--host', '127.0.0.1', '--port', `${port}`, '--chain-id', `${devChainId}`, '--silent'],
+      // Those of devAccounts.ts.
+      ...['--accounts', '11'],
       // The bundler's simulation contracts are larger than EIP-170 allows.
       '--disable-code-size-limit',
       ...(options.blockTimeSeconds ? ['--block-time', `${options.blockTimeSeconds}`] : []),

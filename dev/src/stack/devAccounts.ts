@@ -24,6 +24,8 @@ export const devAccounts = {
   bundlerUtility: devAccount(7),
   bundlerExecutor: devAccount(8),
   bundlerExecutor2: devAccount(9),
+  /** Pays the gas of payments by x402's `exact`. */
+  relayer: devAccount(10),
 }
 
 function devAccount(addressIndex: number): DevAccount {

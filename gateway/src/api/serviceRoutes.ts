@@ -24,6 +24,7 @@ export type ServiceRoutesDeps = {
   db: Db
   chain: Pick<Chain, 'token'>
   tokenDecimals: number
+  minExactPrice?: bigint | undefined
   services: { invalidate(): void | Promise<void> }
 }
 
@@ -34,7 +35,8 @@ const reserved = new Set(['api', 'health', 'ready', 'metrics'])
  * Services. Amounts are decimal strings of the token ('0.01') in requests; answers carry them in base units too
  * (`priceAtomic`).
  */
-export function createServiceRoutes({ db, chain, tokenDecimals, services }: ServiceRoutesDeps): Hono<ApiEnv> {
+export function createServiceRoutes(deps: ServiceRoutesDeps): Hono<ApiEnv> {
+  const { db, chain, tokenDecimals, services, minExactPrice = 1n } = deps
   const routes = new Hono<ApiEnv>()
   const amount = amountSchema(tokenDecimals, maxMeterAmount)
   const fields = z.strictObject({
@@ -48,6 +50,10 @@ export function createServiceRoutes({ db, chain, tokenDecimals, services }: Serv
     /** Base URL of the API; null: the merchant's own process serves it. */
     upstream: upstreamSchema.nullish(),
     price: amount,
+    /** What a call costs by x402's `exact`, each settled on its own; null: it is not taken. */
+    exactPrice: amount
+      .refine((atomic) => atomic >= minExactPrice, `must be at least ${formatAmount(minExactPrice, tokenDecimals)}`)
+      .nullish(),
     /** What a grant has to owe for a settlement. */
     threshold: amount.optional(),
     /** How old an unsettled charge may become; at most 30 days. */
@@ -63,7 +69,7 @@ export function createServiceRoutes({ db, chain, tokenDecimals, services }: Serv
 
   routes.post('/', async (c) => {
     const caller = c.get('caller')
-    const { merchantId: wanted, upstream, ...service } = await validBody(c, newServiceSchema)
+    const { merchantId: wanted, upstream, exactPrice, ...service } = await validBody(c, newServiceSchema)
     const merchantId = caller.merchantId ?? wanted
     if (merchantId === undefined) {
       return problem(400, 'request.invalid', 'The request is not valid.', {
@@ -82,6 +88,7 @@ export function createServiceRoutes({ db, chain, tokenDecimals, services }: Serv
         merchantId,
         token: chain.token,
         upstream: upstream ?? undefined,
+        exactPrice: exactPrice ?? undefined,
       }),
     )
     await services.invalidate()
@@ -119,13 +126,14 @@ export function createServiceRoutes({ db, chain, tokenDecimals, services }: Serv
     return c.body(null, 204)
   })
 
-  function toJson({ price, threshold, ...service }: Service) {
+  function toJson({ price, exactPrice, threshold, ...service }: Service) {
     const decimal = (atomic: bigint) => formatAmount(atomic, tokenDecimals)
     return {
       ...service,
       upstream: service.upstream ?? null,
       price: decimal(price),
       priceAtomic: price.toString(),
+      exactPrice: exactPrice === undefined ? null : decimal(exactPrice),
       threshold: decimal(threshold),
       thresholdAtomic: threshold.toString(),
       ...viewSpendingLimits(service, tokenDecimals),

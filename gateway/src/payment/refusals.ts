@@ -12,6 +12,23 @@ export type PaymentRefusal =
   | 'price.changed'
   | 'payee.not_granted'
   | 'voucher.invalid_signature'
+  | ExactRefusal
+
+/** Why a payment by x402's `exact` is refused. */
+export type ExactRefusal =
+  | 'payment.wrong_network'
+  | 'payment.wrong_token'
+  | 'payment.wrong_payee'
+  | 'price.changed'
+  | 'exact.wrong_amount'
+  | 'exact.expired'
+  | 'exact.not_yet_valid'
+  | 'exact.signature_invalid'
+  | 'exact.nonce_used'
+  | 'exact.balance_too_low'
+  | 'exact.transfer_refused'
+  | 'exact.factory_refused'
+  | 'exact.settlement_failed'
 
 type Text = { status: 402 | 409 | 429; title: string; hint: string; retryAfterSeconds?: number }
 
@@ -121,5 +138,50 @@ export const refusals: Record<PaymentRefusal, Text> = {
     retryAfterSeconds: 5,
     title: 'What is owed on credit and not settled yet has reached a limit.',
     hint: 'Go on when it is settled, which happens by itself; a grant that is paid from a reserve has no such limit.',
+  },
+  'exact.wrong_amount': {
+    status: 402,
+    title: 'The authorisation is not for the price.',
+    hint: 'Sign an authorisation whose `value` is `amount` in `accepts`.',
+  },
+  'exact.expired': {
+    status: 402,
+    title: 'The authorisation has ended, or ends too soon to be settled.',
+    hint: 'Sign one with a `validBefore` of `maxTimeoutSeconds` from now.',
+  },
+  'exact.not_yet_valid': {
+    status: 402,
+    title: 'The authorisation is not valid yet.',
+    hint: 'Sign one with a `validAfter` in the past; check the clock.',
+  },
+  'exact.signature_invalid': {
+    status: 402,
+    title: 'The payer did not sign this authorisation.',
+    hint: "Check the token's EIP-712 domain in `accepts[].extra`, and that `from` is who signs.",
+  },
+  'exact.nonce_used': {
+    status: 402,
+    title: 'The authorisation was used or cancelled.',
+    hint: 'Sign a new one with another nonce.',
+  },
+  'exact.balance_too_low': {
+    status: 402,
+    title: 'The payer does not hold the price.',
+    hint: 'Top up the account that signs, or pay from another.',
+  },
+  'exact.transfer_refused': {
+    status: 402,
+    title: 'The token would not make this transfer.',
+    hint: 'The payer or the payee may be blocked by the token: pay from another account.',
+  },
+  'exact.factory_refused': {
+    status: 402,
+    title: 'The account is not deployed, and its factory is none that is used here.',
+    hint: 'Deploy the account first, or pay from another.',
+  },
+  'exact.settlement_failed': {
+    status: 402,
+    title: 'The transfer failed on the chain; nothing was paid, and the answer is not given.',
+    hint: 'See why in `detail`, and pay again with a new authorisation.',
   },
 }

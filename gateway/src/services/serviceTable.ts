@@ -9,6 +9,8 @@ export type Service = SpendingLimits & {
   payee: Address
   token: Address
   price: bigint
+  /** What a call costs by x402's `exact`; undefined: it is not taken. */
+  exactPrice?: bigint | undefined
   /** Where the proxy serves it, e.g. `/weather`; no slash at the end. */
   pathPrefix: string
   /** Base URL of the API behind the proxy; undefined when the merchant's own process serves it. */
