@@ -20,13 +20,7 @@ export { type AgentGrant, InvalidGrantError, parseGrant } from './agent/grant.ts
 export { type AgentLimits, type Amount, type HostLimits, InvalidLimitError } from './agent/limits.ts'
 export { OfferUnmatchedError } from './agent/offer.ts'
 export type { VoucherSigner } from './agent/signer.ts'
-export {
-  type ChargeRequest,
-  type ChargeResult,
-  type ChargesClient,
-  GatewayAnswerError,
-  ReleaseFailedError,
-} from './merchant/chargesClient.ts'
+export { GatewayAnswerError, ReleaseFailedError } from './merchant/chargesClient.ts'
 export type { KeptAnswer, KeptAnswers } from './merchant/keptAnswers.ts'
 export {
   defaultGatewayUrl,

@@ -11,10 +11,8 @@ import { type NestContextLike, serveNest } from './serveNest.ts'
 import { type RouteHandler, serveRoute } from './serveRoute.ts'
 
 export type PBStreamOptions = {
-  /** Of the merchant, from the gateway's management API. Not needed with `gateway`. */
-  apiKey?: string | undefined
-  /** What charges in the place of a gateway elsewhere: the one of this very process, when it is self-hosted. */
-  gateway?: ChargesClient | undefined
+  /** Of the merchant, from the gateway's management API. A self-hosted gateway's `connection` brings its own. */
+  apiKey: string
   /** Name of the priced service. */
   service: string
   /** Price of one call in the token's units, e.g. `'0.01'`. */
@@ -26,6 +24,7 @@ export type PBStreamOptions = {
   timeoutMs?: number | undefined
   /** Told what no answer tells: a refused API key, a release that failed. Warns on the console by default. */
   onError?: ((error: Error) => void) | undefined
+  /** What asks the gateway: the global `fetch`, or that of a gateway in this very process. */
   fetch?: typeof fetch | undefined
   /** Where answers are kept for retries: in this process, 16 MiB for ten minutes, by default. */
   answers?: KeptAnswers | undefined
@@ -69,7 +68,7 @@ export class PBStream {
     if (!service) throw new InvalidMerchantOptionsError('service is empty.')
     const onError = options.onError ?? ((error) => console.warn(`PBStream: ${error.message}`))
     this.charger = {
-      client: options.gateway ?? clientOf(options, onError),
+      client: clientOf(options, onError),
       service,
       amountAtomic: parseAmount(ratePerCall, decimals),
       answers: options.answers ?? createKeptAnswers({ maxBytes: keptBytes, ttlMs: keptMs, clock: Date.now }),
