@@ -61,7 +61,7 @@ test('a store that is flushed loses no charge, whether it was journalled or not,
   const requests = new Map<string, Use>()
   const spend = async (gateway: Gateway, buyer: Buyer) => {
     const use = nextUse(buyer, seller)
-    const decision = await gateway.charge(use)
+    const decision = await chargePatiently(gateway, use)
     if (!decision.ok) throw new Error(`Refused: ${decision.code}`)
     gateway.meter.served(decision.ticket)
     requests.set(use.requestId, use)
@@ -410,6 +410,18 @@ function client(): Redis {
   redis.on('error', () => {})
   closers.push(async () => redis.disconnect())
   return redis
+}
+
+/** As the refusal says: while the meter is being rebuilt the request is repeated with the same id. */
+async function chargePatiently(gateway: Gateway, use: Use): Promise<Decision> {
+  for (let tries = 1; ; tries++) {
+    try {
+      return await gateway.charge(use)
+    } catch (error) {
+      if (!(error instanceof MeterUnavailableError) || tries === 20) throw error
+      await sleep(50)
+    }
+  }
 }
 
 function pick(gateways: readonly Gateway[], index: number): Gateway {
