@@ -3,7 +3,8 @@ import { afterAll, beforeAll, expect, inject, test } from 'vitest'
 import { listAudit } from '../audit/auditEntries.ts'
 import { appendCharges } from '../journal/appendCharges.ts'
 import { ownerActor } from '../owners/ownerActor.ts'
-import { listDecisions } from '../sentinel/decisions.ts'
+import { stopRejected } from '../sentinel/breaker.ts'
+import { listDecisions, recordDecision } from '../sentinel/decisions.ts'
 import {
   acknowledgeIncident,
   closeIncident,
@@ -12,7 +13,7 @@ import {
   type NewIncident,
   openIncident,
 } from '../sentinel/incidents.ts'
-import { getStopOfIncident, markStopConfirmed } from '../sentinel/stops.ts'
+import { getStopOfIncident, listOpenStops, markRefused, markStopConfirmed } from '../sentinel/stops.ts'
 import { createTestDatabase, type TestDatabase } from '../testing/createTestDatabase.ts'
 import { arrangeGrant, arrangeMerchant, chargeEvent, randomAddress, randomHex } from '../testing/fixtures.ts'
 import type { AlertChannel, AlertHolder, AlertLinkPurpose } from './alert.ts'
@@ -130,6 +131,54 @@ test('a channel is not told of what matters less than it wants, nor a merchant o
   const merchant = await arrangeChannel({ merchantId: seller.merchant.id })
   await open()
   expect([await told(critical), await told(warning), await told(merchant)]).toEqual([[], ['opened'], []])
+})
+
+test("what a merchant's own rule found is told to that merchant, also where it only alerts, and to no other", async () => {
+  const ruleId = `rul_${randomHex(16).slice(2)}`
+  const { seller, account, grantId, open } = await arrangeIncident({ action: 'alert', ruleId })
+  const another = await arrangeMerchant(database.db)
+  await database.query(`insert into sentinel_rule (id, merchant_id, state, version) values ($1, $2, 'live', 1)`, [
+    ruleId,
+    seller.merchant.id,
+  ])
+  await database.query('update channel set merchant_id = $1 where grant_id = $2', [seller.merchant.id, grantId])
+  await database.query(`insert into channel (grant_id, payee, merchant_id) values ($1, $2, $3)`, [
+    grantId,
+    another.merchant.payee.toLowerCase(),
+    another.merchant.id,
+  ])
+  const [own, other, owner] = [
+    await arrangeChannel({ merchantId: seller.merchant.id }),
+    await arrangeChannel({ merchantId: another.merchant.id }),
+    await arrangeChannel({ account }),
+  ]
+  const { incident } = await open()
+  expect([await told(own), await told(other), await told(owner)]).toEqual([['opened'], [], ['opened']])
+  const facts = await readAlertFacts(database.db, { incidentId: incident.id, merchantId: seller.merchant.id })
+  expect(facts).toMatchObject({ ruleMerchantId: seller.merchant.id, stop: undefined })
+})
+
+test('the freeze and the revocation that follows are told, each once and as what it is', async () => {
+  const { account, open } = await arrangeIncident()
+  const channel = await arrangeChannel({ account })
+  const { incident } = await open()
+  const { id, grantId } = incident
+  const end = async (at: Date) => {
+    const [stop] = (await listOpenStops(database.db, 500)).filter((one) => one.incidentId === id)
+    const proof = { txHash: randomHex(32), blockNumber: 7n, logIndex: 0, now: at }
+    expect(await markStopConfirmed(database.db, { ...proof, id: stop?.id ?? '' })).toBe(true)
+    await markRefused(database.db, { id: stop?.id ?? '', now: at })
+  }
+  await end(after(1))
+  await recordDecision(database.db, { incidentId: id, decision: 'reject', actor: 'owner', now: after(2) })
+  await stopRejected(database.db, { vouchers: { policy: 'hold', settleFirstMs: 0 }, now: after(3), limit: 500 })
+  await end(after(4))
+  expect(await drain(channel.id, after(10))).toEqual(['opened', 'stopped', 'acknowledged', 'stopped'])
+  const kinds = []
+  for (const stopNumber of [0, 1, undefined])
+    kinds.push((await readAlertFacts(database.db, { incidentId: id, merchantId: null, stopNumber }))?.stop?.kind)
+  expect(kinds).toEqual(['freeze', 'revoke', 'revoke'])
+  expect((await listDecisions(database.db, { grantId })).map(({ decision }) => decision)).toEqual(['reject'])
 })
 
 test('who was told that it opened is told what became of it, in the order in which that happened', async () => {

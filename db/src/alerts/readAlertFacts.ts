@@ -1,18 +1,21 @@
 import type { Address, Hex } from '@protocolbanks/stream-protocol'
-import { sql } from 'drizzle-orm'
+import { asc, eq, sql } from 'drizzle-orm'
 import { getAddress } from 'viem'
 import type { Queryable } from '../createDb.ts'
+import { sentinelRuleTable } from '../rules/table.ts'
 import { type Decision, listDecisions } from '../sentinel/decisions.ts'
-import { findIncident } from '../sentinel/findIncident.ts'
 import { readGrantBudgets } from '../sentinel/grantStates.ts'
 import type { Incident } from '../sentinel/incidents.ts'
 import type { Stop } from '../sentinel/stops.ts'
+import { sentinelIncidentTable, sentinelStopTable } from '../sentinel/table.ts'
 
 /** What a message about an incident can say, as of now. Amounts in base units. */
 export type AlertFacts = {
   incident: Incident
-  /** Undefined: it asked for none, or another stop was enough. */
+  /** The one that is told of, or else the newest. Undefined: it asked for none, or another stop was enough. */
   stop: Stop | undefined
+  /** Whose rule found it; null: the owner's, the operator's or the sentinel's own. */
+  ruleMerchantId: string | null
   /** Of the agent. */
   sessionKey: Address
   token: Address
@@ -23,20 +26,38 @@ export type AlertFacts = {
   decisions: Decision[]
 }
 
+/** Of one incident, which are few. */
+const maxStops = 100
+
 /** For a merchant with what is owed to them alone. Undefined: there is no such incident. */
 export async function readAlertFacts(
   db: Queryable,
-  { incidentId, merchantId }: { incidentId: string; merchantId: string | null },
+  {
+    incidentId,
+    merchantId,
+    stopNumber,
+  }: { incidentId: string; merchantId: string | null; stopNumber?: number | undefined },
 ): Promise<AlertFacts | undefined> {
-  const found = await findIncident(db, incidentId)
-  if (!found) return undefined
-  const { grantId } = found.incident
+  const [row] = await db
+    .select({ incident: sentinelIncidentTable, ruleMerchantId: sentinelRuleTable.merchantId })
+    .from(sentinelIncidentTable)
+    .leftJoin(sentinelRuleTable, eq(sentinelRuleTable.id, sentinelIncidentTable.ruleId))
+    .where(eq(sentinelIncidentTable.id, incidentId))
+  if (!row) return undefined
+  const { grantId } = row.incident
+  const stops = await db
+    .select()
+    .from(sentinelStopTable)
+    .where(eq(sentinelStopTable.incidentId, incidentId))
+    .orderBy(asc(sentinelStopTable.id))
+    .limit(maxStops)
   const grant = await readGrant(db, grantId, merchantId)
   const [budget] = await readGrantBudgets(db, [grantId])
   const left = budget && (budget.totalLimit > budget.charged ? budget.totalLimit - budget.charged : 0n)
   return {
-    ...found,
+    ...row,
     ...grant,
+    stop: stopNumber === undefined ? stops.at(-1) : stops[stopNumber],
     atRisk: budget && left !== undefined ? (left < budget.funds ? left : budget.funds) : undefined,
     decisions: await listDecisions(db, { incidentId }),
   }

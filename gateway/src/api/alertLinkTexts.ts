@@ -32,7 +32,8 @@ export function questionPage(
     return { title, button, paragraphs: [explanations[link.purpose]], facts: [['Address', channel.target ?? '']] }
   const { incident, sessionKey, owed } = facts
   const isMerchant = channel.merchantId !== null
-  const what = isMerchant ? 'The sentinel stopped a grant that pays you.' : incident.explanation
+  const what =
+    isMerchant && facts.ruleMerchantId === null ? 'The sentinel stopped a grant that pays you.' : incident.explanation
   const shown: [string, string][] = [
     ['Agent', `session key ${sessionKey}`],
     ['Grant', incident.grantId],

@@ -38,6 +38,7 @@ function arrange({ incident, stop }: Change = {}, more: Partial<AlertFacts> = {}
       ...incident,
     },
     stop: stop === null ? undefined : { ...dueStop, ...stop },
+    ruleMerchantId: null,
     sessionKey: '0x1234567890123456789012345678901234567890',
     token: payee,
     owed: 1_500_000n,
@@ -120,6 +121,15 @@ test('only an owner gets the links that decide, and nobody when it was decided o
   expect(labels({ facts: arrange({ incident: { state: 'closed' } }), kind: 'closed' })).toBe('')
   const decision = { decision: 'reject', decidedAt: at } as AlertFacts['decisions'][number]
   expect(labels({ facts: arrange({ incident: { state: 'acknowledged' } }, { decisions: [decision] }) })).toBe('')
+})
+
+test('of their own rule a merchant reads what it found, and the owner that it is the merchant who refuses', () => {
+  const facts = arrange({ incident: { ruleId: 'rul_1', rule: 'too fast' }, stop: null }, { ruleMerchantId: 'mer_1' })
+  const merchant = textOf({ audience: 'merchant', facts })
+  expect(merchant).toContain('It made 101 calls within a minute.')
+  expect(merchant).toContain('Rule: too fast, version 3')
+  expect(merchant).not.toContain(account)
+  expect(textOf({ facts })).toContain('A merchant refuses its calls, by a rule of their own.')
 })
 
 describe('says how far a stop is:', () => {

@@ -66,7 +66,7 @@ function headlineOf({ kind, number, facts }: AlertToCompose): string {
 
 function openingOf({ kind, audience, facts }: AlertToCompose): string[] {
   const { incident } = facts
-  const what = audience === 'merchant' ? 'The sentinel stopped a grant that pays you.' : incident.explanation
+  const what = mayKnow(facts, audience) ? incident.explanation : 'The sentinel stopped a grant that pays you.'
   const by = incident.acknowledgedBy?.startsWith('owner:') ? 'The owner' : 'The operator'
   if (kind === 'acknowledged') return [`${by} has seen it. There will be no more reminders.`, what]
   if (kind === 'closed') return ['The incident is closed. If the same is found again, that is another one.', what]
@@ -81,11 +81,14 @@ function adviceOf({ kind, audience, facts }: AlertToCompose): string {
   if (decision) return 'The owner decided that it may go on.'
   if (kind === 'closed' || state === 'closed') return ''
   if (audience === 'merchant') {
+    if (facts.ruleMerchantId !== null) return 'Your own rule found it. What it refuses, it refuses for you alone.'
     if (action === 'block') return 'Calls of this agent are refused until the time is over. You need not do anything.'
     return 'Calls of this agent are refused. A frozen grant pays again when its owner lets it go on; a revoked one pays nothing more.'
   }
   if (audience === 'operator') return 'Only the owner lets it go on. Look at it, and acknowledge it.'
-  if (action === 'alert') return 'Nothing was stopped. If you did not expect this, freeze the grant.'
+  if (facts.ruleMerchantId !== null) return 'Talk to the merchant if these calls are what you want.'
+  if (action === 'alert')
+    return 'Nothing was stopped. If you did not expect this, freeze the grant, or stop it for good.'
   return 'If this was you or your agent, let it go on. If you do not know these calls, stop it for good: its key may be stolen.'
 }
 
@@ -99,18 +102,28 @@ function factsOf({ audience, facts, decimals }: AlertToCompose): [string, string
   if (audience === 'merchant') {
     return [
       ...shown,
+      ...(facts.ruleMerchantId === null ? [] : [['Rule', ruleOf(incident)] as [string, string]]),
       ['Since', timeOf(incident.openedAt)],
       ['Owed to you and not settled', money(owed)],
       ['Token', token],
     ]
   }
   shown.push(['Account', incident.account])
-  shown.push(['Rule', `${incident.rule}, version ${incident.ruleVersion}`], ['Severity', incident.severity])
+  shown.push(['Rule', ruleOf(incident)], ['Severity', incident.severity])
   if (incident.chargedAt) shown.push(['Call', timeOf(incident.chargedAt)])
   if (incident.findings > 1) shown.push(['Found', `${incident.findings} times, last ${timeOf(incident.lastFoundAt)}`])
   shown.push(['Owed and not settled', money(owed)])
   if (atRisk !== undefined) shown.push(['It could still have spent', money(atRisk)])
   return [...shown, ['Token', token]]
+}
+
+/** What was found is the owner's and the operator's to know; of a merchant's own rule it is the merchant's. */
+function mayKnow({ ruleMerchantId }: AlertFacts, audience: AlertAudience): boolean {
+  return audience !== 'merchant' || ruleMerchantId !== null
+}
+
+function ruleOf({ rule, ruleVersion }: AlertFacts['incident']): string {
+  return `${rule}, version ${ruleVersion}`
 }
 
 function linksOf({ audience, facts, urls }: AlertToCompose): { label: string; url: string }[] {

@@ -1,6 +1,7 @@
 import {
   type AlertChannel,
   type AlertDelivery,
+  type AlertFacts,
   type AlertLinkPurpose,
   type Db,
   putAlertLink,
@@ -28,11 +29,14 @@ export async function writeMessage(
 ): Promise<AlertText | undefined> {
   const { db, tokens, decimals, now } = deps
   const { kind, incidentId, number } = delivery
+  const { merchantId } = channel
   if (kind === 'verify' || kind === 'verified' || kind === 'test') {
     const url = kind === 'verify' ? await link('verify', linkMs.verify) : undefined
     return composeChannelMessage(kind, channel, url)
   }
-  const facts = incidentId && (await readAlertFacts(db, { incidentId, merchantId: channel.merchantId }))
+  const facts =
+    incidentId &&
+    (await readAlertFacts(db, { incidentId, merchantId, stopNumber: kind === 'stopped' ? number : undefined }))
   if (!facts) return undefined
   const { state } = facts.incident
   // A reminder that is late, and news of it that is older than what came after.
@@ -41,10 +45,9 @@ export async function writeMessage(
   const audience = audienceOf(channel)
   const urls: Partial<Record<AlertLinkPurpose, string>> = {}
   if (state === 'open') urls.acknowledge = await link('acknowledge', linkMs.incident)
-  if (audience === 'owner' && state !== 'closed' && facts.decisions.length === 0 && facts.incident.action !== 'alert') {
-    urls.confirm = await link('confirm', linkMs.incident)
-    urls.reject = await link('reject', linkMs.incident)
-  }
+  const offered = linksToDecide(facts)
+  if (audience === 'owner' && offered.includes('confirm')) urls.confirm = await link('confirm', linkMs.incident)
+  if (audience === 'owner' && offered.includes('reject')) urls.reject = await link('reject', linkMs.incident)
   return composeAlert({ kind, number, audience, facts, urls, decimals })
 
   async function link(purpose: AlertLinkPurpose, validMs: number): Promise<string> {
@@ -54,6 +57,12 @@ export async function writeMessage(
     await putAlertLink(db, of)
     return tokens.urlOf(token)
   }
+}
+
+/** What an owner can decide about: a merchant's own refusals are the merchant's, and what stopped nothing needs no confirmation. */
+function linksToDecide({ incident, decisions, ruleMerchantId }: AlertFacts): ('confirm' | 'reject')[] {
+  if (incident.state === 'closed' || decisions.length > 0 || ruleMerchantId !== null) return []
+  return incident.action === 'freeze' || incident.action === 'revoke' ? ['confirm', 'reject'] : ['reject']
 }
 
 function audienceOf({ account, merchantId }: AlertChannel): AlertAudience {
