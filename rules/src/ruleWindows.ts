@@ -18,7 +18,7 @@ export const ruleWindows = {
 export type RuleWindow = keyof typeof ruleWindows
 
 /** A window is counted in so many slices, and covers at most one slice more than its name says. */
-export const slicesPerWindow = 20
+export const slicesPerWindow = 12
 
 export const ruleWindowNames = Object.keys(ruleWindows) as RuleWindow[]
 

@@ -46,7 +46,7 @@ function expectCounted(totals: SpendTotals, list: readonly Charge[], nowMs: numb
     const counted = within((atMs) => Math.floor(atMs / slice) >= Math.floor(nowMs / slice) - slicesPerWindow)
     expect(callsWithin(totals, name, nowMs)).toBe(counted.length)
     expect(spentWithin(totals, name, nowMs)).toBe(Number(counted.reduce((sum, one) => sum + one.amountAtomic, 0n)))
-    // Never less than the window says, and at most a twentieth longer.
+    // Never less than the window says, and at most a twelfth longer.
     expect(counted.length).toBeGreaterThanOrEqual(within((atMs) => atMs > nowMs - windowMs).length)
     expect(counted.length).toBeLessThanOrEqual(within((atMs) => atMs > nowMs - windowMs - slice).length)
   }

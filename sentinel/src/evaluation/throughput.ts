@@ -1,9 +1,13 @@
-import { applyRules, createRulesState, firstRules, type RulesState } from '../rules/firstRules.ts'
-import { createGrantScorer, type GrantState } from '../scoring/grantScorer.ts'
+import { noRules } from '../ownRules/applyOwnRules.ts'
+import { toOwnRule } from '../ownRules/createRuleBook.ts'
+import { firstRules } from '../rules/firstRules.ts'
+import { createGrantScorer } from '../scoring/grantScorer.ts'
 import type { SpendEvent } from '../scoring/spendEvent.ts'
 import { createSpendWatchers } from '../scoring/spendWatchers.ts'
 import { seedsFrom, tuningSeeds } from '../simulation/seeds.ts'
 import { simulateTraffic } from '../simulation/traffic.ts'
+import { createGrantMemory, encodeGrantMemory, type GrantMemory } from '../watch/grantMemory.ts'
+import { judgeCharge } from '../watch/judgeCharge.ts'
 
 export type Throughput = {
   grants: number
@@ -17,19 +21,37 @@ export type Throughput = {
   p99Microseconds: number
   /** Heap and buffers of all states, by the number of grants; null where the process cannot collect its garbage. */
   bytesPerGrant: number | null
-  /** JSON of the state of one grant, after all its events: rules and scoring. */
+  /** JSON of the memory of one grant, after all its events: rules, scoring, and what own rules count in. */
   largestStateBytes: number
 }
 
-/** How the sentinel stores one grant. */
-type Watched = { rules: RulesState; score: GrantState }
 type Arrival = { grant: number; event: SpendEvent }
 
 const batch = 1_000
 const mostLives = 100
+const account = '0x00000000000000000000000000000000000000aa'
+
+/** Ten rules of the owner that read every kind of window, and are hardly ever true. */
+const tenRules = [
+  'amount > 5000 && calls("1m") > 50',
+  'sum("1h") > 90000',
+  'calls("10s") > 500 || calls("5m") > 5000',
+  'sum("24h") > 900000 && hourIn("Europe/Berlin") < 6',
+  'payeeSum("6h") > 500000',
+  'amount > 1000 * average && callsBefore > 100',
+  'newHost && score > 0.99',
+  'remainingBudget < 1 || funds < 1',
+  'payeeCalls("7d") > 1000000 && weekday > 5',
+  'sum("10m") > 50 * largest && service.startsWith("x")',
+].map((expression, index) =>
+  toOwnRule({
+    ...{ id: `rul_${index}`, version: 1, name: expression, expression, merchantId: null, account, merchantPayee: null },
+    ...{ scope: {}, action: 'freeze', severity: 'critical', blockSeconds: null },
+  }),
+)
 
 /**
- * Rules and scoring of the chosen method over the events of many grants in the order of time, in this process alone: how
+ * The three rules, the scoring of the chosen method and ten own rules over the events of many grants in the order of time, in this process alone: how
  * many a second, and how much memory the states take when all have been through their events.
  *
  * @param eventsPerGrant at most 2,000: about three days of an agent in bursts.
@@ -40,12 +62,13 @@ export function measureThroughput(grants: number, eventsPerGrant: number): Throu
     return { events: events.slice(0, eventsPerGrant), startMs }
   })
   const scorer = createGrantScorer(createSpendWatchers())
+  const ownRules = { ...noRules, rulesFor: () => tenRules }
+  const options = { rules: firstRules, scorer, decimals: 6, cooldownMs: 600_000, ownRules }
   const before = heapBytes()
-  const states: Watched[] = Array.from({ length: grants }, () => ({
-    rules: createRulesState(),
-    score: scorer.createState(),
-  }))
-  const budget = { remainingBudgetAtomic: 10n ** 12n, budgetAtomic: 10n ** 12n }
+  const states: GrantMemory[] = Array.from({ length: grants }, () => createGrantMemory(scorer))
+  const grantIds = states.map((_, grant) => `0x${grant.toString(16).padStart(64, '0')}`)
+  const plenty = 10n ** 12n
+  const budget = { remainingBudgetAtomic: plenty, budgetAtomic: plenty, fundsAtomic: plenty }
   const batches: number[] = []
   let [events, elapsedMs, cpuMicroseconds] = [0, 0, 0]
   for (const arrivals of batchesOf(lives, grants)) {
@@ -54,8 +77,7 @@ export function measureThroughput(grants: number, eventsPerGrant: number): Throu
     for (const { grant, event } of arrivals) {
       const state = states[grant]
       if (!state) break
-      applyRules(state.rules, { ...event, ...budget }, firstRules)
-      scorer.observe(state.score, event)
+      judgeCharge(state, { ...event, ...budget, grantId: grantIds[grant] ?? '', account }, options)
     }
     const tookMs = performance.now() - startedMs
     const { user, system } = process.cpuUsage(cpu)
@@ -77,7 +99,7 @@ export function measureThroughput(grants: number, eventsPerGrant: number): Throu
     bytesPerGrant: before === null || after === null ? null : Math.round((after - before) / grants),
     largestStateBytes: states
       .slice(0, 1_000)
-      .reduce((largest, { rules, score }) => Math.max(largest, jsonBytes(rules) + jsonBytes(score)), 0),
+      .reduce((largest, memory) => Math.max(largest, encodeGrantMemory(memory).length), 0),
   }
 }
 
@@ -104,8 +126,4 @@ function heapBytes(): number | null {
   globalThis.gc()
   const { heapUsed, arrayBuffers } = process.memoryUsage()
   return heapUsed + arrayBuffers
-}
-
-function jsonBytes(state: unknown): number {
-  return JSON.stringify(state, (_, value) => (typeof value === 'bigint' ? `${value}` : value)).length
 }
