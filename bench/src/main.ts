@@ -1,9 +1,13 @@
 import { writeFile } from 'node:fs/promises'
 import { parseArgs } from 'node:util'
 import { benchCalls } from './calls.ts'
+import { benchGrants } from './grants.ts'
+import { benchMeter } from './meter.ts'
+import { benchScoring } from './sentinel/benchScoring.ts'
+import { benchSentinel } from './sentinel/benchSentinel.ts'
 import { benchSettlement } from './settlement/benchSettlement.ts'
 
-// npm run bench [-- calls | settlement] [-- --json FILE]; each has its figures and its options.
+// npm run bench [-- calls | meter | grants | settlement | sentinel | scoring] [-- --json FILE]; each has its figures and its options.
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -12,11 +16,26 @@ const { values, positionals } = parseArgs({
     /** Of the settlement: how many accounts, and how often each way is measured. */
     accounts: { type: 'string', default: '200' },
     rounds: { type: 'string', default: '3' },
+    /** Of the sentinel: grants in use, their calls a second, how many run away, and how often there is a block. */
+    grants: { type: 'string', default: '1000' },
+    rate: { type: 'string', default: '1000' },
+    offenders: { type: 'string', default: '100' },
+    'block-time': { type: 'string', default: '1' },
   },
 })
 
 const subjects: Record<string, () => Promise<object>> = {
   calls: benchCalls,
+  meter: benchMeter,
+  grants: benchGrants,
+  sentinel: () =>
+    benchSentinel({
+      grants: Number(values.grants),
+      rate: Number(values.rate),
+      offenders: Number(values.offenders),
+      blockSeconds: Number(values['block-time']),
+    }),
+  scoring: benchScoring,
   settlement: () => benchSettlement({ accounts: Number(values.accounts), rounds: Number(values.rounds) }),
 }
 

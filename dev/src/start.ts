@@ -34,15 +34,16 @@ async function end(exitCode: number): Promise<void> {
 process.on('SIGINT', () => end(0))
 process.on('SIGTERM', () => end(0))
 
-const [anvil, bundler, gateway, paymaster, settlement] = await Promise.all(
-  [8545, 4337, 4020, 4021, 4022].map((preferred) => freePort(preferred)),
+const [anvil, bundler, gateway, paymaster, settlement, sentinel] = await Promise.all(
+  [8545, 4337, 4020, 4021, 4022, 4023].map((preferred) => freePort(preferred)),
 )
 const ports = Object.fromEntries(
-  Object.entries({ anvil, bundler, gateway, paymaster, settlement }).filter(([, port]) => port !== undefined),
+  Object.entries({ anvil, bundler, gateway, paymaster, settlement, sentinel }).filter(([, port]) => port !== undefined),
 )
 console.log('Starting …')
 stack = await startStack({
   ports,
+  withSentinel: true,
   withRedis: values['no-redis'] ? false : 'auto',
   ...(blockTimeSeconds === undefined ? {} : { blockTimeSeconds }),
   log: (line) => console.log(`  ${line}`),
@@ -61,8 +62,9 @@ await untilMirrored(stack, budget)
 const url = `${merchant.serviceUrl}/paris`
 console.log(describeStack(stack, { merchant, budget, curl: await exampleCurl(url, budget) }))
 
-for (const { process: service } of [stack.gateway, stack.paymaster, stack.settlement]) {
-  service.exited.then(({ code, signal }) => {
+for (const running of [stack.gateway, stack.paymaster, stack.settlement, stack.sentinel]) {
+  const service = running?.process
+  service?.exited.then(({ code, signal }) => {
     if (isEnding) return
     console.error(`${service.name} ended by itself with ${signal ?? `code ${code}`}. Its log: ${service.logFile}`)
     return end(1)

@@ -19,6 +19,7 @@ Running on this machine, with nothing real in it:
   gateway      ${stack.gateway.url}
   paymaster    ${stack.paymaster.url}
   settlement   ${stack.settlement.url}
+  sentinel     ${stack.sentinel?.url ?? 'none'}
   chain        ${stack.chain.url}  chain id ${stack.chain.chainId}
   bundler      ${stack.bundler.url}
   Postgres     ${stack.databaseUrl}

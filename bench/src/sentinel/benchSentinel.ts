@@ -1,0 +1,185 @@
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { setTimeout as delay } from 'node:timers/promises'
+import { createDb, type Db, listIncidents } from '@protocolbanks/stream-db'
+import { managementApi, type Stack, startStack } from '@protocolbanks/stream-dev'
+import type { Hex } from '@protocolbanks/stream-protocol'
+import { sessionKeyValidatorAbi } from '@protocolbanks/stream-protocol/abi/sessionKeyValidatorAbi'
+import { generatePrivateKey, privateKeyToAddress } from 'viem/accounts'
+import { machine } from '../machine.ts'
+import { type Caller, createCaller } from './createCaller.ts'
+import { type OpenGrant, openGrants } from './openGrants.ts'
+
+// Many grants are used at a steady rate; one after the other some of them run away. How long from the charge that breaks the
+// rule to the first call that is refused, and until the chain has the freeze. Everything as processes of its own.
+
+export type SentinelBenchOptions = {
+  grants: number
+  /** Calls a second of all grants together. */
+  rate: number
+  /** How many run away. */
+  offenders: number
+  blockSeconds: number
+}
+
+/** Milliseconds. */
+export type Spread = { p50: number; p99: number; max: number }
+
+const grantsPerAccount = 25
+const connections = 64
+/** Calls of a grant that runs away, at once. */
+const offenderInFlight = 4
+const tickMs = 10
+const mostCalls = 2_000
+const frozenTimeoutMs = 60_000
+const warmUpMs = 5_000
+
+export async function benchSentinel(options: SentinelBenchOptions): Promise<object> {
+  const { grants: count, rate, offenders, blockSeconds } = options
+  const stack = await startStack({
+    withSentinel: true,
+    logLevel: 'warn',
+    log: (line) => console.log(line),
+    env: {
+      sentinel: { WARM_UP_SECONDS: '0' },
+      paymaster: { OPERATOR_GAS_BUDGET_WEI_PER_DAY: `${10n ** 24n}`, MAX_FEE_PER_GAS_WEI: `${10n ** 18n}` },
+    },
+  })
+  const db = createDb({ url: stack.databaseUrl, onError: (error) => console.error(error.message) })
+  const shop = await openShop(stack)
+  try {
+    const accounts = Math.ceil(count / grantsPerAccount)
+    const grants = await openGrants(stack, { accounts, perAccount: grantsPerAccount, payee: shop.payee })
+    console.log(`${grants.length} grants of ${accounts} accounts are on the chain`)
+    await makeBlocksEvery(stack, blockSeconds)
+    const caller = await createCaller(stack, { url: shop.url, payee: shop.payee, connections })
+    const [bad, good] = [grants.slice(0, offenders), grants.slice(offenders)]
+    const load = keepCalling(caller, good, rate)
+    await delay(warmUpMs)
+    const refused: number[] = []
+    const frozen: number[] = []
+    for (const grant of bad) {
+      const { refusedMs, frozenMs } = await runAway(stack, db, caller, grant)
+      refused.push(refusedMs)
+      frozen.push(frozenMs)
+    }
+    const { perSecond, refusals } = await load.end()
+    caller.close()
+    const report = {
+      machine: machine(),
+      grants: grants.length,
+      offenders,
+      callsPerSecond: perSecond,
+      blockSeconds,
+      /** Of the others: none may be. */
+      refusedOthers: refusals,
+      toFirstRefusalMs: spreadOf(refused),
+      toChainMs: spreadOf(frozen),
+    }
+    console.log(`\n${report.machine}\n${perSecond} calls a second of the others, ${refusals} of them refused\n`)
+    console.table({ 'to the first refusal, ms': report.toFirstRefusalMs, 'to the chain, ms': report.toChainMs })
+    return report
+  } finally {
+    await shop.stop()
+    await db.close()
+    await stack.stop()
+  }
+}
+
+/** A merchant whose own server answers at once. */
+async function openShop(stack: Stack) {
+  const upstream = createServer((_, response) => response.end('{}'))
+  await new Promise<void>((resolve) => upstream.listen(0, '127.0.0.1', resolve))
+  const payee = privateKeyToAddress(generatePrivateKey())
+  const operator = managementApi(stack.gateway.url, stack.operatorApiKey)
+  const { id: merchantId } = await operator.post<{ id: string }>('/merchants', { name: 'bench', payee })
+  const { key } = await operator.post<{ key: string }>('/api-keys', { merchantId, name: 'bench' })
+  await managementApi(stack.gateway.url, key).post('/services', {
+    name: 'bench',
+    pathPrefix: '/bench',
+    upstream: `http://127.0.0.1:${(upstream.address() as AddressInfo).port}`,
+    price: '0.001',
+  })
+  const stop = () => new Promise<void>((resolve) => upstream.close(() => resolve()))
+  return { payee, url: `${stack.gateway.url}/bench`, stop }
+}
+
+/** From here on blocks come by the clock, as on a real chain. */
+async function makeBlocksEvery({ clients: { walletClient } }: Stack, seconds: number): Promise<void> {
+  const ask = walletClient.request as (call: { method: string; params: unknown[] }) => Promise<unknown>
+  await ask({ method: 'evm_setAutomine', params: [false] })
+  await ask({ method: 'evm_setIntervalMining', params: [seconds] })
+}
+
+/** Calls in turn under all grants, `rate` a second, whether or not the answers keep up. */
+function keepCalling(caller: Caller, grants: readonly OpenGrant[], rate: number) {
+  const startedAt = performance.now()
+  const waiting = new Set<Promise<void>>()
+  const seen = { sent: 0, refusals: 0, isEnding: false }
+  const running = (async () => {
+    while (!seen.isEnding) {
+      const due = Math.floor(((performance.now() - startedAt) / 1_000) * rate)
+      for (; seen.sent < due; seen.sent++) {
+        const grant = grants[seen.sent % grants.length]
+        if (!grant || waiting.size >= mostCalls) break
+        const call = caller.call(grant).then((status) => {
+          if (status !== 200) seen.refusals++
+          waiting.delete(call)
+        })
+        waiting.add(call)
+      }
+      await delay(tickMs)
+    }
+    await Promise.all(waiting)
+  })()
+  return {
+    async end() {
+      seen.isEnding = true
+      const seconds = (performance.now() - startedAt) / 1_000
+      await running
+      return { perSecond: Math.round(seen.sent / seconds), refusals: seen.refusals }
+    },
+  }
+}
+
+/** One grant calls as fast as it can until it is refused. */
+async function runAway(stack: Stack, db: Db, caller: Caller, grant: OpenGrant) {
+  let refusedAt: number | undefined
+  let calls = 0
+  const call = async () => {
+    while (refusedAt === undefined && calls++ < mostCalls) {
+      const status = await caller.call(grant)
+      if (status !== 200) refusedAt ??= Date.now()
+    }
+  }
+  await Promise.all(Array.from({ length: offenderInFlight }, call))
+  if (refusedAt === undefined) throw new Error(`Nobody stopped ${grant.grantId} within ${mostCalls} calls.`)
+  const frozenAt = await untilFrozen(stack, grant)
+  const { items } = await listIncidents(db, { grantId: grant.grantId })
+  const chargedAt = items.at(-1)?.chargedAt?.getTime()
+  if (chargedAt === undefined) throw new Error(`There is no incident of ${grant.grantId}.`)
+  return { refusedMs: refusedAt - chargedAt, frozenMs: frozenAt - chargedAt }
+}
+
+async function untilFrozen(stack: Stack, { account, grantId }: { account: Hex; grantId: Hex }): Promise<number> {
+  const deadline = Date.now() + frozenTimeoutMs
+  for (;;) {
+    const [status] = await stack.clients.publicClient.readContract({
+      address: stack.contracts.sessionKeyValidator,
+      abi: sessionKeyValidatorAbi,
+      functionName: 'grantState',
+      args: [account, grantId],
+    })
+    if (status === frozenOnChain) return Date.now()
+    if (Date.now() > deadline) throw new Error(`The chain has not frozen ${grantId} in ${frozenTimeoutMs} ms.`)
+    await delay(20)
+  }
+}
+
+const frozenOnChain = 2
+
+function spreadOf(values: readonly number[]): Spread {
+  const sorted = [...values].sort((left, right) => left - right)
+  const at = (rank: number) => sorted[Math.max(0, Math.ceil(rank * sorted.length) - 1)] ?? 0
+  return { p50: at(0.5), p99: at(0.99), max: at(1) }
+}
