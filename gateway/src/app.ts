@@ -12,6 +12,8 @@ export type AppDeps = StatusDeps & {
   api: Hono
   /** Payment for services that merchants serve themselves, mounted at /api/charges. */
   charges: ReturnType<typeof createChargesApi>
+  /** x402's facilitator, mounted at /facilitator; undefined: there is none. */
+  facilitator?: Hono | undefined
   /** In front of every other path. */
   payment: MiddlewareHandler
   proxy: Handler
@@ -29,6 +31,7 @@ export function createApp({
   api,
   ownerOrigins,
   charges,
+  facilitator,
   payment,
   proxy,
   trace,
@@ -43,6 +46,7 @@ export function createApp({
   app.use('/api/owner/*', originsOnly(ownerOrigins))
   app.route('/api/charges', charges)
   app.route('/api', api)
+  if (facilitator) app.route('/facilitator', facilitator)
   app.all('*', crossOrigin, payment, proxy)
   app.onError((error, c) => {
     const unavailable = unavailableProblem(error)

@@ -36,6 +36,7 @@ import { createMeter } from './meter/createMeter.ts'
 import { createMetrics } from './metrics.ts'
 import { clientAddress } from './owners/clientAddress.ts'
 import { createOwnerSignIn } from './owners/ownerSignIn.ts'
+import { createRateLimit } from './owners/rateLimit.ts'
 import { createOwnerSignatureVerifier } from './owners/verifyOwnerSignature.ts'
 import type { Chain } from './payment/chain.ts'
 import { createChargesApi } from './payment/chargesApi.ts'
@@ -53,6 +54,8 @@ import { createSecretBox } from './webhooks/secretBox.ts'
 import { createWebhookSender } from './webhooks/sendWebhook.ts'
 import { createWebhookWorker } from './webhooks/webhookWorker.ts'
 import { createExact } from './x402/createExact.ts'
+import { createFacilitator } from './x402/facilitator/createFacilitator.ts'
+import { createSessionFacilitator } from './x402/facilitator/sessionFacilitator.ts'
 
 // Wires the gateway: the only place that knows all of its parts.
 
@@ -215,15 +218,16 @@ const exact =
         metrics: metrics.registry,
         crashPoint,
       })
+const grants = createGrantDirectory({
+  load: (grantId) => getGrant(db, grantId),
+  openChannel: ({ proof, ...channel }) => ensureChannel(db, { ...channel, payeeProof: proof }),
+  maxGrants: config.MAX_GRANTS_IN_MEMORY,
+  unknownTtlMs: 1_000,
+})
 const gate = createPaymentGate({
   chain,
   meter,
-  grants: createGrantDirectory({
-    load: (grantId) => getGrant(db, grantId),
-    openChannel: ({ proof, ...channel }) => ensureChannel(db, { ...channel, payeeProof: proof }),
-    maxGrants: config.MAX_GRANTS_IN_MEMORY,
-    unknownTtlMs: 1_000,
-  }),
+  grants,
   answers,
   otherSchemes: exact?.gate,
   mirrorAccount: mirror.restoreAccount,
@@ -290,6 +294,7 @@ const app = createApp({
     clientOf: hashClient && ((c) => hashClient(addressOf(c))),
     onOutcome,
   }),
+  facilitator: config.FACILITATOR_ACCESS === 'off' ? undefined : createFacilitatorApp(config.FACILITATOR_ACCESS),
   proxy: createProxy({ dispatcher: new Agent({ connections: 256, pipelining: 1 }) }),
   trace: traceRequests({ tracing, clock, createId: randomUUID }),
   readiness: () => runChecks({ database: db.ping, meter: meter.ping, chain: checkChain }, readinessTimeoutMs),
@@ -321,6 +326,37 @@ if (server instanceof Server) {
   })
 }
 stopOnSignals({ stop, drainMs: stopMs, logger })
+
+function createFacilitatorApp(access: 'keys' | 'open') {
+  return createFacilitator({
+    chain,
+    schemes: [
+      createSessionFacilitator({ chain, gate, grants, meter, services, mirrorAccount: mirror.restoreAccount }),
+      ...(exact ? [exact.createFacilitator({ minAmount: config.EXACT_MIN_PRICE_ATOMIC })] : []),
+    ],
+    relayer: exact?.relayer.address,
+    access,
+    callerOf: facilitatorCaller,
+    clientOf: (c) => addressOf(c) ?? 'unknown',
+    limit: createRateLimit({
+      max: config.FACILITATOR_REQUESTS_PER_MINUTE,
+      windowMs: 60_000,
+      maxKeys: 10_000,
+      clock,
+    }),
+    maxAtOnce: config.EXACT_MAX_ACTIVE,
+  })
+}
+
+/** A merchant's key, or a key of the operator. */
+async function facilitatorCaller(
+  authorization: string | undefined,
+): Promise<{ merchantId: string | null } | undefined> {
+  const [, key] = /^Bearer (\S{1,200})$/.exec(authorization ?? '') ?? []
+  if (key === undefined) return undefined
+  const found = await authenticateApiKey(db, key)
+  return found && { merchantId: found.merchantId }
+}
 
 function chainAgeMs(): number {
   const freshness = indexer.freshness()

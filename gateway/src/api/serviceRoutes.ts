@@ -29,7 +29,7 @@ export type ServiceRoutesDeps = {
 }
 
 /** First segments that the gateway itself serves. */
-const reserved = new Set(['api', 'health', 'ready', 'metrics'])
+const reserved = new Set(['api', 'facilitator', 'health', 'ready', 'metrics'])
 
 /**
  * Services. Amounts are decimal strings of the token ('0.01') in requests; answers carry them in base units too

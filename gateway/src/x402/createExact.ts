@@ -9,6 +9,7 @@ import { privateKeyToAccount } from 'viem/accounts'
 import type { AnswerStore } from '../answers/answerStore.ts'
 import type { Chain } from '../payment/chain.ts'
 import { createExactGate } from './exactGate.ts'
+import { createExactFacilitator } from './facilitator/exactFacilitator.ts'
 import { createRelayer } from './relayer.ts'
 import { createSettler } from './settler.ts'
 import { readTokenDomain } from './tokenDomain.ts'
@@ -70,7 +71,9 @@ export function createExact(deps: ExactDeps) {
     gate,
     relayer,
     settler,
-    domain: () => domain,
+    /** The same for servers elsewhere. */
+    createFacilitator: ({ minAmount }: { minAmount: bigint }) =>
+      createExactFacilitator({ ...deps, relayer, settler, leaseMs, minAmount, domain: () => domain }),
     /** Sees to transactions, leases and what others left half-way, until it is stopped. */
     async run(signal: AbortSignal): Promise<void> {
       const every = (ms: number, what: string, work: () => Promise<void>) => repeat(ms, what, work, { signal, logger })
