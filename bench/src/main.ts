@@ -3,11 +3,12 @@ import { parseArgs } from 'node:util'
 import { benchCalls } from './calls.ts'
 import { benchGrants } from './grants.ts'
 import { benchMeter } from './meter.ts'
+import { benchProfile } from './profile.ts'
 import { benchScoring } from './sentinel/benchScoring.ts'
 import { benchSentinel } from './sentinel/benchSentinel.ts'
 import { benchSettlement } from './settlement/benchSettlement.ts'
 
-// npm run bench [-- calls | meter | grants | settlement | sentinel | scoring] [-- --json FILE]; each has its figures and its options.
+// npm run bench [-- calls | meter | grants | profile | settlement | sentinel | scoring] [-- --json FILE]; each has its figures and its options.
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -28,6 +29,7 @@ const subjects: Record<string, () => Promise<object>> = {
   calls: benchCalls,
   meter: benchMeter,
   grants: benchGrants,
+  profile: benchProfile,
   sentinel: () =>
     benchSentinel({
       grants: Number(values.grants),

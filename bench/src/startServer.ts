@@ -21,7 +21,7 @@ export type BenchServer = {
 }
 
 /** The server under load (server.ts) in a process of its own, with a Postgres and a Redis of its own. */
-export async function startServer(grants = 1): Promise<BenchServer> {
+export async function startServer(grants = 1, nodeOptions: readonly string[] = []): Promise<BenchServer> {
   const [postgres, redis, directory, port] = await Promise.all([
     startPostgres(),
     startRedis(),
@@ -37,7 +37,12 @@ export async function startServer(grants = 1): Promise<BenchServer> {
     const server = await startProcess({
       name: 'bench server',
       command: process.execPath,
-      args: ['--import', import.meta.resolve('tsx'), join(fileURLToPath(import.meta.url), '..', 'server.ts')],
+      args: [
+        ...nodeOptions,
+        '--import',
+        import.meta.resolve('tsx'),
+        join(fileURLToPath(import.meta.url), '..', 'server.ts'),
+      ],
       env: {
         DATABASE_URL: postgres.url,
         PORT: `${port}`,
@@ -48,6 +53,8 @@ export async function startServer(grants = 1): Promise<BenchServer> {
       logFile: join(directory.path, 'server.log'),
       ready: readyWhenHttpOk(`${url}/ready`),
       timeoutMs: 120_000,
+      // A profile is written at the end.
+      stopTimeoutMs: 30_000,
     })
     stops.push(server.stop)
     const { id, merchantId } = (await (await fetch(`${url}/service`)).json()) as { id: string; merchantId: string }

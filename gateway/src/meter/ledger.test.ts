@@ -106,3 +106,21 @@ test('holds exactly what was charged and neither released nor journalled, over r
     { numRuns: 300 },
   )
 })
+
+test('a charge is known by its entry as long as nothing of it was changed', () => {
+  const ledger = createLedger(10)
+  const use = '{"requestId":"a"}'
+  ledger.add(eventOf('a'), { partition: 0, generation: 1, atMs: 0, use })
+  ledger.add(eventOf('b'), { partition: 0, generation: 1, atMs: 0 })
+  const entry = { amount: '10', cumulative: '100', signature: '0x51', use }
+  expect(ledger.match('a', entry)).toBe(ledger.get('a'))
+  const changes = [{ amount: '11' }, { amount: '010' }, { cumulative: '101' }, { signature: '0x52' }, { use: '{}' }]
+  for (const change of changes) expect(ledger.match('a', { ...entry, ...change })).toBeUndefined()
+  // What was not remembered is read as any other, and what is not ours as well.
+  expect(ledger.match('b', entry)).toBeUndefined()
+  expect(ledger.match('c', entry)).toBeUndefined()
+  // A capture writes the same use with another amount under another id.
+  ledger.capture('a', { ...eventOf('d'), amount: 4n })
+  expect(ledger.match('d', { ...entry, amount: '4' })).toBe(ledger.get('d'))
+  expect(ledger.match('d', entry)).toBeUndefined()
+})

@@ -1,3 +1,4 @@
+import { formatTraceparent } from '@protocolbanks/stream-runtime'
 import type { Context, MiddlewareHandler } from 'hono'
 import type { Answer } from '../answers/answerStore.ts'
 import type { Service } from '../services/serviceTable.ts'
@@ -96,7 +97,9 @@ export function paymentMiddleware({
         'payment-response': settled.receipt,
         'cache-control': 'private',
         'server-timing': `gateway;dur=${(performance.now() - startedAt - upstreamMs).toFixed(3)}`,
+        ...(trace && { traceresponse: formatTraceparent(trace.context) }),
       }))
+      c.set('traceTold', trace !== undefined)
       // As above.
       c.res = undefined
       c.res = answer

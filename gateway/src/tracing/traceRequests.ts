@@ -7,6 +7,7 @@ import {
   traceIdOf,
 } from '@protocolbanks/stream-runtime'
 import type { Context, MiddlewareHandler } from 'hono'
+import { headerOf } from '../payment/headerOf.ts'
 
 /** Where a request belongs, and its span; the span is silent when the trace is not recorded. */
 export type RequestTrace = ReturnType<Tracing['start']>
@@ -26,10 +27,11 @@ export type RequestTracerDeps = {
  */
 export function traceRequests(deps: RequestTracerDeps): MiddlewareHandler {
   return async (c, next) => {
-    const trace = beginTrace(c.req.header('traceparent'), deps)
+    const trace = beginTrace(headerOf(c, 'traceparent'), deps)
     c.set('trace', trace)
     await next()
-    c.res.headers.set('traceresponse', formatTraceparent(trace.context))
+    // A paid answer has it already: to set one more header makes the others anew.
+    if (c.get('traceTold') !== true) c.res.headers.set('traceresponse', formatTraceparent(trace.context))
     if (!trace.context.isSampled) return
     trace.set(httpAttributes({ method: c.req.method, path: c.req.path, status: c.res.status }))
     trace.end(c.res.status >= 500 ? `answered ${c.res.status}` : undefined)
