@@ -42,7 +42,7 @@ describe.each<[string, StartMerchant]>([
   ['NestJS on Express', startNestOnExpress],
   ['NestJS on Fastify', startNestOnFastify],
   ['Next.js', startNext],
-])('%s', (_, startMerchant) => {
+])('%s', (name, startMerchant) => {
   const { grant, privateKey, sessionKey } = createTestGrant()
   let gateway: TestGateway
   let control: Control
@@ -218,6 +218,12 @@ describe.each<[string, StartMerchant]>([
     const answer = await again('cheap', encodeHeader(cheap))
     expect([answer.status, await answer.json()]).toMatchObject([402, { code: 'price.changed' }])
     expect(control.calls).toHaveLength(calls)
+  })
+
+  test.runIf(name === 'Next.js')('the route that the documents show is paid', async () => {
+    const answer = await agent()(`${merchant.url}/weather/oslo`)
+    expect([answer.status, await answer.json()]).toMatchObject([200, { city: 'oslo' }])
+    expect(answer.headers.get('payment-response')).toBeTruthy()
   })
 
   test('a refusal of the gateway reaches the agent with its code', async () => {

@@ -2,12 +2,15 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { cp, mkdtemp, rm } from 'node:fs/promises'
 import { createRequire } from 'node:module'
+import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { text } from 'node:stream/consumers'
 import { fileURLToPath } from 'node:url'
 import type { Merchant, StartMerchant } from './behaviour.ts'
 
 const app = fileURLToPath(new URL('../nextApp/', import.meta.url))
+/** Built along, so that what the documents show is a route of a real server too. */
+const example = fileURLToPath(new URL('../../../examples/next/app/', import.meta.url))
 const next = createRequire(import.meta.url).resolve('next/dist/bin/next')
 
 /** A real Next.js server: built for production in a folder of its own beside the application, and started. */
@@ -16,6 +19,7 @@ export async function buildNext(): Promise<{ start: StartMerchant; remove(): Pro
   const remove = () => rm(folder, { recursive: true, force: true, maxRetries: 5 })
   try {
     await cp(app, folder, { recursive: true })
+    await cp(example, join(folder, 'app'), { recursive: true })
     const build = run(folder, {}, 'build')
     const said = Promise.all([build.stdout && text(build.stdout), build.stderr && text(build.stderr)])
     const [code] = await once(build, 'exit')
@@ -32,7 +36,7 @@ async function start(
   folder: string,
   { gatewayUrl, controlUrl }: { gatewayUrl: string; controlUrl: string },
 ): Promise<Merchant> {
-  const env = { GATEWAY_URL: gatewayUrl, CONTROL_URL: controlUrl }
+  const env = { GATEWAY_URL: gatewayUrl, CONTROL_URL: controlUrl, API_KEY: 'test-key' }
   const server = run(folder, env, 'start', '--hostname', '127.0.0.1', '--port', '0')
   const close = async () => {
     if (server.exitCode !== null || server.signalCode !== null) return
