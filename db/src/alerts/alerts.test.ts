@@ -23,6 +23,7 @@ import {
   getAlertChannel,
   listAlertChannels,
   maxAlertChannels,
+  maxVerificationsOfHolder,
   maxVerificationsPerDay,
   queueForChannel,
 } from './channels.ts'
@@ -310,6 +311,22 @@ test('an unverified address gets what asks it and nothing else, and is asked a b
   const loud = createAlertChannel(database.db, { ...shouted, target: target.toUpperCase(), now: after(10) })
   expect(await loud).toBe('asked')
   expect(await create({ merchantId: null, account: randomAddress() }, after(86_401))).toMatchObject({ target })
+})
+
+test('a holder has a bounded number of addresses asked in a day, also when the channels are deleted again', async () => {
+  const holder = { merchantId: null, account: randomAddress() }
+  const wanted = { ...holder, kind: 'email', leastSeverity: 'info', now } as const
+  const ask = async () => {
+    const made = await createAlertChannel(database.db, { ...wanted, target: newAddress() })
+    if (typeof made === 'string') return made
+    await deleteAlertChannel(database.db, made.id)
+    return 'made'
+  }
+  for (let n = 0; n < maxVerificationsOfHolder; n++) expect(await ask()).toBe('made')
+  expect(await ask()).toBe('asked')
+  expect(
+    await createAlertChannel(database.db, { ...wanted, account: randomAddress(), target: newAddress() }),
+  ).toMatchObject({ state: 'unverified' })
 })
 
 test('nobody has more channels than a bound, however many are made at once', async () => {

@@ -13,6 +13,8 @@ import { alertChannelTable, alertDeliveryTable, alertVerificationTable } from '.
 export const maxAlertChannels = 10
 /** An address is asked no more often in any 24 hours, by whomever. */
 export const maxVerificationsPerDay = 5
+/** A holder has no more addresses asked in any 24 hours, the same or others. */
+export const maxVerificationsOfHolder = 20
 const dayMs = 86_400_000
 
 export type NewAlertChannel = AlertHolder &
@@ -22,7 +24,7 @@ export type NewAlertChannel = AlertHolder &
     | { kind: 'telegram'; startToken: string; expiresAt: Date }
   )
 
-/** many: the holder has `maxAlertChannels`. exists: one of theirs has this address. asked: it was asked too often today. */
+/** many: the holder has `maxAlertChannels`. exists: one of theirs has this address. asked: too much was asked today. */
 export type AlertChannelRefusal = 'many' | 'exists' | 'asked'
 
 /** As the service: a channel begins unverified, and an e-mail address gets a message that asks it. */
@@ -35,7 +37,7 @@ export async function createAlertChannel(
   try {
     return await db.transaction(async (tx) => {
       // One at a time for each holder, so that two together do not pass the bound.
-      await lock(tx, `alert_channel ${merchantId ?? account ?? 'operator'}`)
+      await lock(tx, `alert_channel ${holderName(whose)}`)
       const [existing] = await tx
         .select({ number: count() })
         .from(alertChannelTable)
@@ -87,14 +89,22 @@ async function queueVerification(
   now: Date,
 ): Promise<boolean> {
   const targetHash = createHash('sha256').update(channel.target.toLowerCase()).digest('hex')
+  await lock(tx, `alert_verification ${holderName(channel)}`)
   await lock(tx, `alert_verification ${targetHash}`)
   const asked = alertVerificationTable
-  const [today] = await tx
+  const holder = holderName(channel)
+  const since = gt(asked.askedAt, new Date(now.getTime() - dayMs))
+  const [ofAddress] = await tx
     .select({ number: count() })
     .from(asked)
-    .where(and(eq(asked.targetHash, targetHash), gt(asked.askedAt, new Date(now.getTime() - dayMs))))
-  if ((today?.number ?? 0) >= maxVerificationsPerDay) return false
-  await tx.insert(asked).values({ targetHash, askedAt: now })
+    .where(and(eq(asked.targetHash, targetHash), since))
+  const [ofHolder] = await tx
+    .select({ number: count() })
+    .from(asked)
+    .where(and(eq(asked.holder, holder), since))
+  if ((ofAddress?.number ?? 0) >= maxVerificationsPerDay) return false
+  if ((ofHolder?.number ?? 0) >= maxVerificationsOfHolder) return false
+  await tx.insert(asked).values({ targetHash, holder, askedAt: now })
   await queueForChannel(tx, channel, 'verify', now)
   return true
 }
@@ -156,6 +166,10 @@ export async function deleteAlertChannel(db: Queryable, id: string): Promise<boo
     .where(eq(alertChannelTable.id, id))
     .returning({ id: alertChannelTable.id })
   return rows.length === 1
+}
+
+function holderName({ merchantId, account }: AlertHolder): string {
+  return merchantId ?? account?.toLowerCase() ?? 'operator'
 }
 
 /** Until the transaction ends. */

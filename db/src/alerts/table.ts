@@ -50,6 +50,7 @@ export const alertLinkTable = pgTable('alert_link', {
 
 export const alertVerificationTable = pgTable('alert_verification', {
   targetHash: text('target_hash').notNull(),
+  holder: text('holder').notNull(),
   askedAt: moment('asked_at').notNull(),
 })
 

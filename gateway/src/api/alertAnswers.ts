@@ -4,7 +4,7 @@ import { ApiRefusal } from './apiProblem.ts'
 
 // What the routes of alerts show, and how they refuse.
 
-type Bounds = { maxAlertChannels: number; maxVerificationsPerDay: number }
+type Bounds = { maxAlertChannels: number; maxVerificationsPerDay: number; maxVerificationsOfHolder: number }
 
 /** Why there is no such channel, or nothing is sent to it. */
 export const alertRefusals = {
@@ -17,9 +17,9 @@ export const alertRefusals = {
     new ApiRefusal(409, 'alert.channel_exists', 'There is a channel to this address already.', {
       hint: 'List the channels. One that nobody confirmed can be asked again: POST its /verification.',
     }),
-  asked: ({ maxVerificationsPerDay }: Bounds) =>
-    new ApiRefusal(429, 'alert.verification_limit', 'This address was asked too often.', {
-      detail: `Messages that ask an address in 24 hours: ${maxVerificationsPerDay}, whoever wants them.`,
+  asked: ({ maxVerificationsPerDay, maxVerificationsOfHolder }: Bounds) =>
+    new ApiRefusal(429, 'alert.verification_limit', 'Addresses were asked too often.', {
+      detail: `Messages that ask in 24 hours: ${maxVerificationsPerDay} to one address, whoever wants them; ${maxVerificationsOfHolder} by you.`,
       hint: 'Look for the messages that were sent, or try again tomorrow.',
       headers: { 'retry-after': '3600' },
     }),

@@ -12,6 +12,7 @@ import {
   listAlertDeliveries,
   listAlertSenders,
   maxAlertChannels,
+  maxVerificationsOfHolder,
   maxVerificationsPerDay,
   putAlertLink,
   queueForChannel,
@@ -38,6 +39,7 @@ export type AlertRoutesDeps<E extends Env> = {
 }
 
 const startLinkMs = 86_400_000
+const bounds = { maxAlertChannels, maxVerificationsPerDay, maxVerificationsOfHolder }
 
 const common = {
   /** What matters less is not told there. */
@@ -76,7 +78,7 @@ export function createAlertRoutes<E extends Env>({ db, clock, changes, callerOf 
       if (typeof made !== 'string') await audit(tx, caller, 'alert_channel_create', made)
       return made
     })
-    if (typeof channel === 'string') throw alertRefusals[channel]({ maxAlertChannels, maxVerificationsPerDay })
+    if (typeof channel === 'string') throw alertRefusals[channel](bounds)
     const location = new URL(`${c.req.path.replace(/\/$/, '')}/${channel.id}`, 'http://local').pathname
     return c.json({ ...viewChannel(channel), ...viewStart(start) }, 201, { location })
   })
@@ -128,7 +130,7 @@ export function createAlertRoutes<E extends Env>({ db, clock, changes, callerOf 
       return c.json({ ...viewChannel(channel), ...viewStart(start) }, 202)
     }
     if (!(await askAlertChannelAgain(db, { ...channel, target: channel.target ?? '' }, now())))
-      throw alertRefusals.asked({ maxAlertChannels, maxVerificationsPerDay })
+      throw alertRefusals.asked(bounds)
     return c.json(viewChannel(channel), 202)
   })
 
