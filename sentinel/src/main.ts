@@ -238,7 +238,8 @@ async function* hearFeed(signal: AbortSignal) {
 }
 
 async function take(charges: readonly Charge[]): Promise<void> {
-  const found = [...(await watch.take(charges)), ...probation.judge(charges)]
+  const judged = [...(await watch.take(charges)), ...probation.judge(charges)]
+  const found = judged.filter((one) => !probation.isFromBefore(one))
   metrics.charges.inc(charges.length)
   // Not waited for: what is recorded below goes the whole way, and nobody is served meanwhile.
   void atOnce.refuse(found.filter((one) => !isLearned(one.charge) && isStop(one)).map(({ charge }) => charge))

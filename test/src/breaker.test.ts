@@ -25,7 +25,7 @@ const timeout = 240_000
 const soon = { timeout: 90_000, interval: 100 }
 /** More calls in a minute than this freeze a grant; half of it on probation. */
 const mostCalls = 20
-const halfOpenSeconds = 5
+const halfOpenSeconds = 20
 
 let stack: Stack
 let db: ReturnType<typeof createDb>
@@ -47,12 +47,19 @@ afterAll(async () => {
   await stack?.stop()
 }, 60_000)
 
-test('twenty grants that run away at once are all frozen in a few transactions, each proven by its own event', {
+test('twenty grants that run away at once are frozen in a transaction or two, each proven by its own event', {
   timeout,
 }, async () => {
   const budgets = await giveBudgets(5, 4)
   const before = await guardianNonce()
-  await Promise.all(budgets.map((budget) => callUntilRefused(payingFetch(budget))))
+  // Until all are found the chain is away: how many go together does not depend on how fast this machine is.
+  await rpc.cut()
+  try {
+    await Promise.all(budgets.map((budget) => callUntilRefused(payingFetch(budget))))
+    for (const budget of budgets) await expect.poll(() => kindsOf(budget), soon).toContain('freeze_refused')
+  } finally {
+    await rpc.mend()
+  }
   for (const budget of budgets) await expect.poll(() => statusOf(budget), soon).toBe(frozen)
   await expect.poll(async () => (await listOpenStops(db, 100)).length, soon).toBe(0)
 
@@ -73,7 +80,7 @@ test('twenty grants that run away at once are all frozen in a few transactions, 
   }
   const sent = (await guardianNonce()) - before
   expect(transactions.size).toBeLessThanOrEqual(sent)
-  expect(sent).toBeLessThan(budgets.length)
+  expect(sent).toBeLessThanOrEqual(2)
   // All that the guardian's key ever signed: stops at the module.
   for (const hash of transactions) {
     const { to, input, value } = await stack.clients.publicClient.getTransaction({ hash })
@@ -120,8 +127,7 @@ test('its owner’s signature lets a grant go on, on probation: a lapse stops it
   expect((await listIncidents(db, { grantId: budget.grantId, state: 'acknowledged' })).items).toHaveLength(1)
 
   // On probation fewer calls are too many.
-  await callUntilRefused(pay)
-  await expect.poll(() => stateOf(budget), soon).toBe('open')
+  await callUntilStopped(budget, pay)
   const found = (await listIncidents(db, { grantId: budget.grantId })).items
   expect(found.map(({ rule }) => rule)).toContain('half_open.calls')
   await expect
@@ -134,7 +140,7 @@ test('its owner’s signature lets a grant go on, on probation: a lapse stops it
     expect.not.arrayContaining(['open', 'acknowledged']),
   )
 
-  await callUntilRefused(pay)
+  await callUntilStopped(budget, pay)
   await expect.poll(() => statusOf(budget), soon).toBe(revoked)
   await expect.poll(() => stateOf(budget), soon).toBe('revoked')
   const told = await eventsOf(budget)
@@ -285,6 +291,16 @@ async function callUntilRefused(pay: typeof fetch): Promise<{ served: number; re
   for (let served = 0; served < 1_000; served++) {
     const answer = await pay(shop.url).catch(codeOf)
     if (!(answer instanceof Response)) return { served, refusal: answer }
+  }
+  throw new Error('Nobody stopped the agent within 1,000 calls.')
+}
+
+/** The same until a stop is recorded: what is refused at once may be served again. */
+async function callUntilStopped(budget: Budget, pay: typeof fetch): Promise<void> {
+  for (let call = 0; call < 1_000; call++) {
+    await pay(shop.url).catch(codeOf)
+    const state = await stateOf(budget)
+    if (state === 'open' || state === 'revoked') return
   }
   throw new Error('Nobody stopped the agent within 1,000 calls.')
 }

@@ -46,6 +46,17 @@ test('a charge that is told twice counts once, and one from before counts not at
   expect(rulesOf(probation.judge([chargeOf()]))).toEqual(['half_open.calls'])
 })
 
+test('what began before a grant went on is known as such', async () => {
+  const probation = await arrange()
+  const finding = { rule: 'calls.per_minute', ruleVersion: 1, action: 'freeze', severity: 'critical' } as const
+  const of = (inputs: Record<string, string>, charge: Charge) =>
+    probation.isFromBefore({ ...finding, ruleId: null, explanation: '', inputs, charge })
+  expect(of({ sinceMs: `${sinceMs - 1}` }, chargeOf())).toBe(true)
+  expect(of({ sinceMs: `${sinceMs}` }, chargeOf())).toBe(false)
+  expect(of({}, chargeOf({ atMs: sinceMs - 1 }))).toBe(true)
+  expect(of({}, chargeOf({ grantId: `0x${'02'.repeat(32)}`, atMs: 0 }))).toBe(false)
+})
+
 test('who is not on probation any more is judged as anybody is, and begins anew the next time', async () => {
   const probation = await arrange()
   probation.judge(Array.from({ length: 50 }, () => chargeOf()))

@@ -19,6 +19,8 @@ export type Probation = {
   set(grants: readonly OnProbation[]): Promise<void>
   /** What the tighter limits say of charges since a grant went on; each once, however often it is told. */
   judge(charges: readonly Charge[]): Found[]
+  /** Whether what was found began before the grant went on: its owner has decided on that. */
+  isFromBefore(found: Found): boolean
 }
 
 type OnTrial = { sinceMs: number; rules: RulesState; seen: Set<string> }
@@ -63,6 +65,11 @@ export function createProbation({ rules, decimals, loadSpent }: ProbationDeps): 
         const state = { ...createRulesState(), calls, spentAtomic, largestAtomic, firstMs: sinceMs }
         grants.set(grantId, { sinceMs, rules: state, seen: new Set() })
       }
+    },
+    isFromBefore({ inputs, charge }) {
+      const trial = grants.get(charge.grantId)
+      const beganMs = inputs.sinceMs === undefined ? charge.atMs : Number(inputs.sinceMs)
+      return trial !== undefined && beganMs < trial.sinceMs
     },
     judge: (charges) => (grants.size === 0 ? [] : charges.flatMap(judgeOne)),
   }
