@@ -75,7 +75,8 @@ async function tell(stack: Stack, { merchant, budget, owner, receiver }: Cast): 
   const freeze = await freezing
   console.log(`GrantFrozen on the chain, by the guardian ${freeze.by}: ${freeze.txHash}`)
   await untilTold(receiver)
-  for (const { type, data } of receiver.alerts) console.log(`The owner's server was told: ${type} (${data.rule})`)
+  for (const { type, data } of receiver.alerts)
+    console.log(`The owner's server was told: ${type} (${data.rule ?? `by ${data.by}`})`)
 
   const before = budget.ownerSignatures().operations
   const { toSign } = await owner.post<{ toSign: { to: Address; data: Hex }[] }>(
