@@ -89,7 +89,41 @@ async function arrangeSeller() {
   await createAlertChannel(db, { ...alert, target: `${randomHex(8)}@example.com` })
   await takeX402Payment(db, x402Payment(seller), { owner: 'test', leaseMs: 1_000, now })
   await setMerchantCredit(db, { merchantId, mode: 'reserve_only', actor: 'test' })
+  await arrangeRule(merchantId, grant)
   return { ...seller, grant, apiKey, settlementId: work.settlement.id }
+}
+
+/** A rule of the merchant's own, and a row of everything that comes of one. */
+async function arrangeRule(merchantId: string, { grantId, account }: { grantId: string; account: string }) {
+  const [rule, incident, id] = [randomHex(16), randomHex(16), randomHex(16)].map((hex) => hex.slice(2))
+  const values = [`rul_${rule}`, merchantId]
+  await database.query(`insert into sentinel_rule (id, merchant_id, state, version) values ($1, $2, 'live', 1)`, values)
+  await database.query(
+    `insert into sentinel_rule_version (rule_id, version, merchant_id, name, expression, scope, action, severity, actor)
+     values ($1, 1, $2, 'test', 'true', '{}', 'alert', 'info', 'test')`,
+    values,
+  )
+  await database.query(
+    `insert into sentinel_dry_run
+       (id, merchant_id, rule_id, expression, scope, action, from_at, until_at, state, actor)
+     values ($3, $2, $1, 'true', '{}', 'alert', '2026-01-01', '2026-01-02', 'pending', 'test')`,
+    [...values, `dry_${id}`],
+  )
+  await database.query(
+    `insert into sentinel_allow (id, merchant_id, kind, value, actor) values ($2, $1, 'service', 'any', 'test')`,
+    [merchantId, `alw_${id}`],
+  )
+  await database.query(
+    `insert into sentinel_incident
+       (id, grant_id, account, rule, rule_version, rule_id, action, severity, state, inputs, explanation, opened_at, last_found_at)
+     values ($1, $2, $3, 'test', 1, $4, 'freeze', 'info', 'open', '{}', 'test', now(), now())`,
+    [`inc_${incident}`, grantId, account.toLowerCase(), `rul_${rule}`],
+  )
+  await database.query(
+    `insert into sentinel_rule_hold (id, incident_id, rule_id, grant_id, account, merchant_id, reason, created_at)
+     values ($1, $2, $3, $4, $5, $6, 'test', now())`,
+    [`rhd_${id}`, `inc_${incident}`, `rul_${rule}`, grantId, account.toLowerCase(), merchantId],
+  )
 }
 
 async function arrangeWebhook(merchantId: string, now: Date) {
