@@ -64,6 +64,13 @@ export async function getRule(
   return row && toRule(row)
 }
 
+/** Whether a rule may find something: a sentinel may not know yet that it was switched off. */
+export async function isRuleLive(db: Queryable, id: string): Promise<boolean> {
+  return (
+    (await db.$count(sentinelRuleTable, and(eq(sentinelRuleTable.id, id), eq(sentinelRuleTable.state, 'live')))) > 0
+  )
+}
+
 /** Newest first. */
 export async function listRules(
   db: Queryable,

@@ -1,6 +1,7 @@
 import {
   type Db,
   type Incident,
+  isRuleLive,
   listAllowancesForSentinel,
   listDueRuleHolds,
   listRulesForSentinel,
@@ -40,7 +41,7 @@ export type OwnRulesService = OwnRules & {
   run(signal: AbortSignal): Promise<void>
   /**
    * Records what was found, by whichever rule, with the hold that it asks for. Of a rule that cannot be evaluated once, and
-   * by one sentinel: later there is no incident.
+   * by one sentinel, and of one that was switched off not at all: then there is no incident.
    */
   open(judgement: Judgement, incident: NewIncident): Promise<Opened>
 }
@@ -81,6 +82,8 @@ export function createOwnRules(options: OwnRulesOptions): OwnRulesService {
       ])
     },
     async open({ hold, failedRule }, incident) {
+      // Switched off a moment ago: what it would stop now would go on after it was let go.
+      if (incident.ruleId !== null && !(await isRuleLive(db, incident.ruleId))) return { isNew: false, stops: false }
       if (failedRule && !(await markRuleFailed(db, failedRule))) return { isNew: false, stops: false }
       if (!hold) return openIncident(db, incident)
       const { forMs, ...what } = hold
