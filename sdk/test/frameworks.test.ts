@@ -220,11 +220,13 @@ describe.each<[string, StartMerchant]>([
     expect(control.calls).toHaveLength(calls)
   })
 
-  test.runIf(name === 'Next.js')('the route that the documents show is paid', async () => {
-    const answer = await agent()(`${merchant.url}/weather/oslo`)
-    expect([answer.status, await answer.json()]).toMatchObject([200, { city: 'oslo' }])
-    expect(answer.headers.get('payment-response')).toBeTruthy()
-  })
+  if (name === 'Next.js') {
+    test('the route that the documents show is paid', async () => {
+      const answer = await agent()(`${merchant.url}/weather/oslo`)
+      expect([answer.status, await answer.json()]).toMatchObject([200, { city: 'oslo' }])
+      expect(answer.headers.get('payment-response')).toBeTruthy()
+    })
+  }
 
   test('a refusal of the gateway reaches the agent with its code', async () => {
     const pay = agent()
