@@ -2,6 +2,7 @@ import { serve } from '@hono/node-server'
 import {
   closeQuietIncidents,
   createDb,
+  type Incident,
   liftHold,
   listBreakerViews,
   listChargesBetween,
@@ -23,7 +24,14 @@ import {
   stopRejected,
   withGuardianLock,
 } from '@protocolbanks/stream-db'
-import { createLogger, createStatusApp, runChecks, stopOnSignals } from '@protocolbanks/stream-runtime'
+import {
+  createLogger,
+  createStatusApp,
+  createTracing,
+  rootOf,
+  runChecks,
+  stopOnSignals,
+} from '@protocolbanks/stream-runtime'
 import { v4 } from 'uuid'
 import { createPublicClient, http } from 'viem'
 import { privateKeyToAccount } from 'viem/accounts'
@@ -67,6 +75,12 @@ const refreshAcceptedMs = 600_000
 
 const config = loadConfig()
 const logger = createLogger({ service: 'sentinel', level: config.LOG_LEVEL, secrets: config.secretValues })
+const tracing = createTracing({
+  service: 'sentinel',
+  endpoint: config.OTEL_EXPORTER_OTLP_ENDPOINT,
+  ratio: config.OTEL_TRACES_SAMPLER_ARG,
+  logger,
+})
 const clock = Date.now
 const now = () => new Date(clock())
 const writer = v4()
@@ -276,9 +290,21 @@ async function act({ charge, ...judgement }: Found): Promise<void> {
   })
   if (toStop) stops.wake()
   if (!isNew) return
+  trace(incident, charge)
   // Own rules are without number.
   metrics.incidents.inc({ rule: judgement.ruleId === null ? rule : 'own', action })
   logger.warn({ incident: incident.id, grantId, account, rule, action, explanation }, 'found')
+}
+
+/** One span, from the charge to the record. Its trace has the incident's own id. */
+function trace({ id, rule, action }: Incident, { grantId, atMs }: Charge): void {
+  const traceId = id.slice('inc_'.length)
+  const root = {
+    in: rootOf(traceId, { isSampled: tracing.isSampled(traceId) }),
+    isRoot: true,
+    startTimeMs: atMs,
+  } as const
+  tracing.start('incident', { ...root, attributes: { incident: id, grant: grantId, rule, action } }).end()
 }
 
 async function progress(until: Date): Promise<void> {
@@ -332,4 +358,5 @@ async function stop(): Promise<void> {
   await save()
   await new Promise((resolve) => server.close(resolve))
   await db.close()
+  await tracing.shutdown()
 }
