@@ -74,9 +74,9 @@ const configSchema = z.object({
   CREDIT_PER_ACCOUNT_ATOMIC: z.coerce.bigint().nonnegative().optional(),
   /**
    * Pays the gas of payments by x402's `exact`: 32 bytes of hex. All gateways share it, and nobody else may send with it.
-   * Without it `exact` is not offered.
+   * Without it, or empty, `exact` is not offered.
    */
-  RELAYER_KEY: privateKeySchema.optional(),
+  RELAYER_KEY: z.union([z.literal('').transform(() => undefined), privateKeySchema]).optional(),
   /** The least that a service may ask for a call by `exact`, base units: what a transfer costs. */
   EXACT_MIN_PRICE_ATOMIC: z.coerce.bigint().positive().default(1_000n),
   /** Factories whose accounts may pay by `exact` before they are deployed (ERC-6492), comma between them. */

@@ -40,4 +40,6 @@ bring guardian_key 'private key of the guardian that accounts name, 0x and 64 he
 if [ ! -e "$folder/bundler_config" ]; then echo '{}' > "$folder/bundler_config"; fi
 # Left empty, no alerts are sent that way.
 for name in smtp_url telegram_bot_token; do touch "$folder/$name"; done
+# Left empty, gateways take no payments by x402's exact.
+touch "$folder/relayer_key"
 exit "$missing"
