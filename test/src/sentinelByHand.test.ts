@@ -18,8 +18,8 @@ import { runPb } from './testing/runPb.ts'
 
 // What owners and operators do about the sentinel by hand, and what it makes of where calls come from.
 
-const timeout = 120_000
-const soon = { timeout: 60_000, interval: 50 }
+const timeout = 300_000
+const soon = { timeout: 120_000, interval: 50 }
 const frozenOnChain = 2
 const activeOnChain = 1
 

@@ -31,11 +31,16 @@ const connections = 64
 const offenderInFlight = 4
 const tickMs = 10
 const mostCalls = 2_000
+/** Of a grant that does not run away: from 100 on a rule stops it. */
+const mostPerMinute = 80
 const frozenTimeoutMs = 60_000
 const warmUpMs = 5_000
 
 export async function benchSentinel(options: SentinelBenchOptions): Promise<object> {
   const { grants: count, rate, offenders, blockSeconds } = options
+  const perMinute = (rate * 60) / (count - offenders)
+  if (!(perMinute > 0 && perMinute <= mostPerMinute))
+    throw new Error(`Each other grant would make ${perMinute.toFixed(0)} calls a minute; at most ${mostPerMinute}.`)
   const stack = await startStack({
     withSentinel: true,
     logLevel: 'warn',
