@@ -52,7 +52,8 @@ export async function startServer(grants = 1, nodeOptions: readonly string[] = [
       },
       logFile: join(directory.path, 'server.log'),
       ready: readyWhenHttpOk(`${url}/ready`),
-      timeoutMs: 120_000,
+      // Thousands of grants are written first.
+      timeoutMs: 600_000,
       // A profile is written at the end.
       stopTimeoutMs: 30_000,
     })
