@@ -5,8 +5,7 @@ import { z } from 'zod'
 import { problem } from '../../problem.ts'
 import { idOf, nonZeroAddressSchema, pageSchema } from '../schemas.ts'
 import { validBody, validQuery } from '../validate.ts'
-import { holderOf } from './ruleCaller.ts'
-import type { RuleRoutesDeps } from './ruleRoutes.ts'
+import { holderOf, type RuleRoutesDeps } from './ruleCaller.ts'
 import { unknownAllowance, viewAllowance } from './ruleView.ts'
 
 const entrySchema = z.discriminatedUnion('kind', [

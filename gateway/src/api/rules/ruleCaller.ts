@@ -1,11 +1,14 @@
-import type { RuleHolder } from '@protocolbanks/stream-db'
+import type { Db, RuleHolder } from '@protocolbanks/stream-db'
 import type { Context, Env } from 'hono'
 import type { WebhookCaller } from '../webhookCaller.ts'
 
 /** Who manages rules: a merchant, an owner, and the operator each their own. */
 export type RuleCaller = Pick<WebhookCaller, 'merchantId' | 'account' | 'actor' | 'run'>
 
-export type RuleRouteContext<E extends Env> = {
+export type RuleRoutesDeps<E extends Env> = {
+  db: Db
+  clock(): number
+  tokenDecimals: number
   callerOf(c: Context<E>): RuleCaller
   /** Counts a change. @throws ApiRefusal when there were too many */
   beforeChange?: ((c: Context<E>) => void) | undefined

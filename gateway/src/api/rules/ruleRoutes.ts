@@ -1,7 +1,6 @@
 import {
   changeRule,
   createRule,
-  type Db,
   getDryRun,
   getRule,
   lastDryRunOf,
@@ -17,15 +16,9 @@ import { idOf, pageSchema } from '../schemas.ts'
 import { validBody, validQuery } from '../validate.ts'
 import { createAllowanceRoutes } from './allowanceRoutes.ts'
 import { createDryRunRoutes } from './dryRunRoutes.ts'
-import { holderOf, type RuleCaller, type RuleRouteContext } from './ruleCaller.ts'
+import { holderOf, type RuleCaller, type RuleRoutesDeps } from './ruleCaller.ts'
 import { assertRule, newRuleSchema, ruleChangeSchema } from './ruleSchemas.ts'
 import { unknownRule, viewRule, viewVersion } from './ruleView.ts'
-
-export type RuleRoutesDeps<E extends Env> = RuleRouteContext<E> & {
-  db: Db
-  clock(): number
-  tokenDecimals: number
-}
 
 /**
  * Rules about spending, which whoever asks has written, with their versions; below `/dry-runs` what they would have done, and
