@@ -62,8 +62,8 @@ export function createSessionFacilitator(deps: SessionFacilitatorDeps): Facilita
       if (!state) return refuse('grant.unknown')
       if (state.status !== 'active') return refuse(`grant.${state.status}`)
       const { charged = 0n, authorized = 0n } = state.channels[service.payee] ?? {}
-      const allowed = authorized > voucher.cumulativeAmount ? authorized : voucher.cumulativeAmount
-      if (charged + amount > allowed) return refuse('voucher.exhausted')
+      const after = charged + amount
+      if (after > authorized && after > voucher.cumulativeAmount) return refuse('voucher.exhausted')
       return state.accountOutstanding + amount > state.accountFunds
         ? refuse('funds.insufficient')
         : { isValid: true, payer }
