@@ -7,7 +7,7 @@ CREATE TABLE alert_channel (
   account evm_address,
   kind text NOT NULL CHECK (kind IN ('email', 'telegram')),
   -- An e-mail address, or the id of a chat. NULL: a chat that nobody has started yet.
-  target text CHECK (length(target) BETWEEN 1 AND 254 AND target !~ '[[:cntrl:]]'),
+  target text CHECK (length(target) >= 1 AND length(target) <= 254 AND target !~ '[[:cntrl:]]'),
   least_severity text NOT NULL CHECK (least_severity IN ('info', 'warning', 'critical')),
   -- unverified: nothing is sent but what verifies it.
   state text NOT NULL CHECK (state IN ('unverified', 'active', 'disabled')),

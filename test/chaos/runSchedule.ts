@@ -30,7 +30,7 @@ export type RunScheduleDeps = {
 const maxOpen = 4
 /** How far a fault may overtake others whose parts are still taken. */
 const lookAhead = 12
-const recoverMs = 120_000
+const recoverMs = 240_000
 /** In which every gateway notices that Redis forgot, and writes down what only it knows: until then none may die. */
 const noticeMs = 4_000
 

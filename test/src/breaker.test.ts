@@ -9,15 +9,17 @@ import {
   setVoucherPolicyAsOwner,
   withOwner,
 } from '@protocolbanks/stream-db'
-import { devAccounts, type Service, type Stack, startService, startStack } from '@protocolbanks/stream-dev'
+import { devAccounts, type Service, type Stack, startStack } from '@protocolbanks/stream-dev'
 import type { Hex } from '@protocolbanks/stream-protocol'
 import { sessionKeyValidatorAbi } from '@protocolbanks/stream-protocol/abi/sessionKeyValidatorAbi'
-import { createPayingFetch } from '@protocolbanks/stream-sdk'
 import { decodeFunctionData, parseEventLogs } from 'viem'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { agentOf, callUntilRefused, codeOf } from './testing/agentOf.ts'
 import { type Cuttable, createCuttable } from './testing/cuttable.ts'
 import { type Budget, giveBudget } from './testing/giveBudget.ts'
+import { grantOnChain } from './testing/grantOnChain.ts'
 import { openShop, priceAtomic, type Shop } from './testing/openShop.ts'
+import { startSentinel } from './testing/startSentinel.ts'
 
 // The breaker of grants, with two sentinels that share one guardian, beside all other services on a real chain.
 
@@ -37,7 +39,7 @@ beforeAll(async () => {
   db = createDb({ url: stack.databaseUrl, maxConnections: 2, onError: () => {} })
   shop = await openShop(stack, 'weather')
   rpc = await createCuttable(stack.chain.url)
-  for (const label of ['sentinel-1', 'sentinel-2']) sentinels.push(await startSentinel(label))
+  for (const label of ['sentinel-1', 'sentinel-2']) sentinels.push(await startSentinel(stack, sentinelEnv(), label))
 }, timeout)
 afterAll(async () => {
   for (const sentinel of sentinels) await sentinel.stop()
@@ -55,12 +57,12 @@ test('twenty grants that run away at once are frozen in a transaction or two, ea
   // Until all are found the chain is away: how many go together does not depend on how fast this machine is.
   await rpc.cut()
   try {
-    await Promise.all(budgets.map((budget) => callUntilRefused(payingFetch(budget))))
+    await Promise.all(budgets.map((budget) => callUntilRefused(agentOf(budget), shop.url)))
     for (const budget of budgets) await expect.poll(() => kindsOf(budget), soon).toContain('freeze_refused')
   } finally {
     await rpc.mend()
   }
-  for (const budget of budgets) await expect.poll(() => statusOf(budget), soon).toBe(frozen)
+  for (const budget of budgets) await expect.poll(() => statusOf(budget), soon).toBe('frozen')
   await expect.poll(async () => (await listOpenStops(db, 100)).length, soon).toBe(0)
 
   const transactions = new Set<Hex>()
@@ -95,14 +97,14 @@ test('while the chain is away a grant is refused all the same, and frozen there 
   const budget = await giveBudget(stack, shop)
   await rpc.cut()
   try {
-    const { refusal } = await callUntilRefused(payingFetch(budget))
+    const { refusal } = await callUntilRefused(agentOf(budget), shop.url)
     expect(refusal).toBe('grant.frozen')
     await expect.poll(() => kindsOf(budget), soon).toEqual(['freeze', 'freeze_refused'])
-    expect(await statusOf(budget)).toBe(active)
+    expect(await statusOf(budget)).toBe('active')
   } finally {
     await rpc.mend()
   }
-  await expect.poll(() => statusOf(budget), soon).toBe(frozen)
+  await expect.poll(() => statusOf(budget), soon).toBe('frozen')
   await expect.poll(() => kindsOf(budget), soon).toEqual(['freeze', 'freeze_refused', 'freeze_confirmed'])
 })
 
@@ -110,8 +112,8 @@ test('its owner’s signature lets a grant go on, on probation: a lapse stops it
   timeout,
 }, async () => {
   const budget = await giveBudget(stack, shop)
-  const pay = payingFetch(budget)
-  await callUntilRefused(pay)
+  const pay = agentOf(budget)
+  await callUntilRefused(pay, shop.url)
   await expect.poll(() => stateOf(budget), soon).toBe('open')
   await expect.poll(() => kindsOf(budget), soon).toContain('freeze_confirmed')
   const [incident] = (await listIncidents(db, { grantId: budget.grantId })).items
@@ -141,7 +143,7 @@ test('its owner’s signature lets a grant go on, on probation: a lapse stops it
   )
 
   await callUntilStopped(budget, pay)
-  await expect.poll(() => statusOf(budget), soon).toBe(revoked)
+  await expect.poll(() => statusOf(budget), soon).toBe('revoked')
   await expect.poll(() => stateOf(budget), soon).toBe('revoked')
   const told = await eventsOf(budget)
   expect(told.find(({ kind, detail }) => kind === 'revoke' && detail.why === 'repeated')).toBeDefined()
@@ -150,12 +152,12 @@ test('its owner’s signature lets a grant go on, on probation: a lapse stops it
 
 test('what an owner rejects is revoked at the gateways and on the chain', { timeout }, async () => {
   const budget = await giveBudget(stack, shop)
-  const pay = payingFetch(budget)
-  await callUntilRefused(pay)
-  await expect.poll(() => statusOf(budget), soon).toBe(frozen)
+  const pay = agentOf(budget)
+  await callUntilRefused(pay, shop.url)
+  await expect.poll(() => statusOf(budget), soon).toBe('frozen')
   const [incident] = (await listIncidents(db, { grantId: budget.grantId })).items
   await recordDecision(db, { incidentId: incident?.id ?? '', decision: 'reject', actor: 'owner', now: new Date() })
-  await expect.poll(() => statusOf(budget), soon).toBe(revoked)
+  await expect.poll(() => statusOf(budget), soon).toBe('revoked')
   await expect.poll(() => stateOf(budget), soon).toBe('revoked')
   expect(await pay(shop.url).catch(codeOf)).toBe('grant.revoked')
 })
@@ -164,8 +166,8 @@ test('held vouchers wait for the owner: nothing of them is settled while the gra
   timeout,
 }, async () => {
   const budget = await giveBudget(stack, shop)
-  const { served } = await callUntilRefused(payingFetch(budget))
-  await expect.poll(() => statusOf(budget), soon).toBe(frozen)
+  const { served } = await callUntilRefused(agentOf(budget), shop.url)
+  await expect.poll(() => statusOf(budget), soon).toBe('frozen')
   const accepted = BigInt(served) * priceAtomic
   await expect.poll(() => incidentOf(budget), soon).toMatchObject({ voucherPolicy: 'hold', accepted })
   expect(await settledOf(budget)).toBe(0n)
@@ -176,9 +178,9 @@ test('where the owner wants it, what was accepted is settled before the freeze o
   const { grantId } = budget
   const account = budget.account.address
   await withOwner(db, account, (tx) => setVoucherPolicyAsOwner(tx, { account, grantId, policy: 'settle' }))
-  const { served, refusal } = await callUntilRefused(payingFetch(budget))
+  const { served, refusal } = await callUntilRefused(agentOf(budget), shop.url)
   expect(refusal).toBe('grant.frozen')
-  await expect.poll(() => statusOf(budget), soon).toBe(frozen)
+  await expect.poll(() => statusOf(budget), soon).toBe('frozen')
   expect(await settledOf(budget)).toBe(BigInt(served) * priceAtomic)
   await expect.poll(() => incidentOf(budget), soon).toMatchObject({ voucherPolicy: 'settle', accepted: 0n })
   await expect.poll(() => kindsOf(budget), soon).toContain('freeze_confirmed')
@@ -186,28 +188,13 @@ test('where the owner wants it, what was accepted is settled before the freeze o
   expect(told?.detail.acceptedAtomic).toBe('0')
 })
 
-const active = 1
-const frozen = 2
-const revoked = 3
-
-function startSentinel(label: string): Promise<Service> {
-  return startService('sentinel', {
-    label,
-    logDirectory: stack.logDirectory,
-    env: {
-      MAX_CALLS_PER_MINUTE: `${mostCalls}`,
-      WARM_UP_SECONDS: '0',
-      HALF_OPEN_SECONDS: `${halfOpenSeconds}`,
-      DATABASE_URL: stack.databaseUrl,
-      RPC_URL: rpc.url,
-      CHAIN_ID: `${stack.chain.chainId}`,
-      SESSION_MODULE: stack.contracts.sessionKeyValidator,
-      GATEWAY_URLS: stack.gateway.url,
-      GATEWAY_API_KEY: stack.operatorApiKey,
-      GUARDIAN_KEY: devAccounts.guardian.privateKey,
-      POLL_MS: '250',
-    },
-  })
+function sentinelEnv(): Record<string, string> {
+  return {
+    MAX_CALLS_PER_MINUTE: `${mostCalls}`,
+    WARM_UP_SECONDS: '0',
+    HALF_OPEN_SECONDS: `${halfOpenSeconds}`,
+    RPC_URL: rpc.url,
+  }
 }
 
 /** The grants of different owners side by side. */
@@ -250,22 +237,12 @@ async function incidentOf({ grantId }: Budget) {
   return (await listIncidents(db, { grantId })).items[0]
 }
 
-async function onChain({ account, grantId }: Budget) {
-  const [status, settled] = await stack.clients.publicClient.readContract({
-    address: stack.contracts.sessionKeyValidator,
-    abi: sessionKeyValidatorAbi,
-    functionName: 'grantState',
-    args: [account.address, grantId],
-  })
-  return { status, settled }
-}
-
-async function statusOf(budget: Budget): Promise<number> {
-  return (await onChain(budget)).status
+async function statusOf(budget: Budget) {
+  return (await grantOnChain(stack, budget)).status
 }
 
 async function settledOf(budget: Budget): Promise<bigint> {
-  return (await onChain(budget)).settled
+  return (await grantOnChain(stack, budget)).settled
 }
 
 /** Oldest first. */
@@ -282,19 +259,6 @@ async function proofOf(budget: Budget): Promise<{ txHash: Hex; logIndex: number 
   return found?.detail as { txHash: Hex; logIndex: number }
 }
 
-function payingFetch({ agentGrant, sessionPrivateKey }: Budget): typeof fetch {
-  return createPayingFetch({ sessionKey: sessionPrivateKey, grant: agentGrant })
-}
-
-/** Calls as fast as it can, and says how often it was served and why not any more. */
-async function callUntilRefused(pay: typeof fetch): Promise<{ served: number; refusal: string }> {
-  for (let served = 0; served < 1_000; served++) {
-    const answer = await pay(shop.url).catch(codeOf)
-    if (!(answer instanceof Response)) return { served, refusal: answer }
-  }
-  throw new Error('Nobody stopped the agent within 1,000 calls.')
-}
-
 /** The same until a stop is recorded: what is refused at once may be served again. */
 async function callUntilStopped(budget: Budget, pay: typeof fetch): Promise<void> {
   for (let call = 0; call < 1_000; call++) {
@@ -303,8 +267,4 @@ async function callUntilStopped(budget: Budget, pay: typeof fetch): Promise<void
     if (state === 'open' || state === 'revoked') return
   }
   throw new Error('Nobody stopped the agent within 1,000 calls.')
-}
-
-function codeOf(error: unknown): string {
-  return (error as { code?: string }).code ?? String(error)
 }

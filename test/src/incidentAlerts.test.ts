@@ -1,6 +1,5 @@
 import { createDb, listDecisions, listIncidents, openOwnerSession } from '@protocolbanks/stream-db'
-import { devAccounts, freePort, type Service, type Stack, startService, startStack } from '@protocolbanks/stream-dev'
-import { createPayingFetch } from '@protocolbanks/stream-sdk'
+import { freePort, type Service, type Stack, startStack } from '@protocolbanks/stream-dev'
 import {
   type BotServer,
   type MailServer,
@@ -8,9 +7,11 @@ import {
   startMailServer,
 } from '@protocolbanks/stream-sentinel/testing'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { agentOf, callUntilRefused } from './testing/agentOf.ts'
 import { type Budget, giveBudget } from './testing/giveBudget.ts'
 import { manage } from './testing/manage.ts'
 import { openShop, type Shop } from './testing/openShop.ts'
+import { startSentinel } from './testing/startSentinel.ts'
 
 // Alerts by e-mail and Telegram, from two sentinels at once: what a mail server and the Bot API really get.
 
@@ -42,21 +43,7 @@ beforeAll(async () => {
     ALERT_MAX_REPEATS: '50',
   }
   stack = await startStack({ withSentinel: true, ports: { gateway: gatewayPort }, env: { sentinel: alerts } })
-  second = await startService('sentinel', {
-    label: 'sentinel-2',
-    logDirectory: stack.logDirectory,
-    env: {
-      ...alerts,
-      DATABASE_URL: stack.databaseUrl,
-      RPC_URL: stack.chain.url,
-      CHAIN_ID: `${stack.chain.chainId}`,
-      SESSION_MODULE: stack.contracts.sessionKeyValidator,
-      GATEWAY_URLS: stack.gateway.url,
-      GATEWAY_API_KEY: stack.operatorApiKey,
-      GUARDIAN_KEY: devAccounts.guardian.privateKey,
-      POLL_MS: '250',
-    },
-  })
+  second = await startSentinel(stack, alerts, 'sentinel-2')
   db = createDb({ url: stack.databaseUrl, maxConnections: 2, onError: () => {} })
   shop = await openShop(stack, 'weather')
 }, timeout)
@@ -130,12 +117,9 @@ async function linkIn(address: string, subject: string, label: string): Promise<
 }
 
 /** Calls until the sentinel has found it. */
-async function runAway({ agentGrant, sessionPrivateKey, grantId }: Budget): Promise<string> {
-  const pay = createPayingFetch({ sessionKey: sessionPrivateKey, grant: agentGrant })
-  for (let call = 0; call < 500; call++) {
-    const answer = await pay(shop.url).catch((error: { code?: string }) => error.code)
-    if (!(answer instanceof Response)) break
-  }
+async function runAway(budget: Budget): Promise<string> {
+  const { grantId } = budget
+  await callUntilRefused(agentOf(budget), shop.url)
   const found = async () => (await listIncidents(db, { grantId })).items.length
   await expect.poll(found, soon).toBe(1)
   const [incident] = (await listIncidents(db, { grantId })).items

@@ -1,12 +1,13 @@
 import { createDb, listIncidents } from '@protocolbanks/stream-db'
-import { devAccounts, type Service, type Stack, startService, startStack } from '@protocolbanks/stream-dev'
-import { sessionKeyValidatorAbi } from '@protocolbanks/stream-protocol/abi/sessionKeyValidatorAbi'
-import { createPayingFetch } from '@protocolbanks/stream-sdk'
+import { type Stack, startStack } from '@protocolbanks/stream-dev'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { agentOf, callUntilRefused, codeOf } from './testing/agentOf.ts'
 import { type Budget, giveBudget } from './testing/giveBudget.ts'
+import { grantOnChain } from './testing/grantOnChain.ts'
 import { manage } from './testing/manage.ts'
 import { openShop, type Shop } from './testing/openShop.ts'
 import { runDocumentSample } from './testing/runDocumentSample.ts'
+import { startSentinel } from './testing/startSentinel.ts'
 
 // Rules that owners and merchants write, from the signed-in API to the chain, with all services as processes.
 
@@ -47,7 +48,7 @@ test('an owner tries a rule on what was spent, sets it live, and it freezes the 
   timeout,
 }, async () => {
   const budget = await giveBudget(stack, shop)
-  const pay = payingFetch(budget)
+  const pay = agentOf(budget)
   const startedAt = new Date(Date.now() - 60_000)
   for (let call = 0; call < 6; call++) expect((await pay(shop.url)).status).toBe(200)
 
@@ -74,8 +75,8 @@ test('an owner tries a rule on what was spent, sets it live, and it freezes the 
   const live = await manage(stack, token, `POST /owner/rules/${made.id}/live`)
   expect(live.body).toMatchObject({ state: 'live', version: 1, dryRun: { state: 'done' } })
   expect(live.body).not.toHaveProperty('warning')
-  expect(await callUntilRefused(pay)).toBe('grant.frozen')
-  await expect.poll(() => statusOf(budget), soon).toBe(frozenOnChain)
+  expect((await callUntilRefused(pay, shop.url)).refusal).toBe('grant.frozen')
+  await expect.poll(() => statusOf(budget), soon).toBe('frozen')
   const { items } = await listIncidents(db, { grantId: budget.grantId })
   expect(items).toMatchObject([{ ruleId: made.id, ruleVersion: 1, action: 'freeze', severity: 'critical' }])
   expect(items[0]?.explanation).toMatch(/^The owner's rule "Enough" was true: sum\("10m"\) is 0\.\d+\.$/)
@@ -86,12 +87,12 @@ test('a block ends by itself, lifts nobody else’s hold, and concerns the grant
   timeout,
 }, async () => {
   const [budget, stranger] = [await giveBudget(stack, shop), await giveBudget(stack, shop)]
-  const [pay, payAsStranger] = [payingFetch(budget), payingFetch(stranger)]
+  const [pay, payAsStranger] = [agentOf(budget), agentOf(stranger)]
   const token = await signIn(budget.account)
   const rule = { name: 'Third', expression: 'callsBefore >= 2', action: 'block', blockSeconds: 3 }
   const { body: made } = await manage<Made>(stack, token, 'POST /owner/rules', rule)
   await manage(stack, token, `POST /owner/rules/${made.id}/live`)
-  expect(await callUntilRefused(pay)).toBe('grant.frozen')
+  expect((await callUntilRefused(pay, shop.url)).refusal).toBe('grant.frozen')
   for (let call = 0; call < 5; call++) expect((await payAsStranger(shop.url)).status).toBe(200)
   const path = `/session-keys/${budget.terms.sessionKey}` as const
   await manage(stack, stack.operatorApiKey, `POST ${path}/freeze?grantId=${budget.grantId}`, { reason: 'by hand' })
@@ -103,12 +104,12 @@ test('a block ends by itself, lifts nobody else’s hold, and concerns the grant
   const unfreeze = await manage(stack, stack.operatorApiKey, `POST ${path}/unfreeze?grantId=${budget.grantId}`, {})
   expect(unfreeze.status).toBe(200)
   await expect.poll(async () => (await pay(shop.url).catch(codeOf)) instanceof Response, soon).toBe(true)
-  expect(await statusOf(budget)).toBe(activeOnChain)
+  expect(await statusOf(budget)).toBe('active')
 })
 
 test('what is on the allow list is told and not stopped', { timeout }, async () => {
   const budget = await giveBudget(stack, shop)
-  const pay = payingFetch(budget)
+  const pay = agentOf(budget)
   const token = await signIn(budget.account)
   await manage(stack, token, 'POST /owner/rules/allow-list', { kind: 'payee', value: shop.payee })
   const rule = { name: 'Any', expression: 'amount > 0', action: 'freeze' }
@@ -125,7 +126,7 @@ test('what is on the allow list is told and not stopped', { timeout }, async () 
   const told = `nothing was stopped, because the payee ${shop.payee.toLowerCase()} is on the allow list.`
   await expect.poll(found, soon).toEqual([['alert', `The owner's rule "Any" was true: amount is 0.01; ${told}`]])
   expect((await pay(shop.url)).status).toBe(200)
-  expect(await statusOf(budget)).toBe(activeOnChain)
+  expect(await statusOf(budget)).toBe('active')
 })
 
 test("a merchant's rule holds what goes to the merchant and not the key, and switched off it lets go", {
@@ -134,14 +135,14 @@ test("a merchant's rule holds what goes to the merchant and not the key, and swi
   const mine = await openShop(stack, 'maps')
   try {
     const budget = await giveBudget(stack, mine)
-    const pay = payingFetch(budget)
+    const pay = agentOf(budget)
     const rule = { name: 'Too many', expression: 'calls("10m") > 2', action: 'freeze' }
     const { body: made } = await manage<Made>(stack, mine.apiKey, 'POST /rules', rule)
     await manage(stack, mine.apiKey, `POST /rules/${made.id}/live`)
-    expect(await callUntilRefused(pay, mine.url)).toBe('grant.frozen')
+    expect((await callUntilRefused(pay, mine.url)).refusal).toBe('grant.frozen')
     const incidents = async () => (await listIncidents(db, { grantId: budget.grantId })).items
     expect(await incidents()).toMatchObject([{ ruleId: made.id, action: 'block', state: 'open' }])
-    expect(await statusOf(budget)).toBe(activeOnChain)
+    expect(await statusOf(budget)).toBe('active')
 
     await manage(stack, mine.apiKey, `POST /rules/${made.id}/off`)
     await expect.poll(async () => (await pay(mine.url).catch(codeOf)) instanceof Response, soon).toBe(true)
@@ -153,15 +154,15 @@ test("a merchant's rule holds what goes to the merchant and not the key, and swi
 
 test('a block that began with one sentinel ends with another', { timeout }, async () => {
   const budget = await giveBudget(stack, shop)
-  const pay = payingFetch(budget)
+  const pay = agentOf(budget)
   const token = await signIn(budget.account)
   const rule = { name: 'Any', expression: 'callsBefore > 2', action: 'block', blockSeconds: 2 }
   const { body: made } = await manage<Made>(stack, token, 'POST /owner/rules', rule)
   await manage(stack, token, `POST /owner/rules/${made.id}/live`)
-  expect(await callUntilRefused(pay)).toBe('grant.frozen')
+  expect((await callUntilRefused(pay, shop.url)).refusal).toBe('grant.frozen')
   await stack.sentinel?.stop()
   const states = async () => (await listIncidents(db, { grantId: budget.grantId })).items.map(({ state }) => state)
-  const another = await startSentinel('sentinel-2')
+  const another = await startSentinel(stack, sentinelEnv, 'sentinel-2')
   try {
     await expect.poll(states, soon).toEqual(['closed'])
     await manage(stack, token, `POST /owner/rules/${made.id}/off`)
@@ -170,9 +171,6 @@ test('a block that began with one sentinel ends with another', { timeout }, asyn
     await another.stop()
   }
 })
-
-const activeOnChain = 1
-const frozenOnChain = 2
 
 /** Of a stored rule over the time from `from` to now; undefined while the journal does not have all six calls. */
 async function dryRun(token: string, ruleId: string, from: Date): Promise<Shown['result']> {
@@ -184,48 +182,6 @@ async function dryRun(token: string, ruleId: string, from: Date): Promise<Shown[
   return (await read()).result
 }
 
-/** Another one, like the stack's own. */
-function startSentinel(label: string): Promise<Service> {
-  return startService('sentinel', {
-    label,
-    logDirectory: stack.logDirectory,
-    env: {
-      ...sentinelEnv,
-      DATABASE_URL: stack.databaseUrl,
-      RPC_URL: stack.chain.url,
-      CHAIN_ID: `${stack.chain.chainId}`,
-      SESSION_MODULE: stack.contracts.sessionKeyValidator,
-      GATEWAY_URLS: stack.gateway.url,
-      GATEWAY_API_KEY: stack.operatorApiKey,
-      GUARDIAN_KEY: devAccounts.guardian.privateKey,
-      POLL_MS: '250',
-    },
-  })
-}
-
-async function statusOf({ account, grantId }: Budget): Promise<number> {
-  const [status] = await stack.clients.publicClient.readContract({
-    address: stack.contracts.sessionKeyValidator,
-    abi: sessionKeyValidatorAbi,
-    functionName: 'grantState',
-    args: [account.address, grantId],
-  })
-  return status
-}
-
-function payingFetch({ agentGrant, sessionPrivateKey }: Budget): typeof fetch {
-  return createPayingFetch({ sessionKey: sessionPrivateKey, grant: agentGrant })
-}
-
-/** Calls as fast as it can, and says why it was served no more. */
-async function callUntilRefused(pay: typeof fetch, url = shop.url): Promise<string> {
-  for (let call = 0; call < 2_000; call++) {
-    const answer = await pay(url).catch(codeOf)
-    if (!(answer instanceof Response)) return answer
-  }
-  throw new Error('No rule stopped the agent within 2,000 calls.')
-}
-
-function codeOf(error: unknown): string {
-  return (error as { code?: string }).code ?? String(error)
+async function statusOf(budget: Budget) {
+  return (await grantOnChain(stack, budget)).status
 }

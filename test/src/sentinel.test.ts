@@ -1,13 +1,14 @@
 import { unfreezeCall } from '@protocolbanks/stream-bundler-client'
 import { createDb, listIncidents, listOpenStops, listSentinelEvents } from '@protocolbanks/stream-db'
-import { devAccounts, type Service, type Stack, startService, startStack } from '@protocolbanks/stream-dev'
+import { devAccounts, type Stack, startStack } from '@protocolbanks/stream-dev'
 import type { Hex } from '@protocolbanks/stream-protocol'
-import { sessionKeyValidatorAbi } from '@protocolbanks/stream-protocol/abi/sessionKeyValidatorAbi'
-import { createPayingFetch } from '@protocolbanks/stream-sdk'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { agentOf, callUntilRefused, codeOf } from './testing/agentOf.ts'
 import { type Budget, giveBudget } from './testing/giveBudget.ts'
+import { grantOnChain } from './testing/grantOnChain.ts'
 import { manage } from './testing/manage.ts'
 import { openShop, type Shop } from './testing/openShop.ts'
+import { startSentinel } from './testing/startSentinel.ts'
 
 // The sentinel as a process of its own, beside all other services on a real chain.
 
@@ -38,13 +39,13 @@ test('a key that runs away is refused within its next calls, frozen on the chain
   timeout,
 }, async () => {
   const budget = await giveBudget(stack, shop)
-  const pay = payingFetch(budget)
-  const { served, refusal } = await callUntilRefused(pay)
+  const pay = agentOf(budget)
+  const { served, refusal } = await callUntilRefused(pay, shop.url)
   expect(refusal).toBe('grant.frozen')
   expect(served).toBeGreaterThanOrEqual(mostCalls)
 
   // The chain follows, and the record names what was done and why.
-  await expect.poll(() => statusOf(budget), soon).toBe(frozenOnChain)
+  await expect.poll(() => statusOf(budget), soon).toBe('frozen')
   await expect
     .poll(async () => (await eventsOf(budget)).map(({ kind }) => kind), soon)
     .toEqual(['freeze', 'freeze_refused', 'freeze_confirmed'])
@@ -71,11 +72,11 @@ test('a key that runs away is refused within its next calls, frozen on the chain
 })
 
 test('two sentinels find the same, and one freeze is made', { timeout }, async () => {
-  const second = await startSentinel('sentinel-2')
+  const second = await startSentinel(stack, eager, 'sentinel-2')
   try {
     const budget = await giveBudget(stack, shop)
-    await callUntilRefused(payingFetch(budget))
-    await expect.poll(() => statusOf(budget), soon).toBe(frozenOnChain)
+    await callUntilRefused(agentOf(budget), shop.url)
+    await expect.poll(() => statusOf(budget), soon).toBe('frozen')
     await expect.poll(async () => (await listOpenStops(db, 10)).length, soon).toBe(0)
     const kinds = (await eventsOf(budget)).map(({ kind }) => kind)
     expect(kinds.toSorted()).toEqual(['freeze', 'freeze_confirmed', 'freeze_refused'])
@@ -86,67 +87,23 @@ test('two sentinels find the same, and one freeze is made', { timeout }, async (
 
 test('what runs away while the sentinel is gone is frozen when it is back', { timeout }, async () => {
   const budget = await giveBudget(stack, shop)
-  const pay = payingFetch(budget)
+  const pay = agentOf(budget)
   await stack.sentinel?.stop()
   for (let call = 0; call < 2 * mostCalls; call++) expect((await pay(shop.url)).status).toBe(200)
-  const again = await startSentinel('sentinel-3')
+  const again = await startSentinel(stack, eager, 'sentinel-3')
   try {
-    await expect.poll(() => statusOf(budget), soon).toBe(frozenOnChain)
+    await expect.poll(() => statusOf(budget), soon).toBe('frozen')
     expect((await pay(shop.url).catch(codeOf)) as unknown).toBe('grant.frozen')
   } finally {
     await again.stop()
   }
 })
 
-const frozenOnChain = 2
-
-/** Another one, like the stack's own. */
-function startSentinel(label: string): Promise<Service> {
-  return startService('sentinel', {
-    label,
-    logDirectory: stack.logDirectory,
-    env: {
-      ...eager,
-      DATABASE_URL: stack.databaseUrl,
-      RPC_URL: stack.chain.url,
-      CHAIN_ID: `${stack.chain.chainId}`,
-      SESSION_MODULE: stack.contracts.sessionKeyValidator,
-      GATEWAY_URLS: stack.gateway.url,
-      GATEWAY_API_KEY: stack.operatorApiKey,
-      GUARDIAN_KEY: devAccounts.guardian.privateKey,
-      POLL_MS: '250',
-    },
-  })
-}
-
-async function statusOf({ account, grantId }: Budget): Promise<number> {
-  const [status] = await stack.clients.publicClient.readContract({
-    address: stack.contracts.sessionKeyValidator,
-    abi: sessionKeyValidatorAbi,
-    functionName: 'grantState',
-    args: [account.address, grantId],
-  })
-  return status
+async function statusOf(budget: Budget) {
+  return (await grantOnChain(stack, budget)).status
 }
 
 /** Oldest first. */
 async function eventsOf({ grantId }: Budget) {
   return (await listSentinelEvents(db, { grantId })).items.toReversed()
-}
-
-function payingFetch({ agentGrant, sessionPrivateKey }: Budget): typeof fetch {
-  return createPayingFetch({ sessionKey: sessionPrivateKey, grant: agentGrant })
-}
-
-/** Calls as fast as it can, and says how often it was served and why not any more. */
-async function callUntilRefused(pay: typeof fetch): Promise<{ served: number; refusal: string }> {
-  for (let served = 0; served < 1_000; served++) {
-    const answer = await pay(shop.url).catch(codeOf)
-    if (!(answer instanceof Response)) return { served, refusal: answer }
-  }
-  throw new Error('Nobody stopped the agent within 1,000 calls.')
-}
-
-function codeOf(error: unknown): string {
-  return (error as { code?: string }).code ?? String(error)
 }

@@ -99,7 +99,7 @@ describe('the mirror of the chain', () => {
     expect(await funds()).toEqual({ allowance: 0n, reserve: 30n })
     await write({ ...asked, balance: 19n }, 1n)
     expect(await listAccountFunds(database.db, [account, randomAddress()], usdc)).toEqual([
-      { account, balance: 0n, allowance: 0n, reserve: asked, blockNumber: 2n },
+      { account, balance: 0n, allowance: 0n, reserve: asked, accountFrozen: false, blockNumber: 2n },
     ])
     await write({ ...asked, balance: 19n }, 3n)
     expect(await funds()).toEqual({ allowance: 0n, reserve: 0n })

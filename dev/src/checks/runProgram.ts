@@ -25,7 +25,7 @@ export const repositoryRoot = fileURLToPath(new URL('../../../', import.meta.url
 export function runProgram(
   command: string,
   args: string[],
-  { output = 'inherit', directory = repositoryRoot, timeoutMs = 30 * 60_000 }: RunProgramOptions = {},
+  { output = 'inherit', directory = repositoryRoot, timeoutMs = 60 * 60_000 }: RunProgramOptions = {},
 ): Promise<{ exitCode: number; stdout: string }> {
   const modules = join(repositoryRoot, 'node_modules')
   const path = [join(modules, forgeDirectory), join(modules, '.bin'), process.env.PATH].filter(Boolean).join(delimiter)

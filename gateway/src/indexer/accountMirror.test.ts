@@ -35,20 +35,37 @@ test('an account that Postgres does not know is not copied, and not tried again'
   expect(await mirror.flush(10)).toBe(0)
 })
 
-test('a meter that lost everything gets the money back, and the ids of requests that were charged', async () => {
-  const grant = await createGrant()
-  const use = useOf(grant)
-  const occurredAtMs = Date.now() - 1_000
-  const { requestId, fingerprint, amount, cumulativeAmount } = use
-  await appendCharges(database.db, [
-    { ...grant, payee: merchant.payee, requestId, fingerprint, amount, cumulativeAmount, ...journalled, occurredAtMs },
-  ])
-  const meter = createMeter()
-  expect(await meter.charge(use)).toMatchObject({ code: 'grant.unknown' })
-  expect(await createMirror(meter).restoreAccount(grant.account)).toBe(true)
-  expect(await meter.charge(use)).toMatchObject({ ok: false, code: 'request.duplicate', channel: { charged: 10_000n } })
-  expect(await meter.charge(useOf(grant))).toMatchObject({ ok: true, channel: { charged: 20_000n } })
-})
+// Whoever copies it first: the next call of the account, or something that changed on the chain.
+test.each(['restoreAccount', 'mirrorAccount'] as const)(
+  'a meter that lost everything gets the money back by %s, and the ids of requests that were charged',
+  async (copy) => {
+    const grant = await createGrant()
+    const use = useOf(grant)
+    const occurredAtMs = Date.now() - 1_000
+    const { requestId, fingerprint, amount, cumulativeAmount } = use
+    await appendCharges(database.db, [
+      {
+        ...grant,
+        payee: merchant.payee,
+        requestId,
+        fingerprint,
+        amount,
+        cumulativeAmount,
+        ...journalled,
+        occurredAtMs,
+      },
+    ])
+    const meter = createMeter()
+    expect(await meter.charge(use)).toMatchObject({ code: 'grant.unknown' })
+    expect(await createMirror(meter)[copy](grant.account)).toBe(true)
+    expect(await meter.charge(use)).toMatchObject({
+      ok: false,
+      code: 'request.duplicate',
+      channel: { charged: 10_000n },
+    })
+    expect(await meter.charge(useOf(grant))).toMatchObject({ ok: true, channel: { charged: 20_000n } })
+  },
+)
 
 test('a copy that is slow never overtakes a newer one, of this process or of another', async () => {
   const grant = await createGrant()

@@ -6,11 +6,11 @@ import type { ChargedRequestState, Meter } from '../meter/meter.ts'
 /** Copies accounts from Postgres to the meter. */
 export type AccountMirror = {
   /**
-   * Everything Postgres knows of the account now is in the meter when this resolves. False when it does not know the
-   * account. When it throws the account stays dirty, and `flush` tries again.
+   * Everything Postgres knows of the account now is in the meter when this resolves, and in a meter that did not hold it the
+   * request ids of the last minutes too: no retry may find its id unused. False when Postgres does not know the account. When it throws the account stays dirty, and `flush` tries again.
    */
   mirrorAccount(account: Address): Promise<boolean>
-  /** The same for a meter that lost the account: brings back the request ids of the last minutes too. */
+  /** The same for a meter that does not know a grant: brings the request ids in any case. */
   restoreAccount(account: Address): Promise<boolean>
   /** These are to be copied by the next `flush`. */
   markDirty(accounts: Iterable<Address>): void
@@ -39,15 +39,19 @@ export function createAccountMirror(deps: AccountMirrorDeps): AccountMirror {
   const { db, meter, token, clock, logger, requestRetentionMs = 600_000 } = deps
   const dirty = new Set<Address>()
   const limited = createLimit(maxAtOnce)
-  const mirror = coalesce((account) => limited(() => copy(account, noRequests)))
-  const restore = coalesce((account) => limited(() => copy(account, readRequests)))
+  const mirror = coalesce((account) => limited(() => copy(account, { withRequests: false })))
+  const restore = coalesce((account) => limited(() => copy(account, { withRequests: true })))
 
-  async function copy(account: Address, requestsOf: typeof readRequests): Promise<boolean> {
+  async function copy(account: Address, { withRequests }: { withRequests: boolean }): Promise<boolean> {
     dirty.add(account)
     // Before anything is read: a meter that is rebuilt meanwhile needs what was journalled for that.
     const epoch = await meter.epoch?.(account)
+    const isLost = withRequests || !(await meter.holds(account, token))
     const known = await withAccountLock(db, account, async () => {
-      const [state, requests] = await Promise.all([loadAccountState(db, account, token), requestsOf(account)])
+      const [state, requests] = await Promise.all([
+        loadAccountState(db, account, token),
+        isLost ? readRequests(account) : undefined,
+      ])
       if (!state) return false
       await meter.mirror({ ...state, requests, epoch })
       return true
@@ -56,7 +60,7 @@ export function createAccountMirror(deps: AccountMirrorDeps): AccountMirror {
     return known
   }
 
-  async function readRequests(account: Address): Promise<ChargedRequestState[] | undefined> {
+  async function readRequests(account: Address): Promise<ChargedRequestState[]> {
     return recentRequests(db, account, clock() - requestRetentionMs)
   }
 
@@ -75,8 +79,6 @@ export function createAccountMirror(deps: AccountMirrorDeps): AccountMirror {
     },
   }
 }
-
-async function noRequests(): Promise<undefined> {}
 
 /**
  * Runs `run` once at a time per account. Whoever comes while it runs waits for a run that starts after, which all that

@@ -319,6 +319,7 @@ export function createEmbeddedMeter(options: EmbeddedMeterOptions): Meter {
       store.requests.set(key, { ...request, instance })
       return true
     },
+    holds: async (account, token) => store.accounts.has(accountKey(account, token)),
     mirror: async (state) => mirror(state),
     async exposureOf(token, payee) {
       assertOpen()

@@ -68,6 +68,8 @@ export type Meter = {
    * read: a store that was rebuilt meanwhile refuses it, because more may have been journalled for that.
    */
   epoch?(account: Address): Promise<number>
+  /** Whether the account's money in this token is counted here. What is not was never mirrored, or lost. */
+  holds(account: Address, token: Address): Promise<boolean>
   /** Answers when the store does; throws `MeterUnavailableError` otherwise. */
   ping(): Promise<void>
   close(): Promise<void>

@@ -454,6 +454,13 @@ export function createRedisMeter(options: RedisMeterOptions): Meter {
       const partition = partitionAt(partitionOf(account))
       return inGeneration(partition, async () => partition.generation)
     },
+    async holds(account, token) {
+      const partition = partitionAt(partitionOf(account))
+      return inGeneration(partition, async () => {
+        const field = `block:${token.toLowerCase()}`
+        return (await ask(() => redis.hexists(accountKey(partition.tag, account), field))) === 1
+      })
+    },
     async mirror(state) {
       if (state.grants.length > maxGrantsPerMirror) {
         throw new MeterUsageError('Too many grants in one mirror.', [

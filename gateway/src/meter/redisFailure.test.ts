@@ -72,12 +72,13 @@ test('charges that are in flight when Redis dies end in bounded time, and all th
 })
 
 test('a charge whose answer was lost is taken back when Redis answers again, and its request id is unused', async () => {
-  const meter = await open('gateway-1', {}, 400)
+  const meter = await open('gateway-1', {}, 1_000)
   await meter.mirror(accountStateOf(payer))
   const use = useOf(payer)
   const admin = client()
-  // Redis holds all writes for a while, and makes them then.
-  await admin.client('PAUSE', 700, 'WRITE')
+  // Redis holds all writes for a while, and makes them then: for longer than a charge waits for those before it and for its
+  // own answer, and not so long that the connection is given up.
+  await admin.client('PAUSE', 2_500, 'WRITE')
   await expect(meter.charge(use)).rejects.toThrow(MeterUnavailableError)
   await expect.poll(() => admin.exists(`stream:{p${partitionOf(payer.account)}}:usage`), { timeout: 5_000 }).toBe(1)
   await expect.poll(async () => (await meter.read(payer.account, payer.grantId))?.owed, { timeout: 5_000 }).toBe(0n)

@@ -7,7 +7,7 @@ import { promisify } from 'node:util'
 const run = promisify(execFile)
 const root = fileURLToPath(new URL('../../../', import.meta.url))
 const ours = '@protocolbanks'
-const packages = ['protocol', 'runtime', 'bundler-client', 'db', 'gateway', 'settlement', 'paymaster']
+const packages = ['protocol', 'runtime', 'rules', 'bundler-client', 'db', 'gateway', 'settlement', 'paymaster']
 const parts = 'test/chaos/parts'
 const compileMs = 120_000
 

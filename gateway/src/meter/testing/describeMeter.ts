@@ -47,6 +47,15 @@ export function describeMeter(name: string, createStore: () => Promise<MeterStor
     })
     afterEach(() => store.remove())
 
+    test('an account is held from its first mirror on, in that token alone', async () => {
+      const { account } = createPayer()
+      const { token } = accountStateOf(payer)
+      expect(await meter.holds(account, token)).toBe(false)
+      await meter.mirror(accountStateOf(payer, { grants: [] }))
+      expect(await meter.holds(payer.account, token)).toBe(true)
+      expect(await meter.holds(payer.account, payer.account)).toBe(false)
+    })
+
     test('a grant that is refused at once is served again when its account is mirrored, and an unknown one is none', async () => {
       const [other, unknown] = [{ ...payer, grantId: randomBytes32() }, createPayer()]
       const state = accountStateOf(payer, { grants: [grantStateOf(payer), grantStateOf(other)] })
