@@ -9,7 +9,5 @@ export default defineConfig({
     testTimeout: 30_000,
     hookTimeout: 60_000,
     retry: 0,
-    // Most of a long test's time is waiting for blocks and time-outs: two at once share even a small machine well.
-    maxWorkers: 2,
   },
 })

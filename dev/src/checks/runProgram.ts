@@ -7,7 +7,7 @@ export type RunProgramOptions = {
   output?: 'inherit' | 'pipe' | 'all'
   /** Where it runs; the root of the repository by default. */
   directory?: string
-  /** 30 minutes by default. */
+  /** An hour by default. */
   timeoutMs?: number
 }
 
