@@ -62,7 +62,7 @@ test.each([
   const { shop, budget, traffic } = await trade()
   await money.take(budget)
   await traffic.untilRefused('402 funds.insufficient')
-  await manage(stack, shop.apiKey, 'POST /settlements', { grantId: budget.grantId })
+  await askForSettlement(shop, budget)
   await expect
     .poll(() => newest(shop, budget), soon)
     .toMatchObject({
@@ -79,7 +79,7 @@ test.each([
 test('a payee whom the token blocks is not served until it pays them again', { timeout }, async () => {
   const { shop, budget, traffic } = await trade()
   await setBlocked(shop, true)
-  await manage(stack, shop.apiKey, 'POST /settlements', { grantId: budget.grantId })
+  await askForSettlement(shop, budget)
   await traffic.untilRefused('402 grant.frozen')
   expect(await newest(shop, budget)).toMatchObject({ state: 'failed', failureReason: 'payee_blocked', attempts: 0 })
   type Keys = { grants: { status: string; note: string; blockedPayees: { payee: string }[] }[] }
@@ -117,6 +117,12 @@ async function settled({ shop, budget, traffic }: Trade): Promise<void> {
   expect(traffic.surprises).toEqual([])
   const expected = 10_000n * BigInt(traffic.served())
   expect(await settleAll(stack, shop, budget, expected)).toMatchObject({ charged: expected, received: expected })
+}
+
+/** Once something that was charged is in the journal. */
+async function askForSettlement({ apiKey }: Shop, { grantId }: Budget): Promise<void> {
+  const asked = async () => (await manage(stack, apiKey, 'POST /settlements', { grantId })).status
+  await expect.poll(asked, soon).toBe(202)
 }
 
 type Shown = { state: string; failureReason: string | null; attempts: number }
