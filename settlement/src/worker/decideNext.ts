@@ -92,7 +92,8 @@ const rules: Readonly<Record<string, Rule>> = {
   'bundler.fee_too_low': { reason: 'fees_too_low', next: 'retry' },
   'bundler.gas_too_low': { reason: 'gas_limits', next: 'retry' },
   'bundler.gas_too_high': { reason: 'gas_limits', next: 'giveUp' },
-  'bundler.reverted': { reason: 'reverted', next: 'giveUp' },
+  // The chain names no reason why it would: the bundler simulated on a block that is being taken back, or of a node behind.
+  'bundler.reverted': { reason: 'reverted', next: 'retry' },
   'bundler.throttled': { reason: 'bundler_refused', next: 'retry' },
   'account.unknown': { reason: 'account_unknown', next: 'giveUp' },
   'account.not_deployed': { reason: 'account_unknown', next: 'giveUp' },
