@@ -133,7 +133,7 @@ test('a store that starts again with less than it had loses no charge and revive
 
 test('charges of a process that is gone are taken from a store that kept them, when it starts again', async () => {
   await server.remove()
-  server = await startTestRedis(['--appendonly', 'yes', '--appendfsync', 'always'])
+  server = await startTestRedis(['--appendonly', 'yes', '--appendfsync', 'no'])
   const dying = await startGateway({ journal: false })
   const buyer = await createBuyer(database.db, seller)
   for (let count = 0; count < 7; count++) await buy(dying, nextUse(buyer, seller))
