@@ -31,7 +31,7 @@ import { createRedisMeter, type RedisMeterOptions } from './redis.ts'
 import { startTestRedis, type TestRedis } from './testing/startTestRedis.ts'
 
 const logger = pino({ level: process.env.TEST_LOG_LEVEL ?? 'silent' })
-const soon = { timeout: 30_000, interval: 20 }
+const soon = { timeout: 25_000, interval: 20 }
 const amount = 10_000n
 
 let database: TestDatabase
@@ -304,6 +304,7 @@ type Gateway = Pick<Meter, 'charge'> & {
   instance: string
   db: Db
   isCutOff: boolean
+  /** Until everything that it charged is in the journal. */
   journalNow(): Promise<void>
   metric(name: string): Promise<number>
   /** Ends without a word, as a process that is killed. */
@@ -344,6 +345,8 @@ async function startGateway({
   const meter = createRedisMeter({ redis, instance, durability, watermarkIntervalMs: 20 })
   const mirror = createAccountMirror({ db, meter, token, clock: Date.now, logger })
   const writer = createJournalWriter({ journal, meter, clock: Date.now, logger })
+  const metric = async (name: string) =>
+    Number(new RegExp(`^${name}(?:{.*})? (\\d+)$`, 'm').exec(await metrics.metrics())?.[1])
   const stop = new AbortController()
   const vanish = async () => {
     stop.abort()
@@ -363,11 +366,13 @@ async function startGateway({
       return meter.charge(use)
     },
     async journalNow() {
-      await expect.poll(async () => (await writer.drain()) > 0, soon).toBe(true)
+      const left = async () => {
+        await writer.drain()
+        return metric('gateway_ledger_charges')
+      }
+      await expect.poll(left, soon).toBe(0)
     },
-    async metric(name) {
-      return Number(new RegExp(`^${name}(?:{.*})? (\\d+)$`, 'm').exec(await metrics.metrics())?.[1])
-    },
+    metric,
     vanish,
   }
   const writing = writes ? writer.run(stop.signal) : undefined

@@ -21,6 +21,7 @@ function arrange() {
   const rules = new Map<string, RuleForSentinel>()
   const allowances = new Map<string, AllowanceForSentinel & { changedAt: Date }>()
   let fails = false
+  let whileReading = () => {}
   const book = createRuleBook({
     async listRules({ after = '', changedSince, limit }) {
       if (fails) throw new Error('Postgres is gone.')
@@ -31,6 +32,7 @@ function arrange() {
         .slice(0, limit)
     },
     async listAllowances({ after = '', changedSince, limit }) {
+      whileReading()
       return [...allowances.values()]
         .filter(({ id }) => id > after)
         .filter(({ removedAt, changedAt }) => (changedSince ? changedAt >= changedSince : removedAt === null))
@@ -43,6 +45,10 @@ function arrange() {
   })
   return {
     book,
+    /** Between its two questions. */
+    during: (look: () => void) => {
+      whileReading = look
+    },
     pass: (seconds: number) => {
       now += seconds * 1_000
     },
@@ -97,6 +103,18 @@ test('a charge meets the rules of its owner, of its merchant and of the operator
   expect(book.rulesFor(chargeOf(bob)).map(({ id }) => id)).toEqual(['rul_2', 'rul_3', 'rul_5'])
   const elsewhere = { ...chargeOf(), account: '0x', payee: '0x' }
   expect(book.rulesFor(elsewhere).map(({ id }) => id)).toEqual(['rul_5'])
+})
+
+test('no charge is judged by a rule whose allow list has not been read yet', async () => {
+  const { book, write, allow, during } = arrange()
+  write({ id: 'rul_1' })
+  allow({ id: 'alw_1' })
+  const seen: number[] = []
+  during(() => seen.push(book.rulesFor(chargeOf()).length))
+  await book.refresh()
+  expect(seen).toEqual([0])
+  const [rule] = book.rulesFor(chargeOf())
+  expect(rule && book.sparedBy(rule.holder, chargeOf())).toBe(`the payee ${shop.toLowerCase()}`)
 })
 
 test('changes are seen at the next refresh: new versions, what is switched off, and what is live again', async () => {

@@ -47,8 +47,12 @@ export function createRuleBook(deps: RuleBookDeps): RuleBook {
   async function refresh(): Promise<void> {
     const until = await deps.readClock()
     const changedSince = readUntil && new Date(readUntil.getTime() - overlapMs)
-    for await (const rule of pages((page) => deps.listRules({ ...page, changedSince }))) put(rule)
-    for await (const entry of pages((page) => deps.listAllowances({ ...page, changedSince }))) allow(entry)
+    // Rules first: what was spared before a rule went live is read with the rule. Put in force together, so that no charge is
+    // judged by a rule without its allow list.
+    const changedRules = await readAll((page) => deps.listRules({ ...page, changedSince }))
+    const changedAllowances = await readAll((page) => deps.listAllowances({ ...page, changedSince }))
+    for (const entry of changedAllowances) allow(entry)
+    for (const rule of changedRules) put(rule)
     readUntil = until
     readAtMs = clock()
   }
@@ -142,15 +146,14 @@ export function toOwnRule(rule: Omit<RuleForSentinel, 'state' | 'failedVersion' 
   }
 }
 
-async function* pages<T extends { id: string }>(
+async function readAll<T extends { id: string }>(
   list: (page: { after: string | undefined; limit: number }) => Promise<T[]>,
-): AsyncGenerator<T> {
-  let after: string | undefined
+): Promise<T[]> {
+  const all: T[] = []
   for (;;) {
-    const page = await list({ after, limit: pageSize })
-    yield* page
-    if (page.length < pageSize) return
-    after = page.at(-1)?.id
+    const page = await list({ after: all.at(-1)?.id, limit: pageSize })
+    all.push(...page)
+    if (page.length < pageSize) return all
   }
 }
 
