@@ -53,7 +53,7 @@ export async function grantBudget(stack: Stack, options: BudgetOptions): Promise
   const { contracts, clients, accounts, chain, entryPoint } = stack
   const client = clients.publicClient
   const sessionKey = generatePrivateKey()
-  const { account, owner, signDelegation, signatures } = await openAccount(stack, accountKind)
+  const { account, owner, fees, signDelegation, signatures } = await openAccount(stack, accountKind)
   await mintTestUsdc(clients, { token: contracts.testUsdc, to: account.address, amountAtomic })
 
   const { timestamp } = await client.getBlock()
@@ -78,6 +78,7 @@ export async function grantBudget(stack: Stack, options: BudgetOptions): Promise
     paymaster,
     transport: http(stack.bundler.url),
     pollingInterval: 50,
+    userOperation: { estimateFeesPerGas: fees },
   })
   const authorization = await signDelegation()
   const hash = await bundlerClient.sendUserOperation({

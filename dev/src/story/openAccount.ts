@@ -1,4 +1,5 @@
 import {
+  type Bundler,
   createBundler,
   entryPoint08,
   toDelegatedSmartAccount,
@@ -24,6 +25,8 @@ export type OwnerSignatures = {
 export type OwnedAccount = {
   account: SmartAccount
   owner: Address
+  /** Of a UserOperation, as the bundler wants them: doubling what the chain shows would double it for the next one too. */
+  fees(): ReturnType<Bundler['fees']>
   /** Goes along with the account's first UserOperation; undefined where the account is deployed instead. */
   signDelegation(): Promise<SignedAuthorization | undefined>
   signatures(): OwnerSignatures
@@ -40,10 +43,10 @@ export async function openAccount(
   if (kind === '7702') {
     const implementation = contracts.streamAccount7702Implementation
     const account = await toDelegatedSmartAccount({ client, owner, implementation, bundler })
-    return { account, owner: owner.address, signDelegation: account.signDelegation, signatures }
+    return { account, owner: owner.address, fees: bundler.fees, signDelegation: account.signDelegation, signatures }
   }
   const account = await toStreamSmartAccount({ client, owner, factory: contracts.streamAccountFactory, bundler })
-  return { account, owner: owner.address, signDelegation: async () => undefined, signatures }
+  return { account, owner: owner.address, fees: bundler.fees, signDelegation: async () => undefined, signatures }
 }
 
 /** The same key; every use of it is counted. */
