@@ -4,18 +4,7 @@ import { Server } from 'node:http'
 import { setTimeout as delay } from 'node:timers/promises'
 import { serve } from '@hono/node-server'
 import { getConnInfo } from '@hono/node-server/conninfo'
-import {
-  authenticateApiKey,
-  createDb,
-  ensureChannel,
-  getGrant,
-  listAllServices,
-  listCreditDebtors,
-  migrate,
-  readHeartbeat,
-  requestExposedSettlements,
-} from '@protocolbanks/stream-db'
-import { createVoucherHasher } from '@protocolbanks/stream-protocol'
+import { authenticateApiKey, createDb, migrate, readHeartbeat } from '@protocolbanks/stream-db'
 import { createCrashPoints, createLogger, createTracing, runChecks, stopOnSignals } from '@protocolbanks/stream-runtime'
 import type { Context } from 'hono'
 import { Agent } from 'undici'
@@ -25,14 +14,7 @@ import { createApi } from './api/createApi.ts'
 import { createApp } from './app.ts'
 import { createClientHasher } from './clients/clientHasher.ts'
 import { loadConfig } from './config.ts'
-import { createExposureKeeper } from './exposure/exposureKeeper.ts'
-import { createGrantDirectory } from './grants/grantDirectory.ts'
-import { createAccountMirror } from './indexer/accountMirror.ts'
-import { createIndexer } from './indexer/indexer.ts'
-import { createJournal } from './journal/createJournal.ts'
-import { createMeterRecords } from './journal/createMeterRecords.ts'
-import { createJournalWriter } from './journal/journalWriter.ts'
-import { createMeter } from './meter/createMeter.ts'
+import { createGatewayCore } from './createGatewayCore.ts'
 import { createMetrics } from './metrics.ts'
 import { clientAddress } from './owners/clientAddress.ts'
 import { createOwnerSignIn } from './owners/ownerSignIn.ts'
@@ -40,12 +22,10 @@ import { createRateLimit } from './owners/rateLimit.ts'
 import { createOwnerSignatureVerifier } from './owners/verifyOwnerSignature.ts'
 import type { Chain } from './payment/chain.ts'
 import { createChargesApi } from './payment/chargesApi.ts'
-import { createPaymentGate } from './payment/paymentGate.ts'
 import { paymentMiddleware } from './payment/paymentMiddleware.ts'
 import { createProxy } from './proxy/proxy.ts'
 import { createReconciler } from './reconciliation/reconciler.ts'
 import { createSentinelWatch } from './sentinel/sentinelWatch.ts'
-import { createServiceTable } from './services/serviceTable.ts'
 import { type EndedCall, logCall } from './tracing/logCall.ts'
 import { traceJournal } from './tracing/traceJournal.ts'
 import { traceRequests } from './tracing/traceRequests.ts'
@@ -57,13 +37,12 @@ import { createExact } from './x402/createExact.ts'
 import { createFacilitator } from './x402/facilitator/createFacilitator.ts'
 import { createSessionFacilitator } from './x402/facilitator/sessionFacilitator.ts'
 
-// Wires the gateway: the only place that knows all of its parts.
+// Wires the gateway as a service: the core it shares with embedded gateways, and what is around it.
 
 /** Time that requests in flight have to end when the gateway is told to. */
 const drainMs = 10_000
 /** Until everything has to be over: requests, what workers are at, the journal, spans. */
 const stopMs = 30_000
-const refreshMs = 1_000
 const retryWaitMs = 10_000
 const readinessTimeoutMs = 2_000
 /** What a worker has to write down what came of a webhook before another sends it again. */
@@ -85,7 +64,7 @@ const sentinel = createSentinelWatch({
   clock,
   silentSeconds: config.SENTINEL_SILENT_SECONDS,
 })
-const metrics = createMetrics({ chainAgeMs, sentinelSilenceMs: sentinel.silenceMs })
+const metrics = createMetrics({ chainAgeMs: () => core.chainAgeMs(), sentinelSilenceMs: sentinel.silenceMs })
 const crashPoint = createCrashPoints(config.CRASH_AT)
 const instance = randomUUID()
 const chain: Chain = {
@@ -99,48 +78,61 @@ const chain: Chain = {
 await migrate({ url: config.DATABASE_URL })
 const onError = (err: Error) => logger.warn({ err }, 'a database connection was lost')
 const db = createDb({ url: config.DATABASE_URL, onError })
-const journal = createJournal({
-  db,
-  clock,
-  logger,
-  hashVoucher: createVoucherHasher(chain),
-  ownUsage: (eventId) => meter.ownUsage?.(eventId),
-  metrics: metrics.registry,
-  onJournalled: traceJournal(tracing),
-})
 // Connections of its own: signs of life must not wait behind anything.
 const recordsDb = createDb({ url: config.DATABASE_URL, maxConnections: 3, onError })
-const meter = createMeter({
+const client = createPublicClient({ transport: http(config.RPC_URL, { batch: true, timeout: 5_000 }), cacheTime: 0 })
+const answers = createAnswerStore({ maxBytes: config.MAX_ANSWER_BYTES, ttlMs: 600_000 })
+const exactDb = createDb({ url: config.DATABASE_URL, maxConnections: 8, onError })
+const exact =
+  config.RELAYER_KEY === undefined
+    ? undefined
+    : createExact({
+        db: exactDb,
+        chain,
+        client,
+        relayerKey: config.RELAYER_KEY,
+        factories: config.EXACT_FACTORIES,
+        maxFeePerGas: config.MAX_FEE_PER_GAS_WEI,
+        settleTimeoutMs: config.EXACT_SETTLE_TIMEOUT_SECONDS * 1_000,
+        stuckMs: config.EXACT_STUCK_SECONDS * 1_000,
+        maxActive: config.EXACT_MAX_ACTIVE,
+        retryWaitMs,
+        owner: instance,
+        answers,
+        clock,
+        logger,
+        metrics: metrics.registry,
+        crashPoint,
+      })
+const core = createGatewayCore({
+  db,
+  recordsDb,
   redisUrl: config.REDIS_URL,
+  chain,
+  client,
+  startBlock: config.START_BLOCK,
+  indexerPollMs: config.INDEXER_POLL_MS,
+  maxChainAgeMs: config.MAX_CHAIN_STALENESS_SECONDS * 1_000,
+  settlementMarginSeconds: config.SETTLEMENT_MARGIN_SECONDS,
+  operatorCredit: {
+    maxPerGrant: config.CREDIT_PER_GRANT_ATOMIC,
+    maxPerAccount: config.CREDIT_PER_ACCOUNT_ATOMIC,
+  },
+  maxGrants: config.MAX_GRANTS_IN_MEMORY,
+  maxLedgerEvents: config.MAX_LEDGER_EVENTS,
+  answers,
+  retryWaitMs,
+  otherSchemes: exact?.gate,
   instance,
   clock,
-  durability: {
-    records: createMeterRecords({ db: recordsDb, journal, instance }),
-    logger,
-    monotonicClock: () => performance.now(),
-    maxLedgerEvents: config.MAX_LEDGER_EVENTS,
-    metrics: metrics.registry,
-    crashPoint,
-  },
-})
-const mirror = createAccountMirror({ db, meter, token: chain.token, clock, logger })
-const client = createPublicClient({ transport: http(config.RPC_URL, { batch: true, timeout: 5_000 }), cacheTime: 0 })
-const indexer = createIndexer({
-  db,
-  client,
-  meter,
-  mirror,
-  module: chain.module,
-  token: chain.token,
-  chainId: chain.chainId,
-  startBlock: config.START_BLOCK,
-  clock,
   logger,
-  pollMs: config.INDEXER_POLL_MS,
-  staleAfterMs: config.MAX_CHAIN_STALENESS_SECONDS * 1_000,
   metrics: metrics.registry,
+  onJournalled: traceJournal(tracing),
+  onLimit: (limit) => metrics.limitRefusals.inc({ limit }),
+  refreshAlso: sentinel.refresh,
+  crashPoint: config.CRASH_AT === undefined ? undefined : crashPoint,
 })
-const journalWriter = createJournalWriter({ journal, meter, clock, logger, metrics: metrics.registry, crashPoint })
+const { meter, mirror, services, gate } = core
 // Connections of its own: sums over the journal take long, and paid calls must not wait for them.
 const reconcilerDb = createDb({ url: config.DATABASE_URL, maxConnections: 2, statementTimeoutMs: 30_000, onError })
 const reconciler = createReconciler({
@@ -174,74 +166,11 @@ const webhooks = createWebhookWorker({
   metrics: metrics.registry,
 })
 const stopping = new AbortController()
-const services = createServiceTable(() => listAllServices(db), clock)
 const serviceOf = (path: string) => services.match(path)
 const onOutcome = (outcome: string, call: EndedCall) => {
   metrics.calls.inc({ outcome })
   logCall(logger, outcome, call)
 }
-const operatorCredit = {
-  maxPerGrant: config.CREDIT_PER_GRANT_ATOMIC,
-  maxPerAccount: config.CREDIT_PER_ACCOUNT_ATOMIC,
-}
-const exposure = createExposureKeeper({
-  meter,
-  limited: services.limited,
-  listDebtors: (page) => listCreditDebtors(db, page),
-  mirrorAccount: mirror.mirrorAccount,
-  requestSettlements: () =>
-    requestExposedSettlements(db, { now: new Date(clock()), token: chain.token, ...operatorCredit, limit: 100 }),
-  clock,
-  logger,
-  metrics: metrics.registry,
-})
-const answers = createAnswerStore({ maxBytes: config.MAX_ANSWER_BYTES, ttlMs: 600_000 })
-const exactDb = createDb({ url: config.DATABASE_URL, maxConnections: 8, onError })
-const exact =
-  config.RELAYER_KEY === undefined
-    ? undefined
-    : createExact({
-        db: exactDb,
-        chain,
-        client,
-        relayerKey: config.RELAYER_KEY,
-        factories: config.EXACT_FACTORIES,
-        maxFeePerGas: config.MAX_FEE_PER_GAS_WEI,
-        settleTimeoutMs: config.EXACT_SETTLE_TIMEOUT_SECONDS * 1_000,
-        stuckMs: config.EXACT_STUCK_SECONDS * 1_000,
-        maxActive: config.EXACT_MAX_ACTIVE,
-        retryWaitMs,
-        owner: instance,
-        answers,
-        clock,
-        logger,
-        metrics: metrics.registry,
-        crashPoint,
-      })
-const grants = createGrantDirectory({
-  load: (grantId) => getGrant(db, grantId),
-  openChannel: ({ proof, ...channel }) => ensureChannel(db, { ...channel, payeeProof: proof }),
-  maxGrants: config.MAX_GRANTS_IN_MEMORY,
-  unknownTtlMs: 1_000,
-})
-const gate = createPaymentGate({
-  chain,
-  meter,
-  grants,
-  answers,
-  otherSchemes: exact?.gate,
-  mirrorAccount: mirror.restoreAccount,
-  chainAgeMs,
-  maxChainAgeMs: config.MAX_CHAIN_STALENESS_SECONDS * 1_000,
-  instance,
-  settlementMarginSeconds: config.SETTLEMENT_MARGIN_SECONDS,
-  operatorCredit,
-  makeRoom: exposure.makeRoom,
-  onLimit: (limit) => metrics.limitRefusals.inc({ limit }),
-  retryWaitMs,
-  now: clock,
-  crashPoint: config.CRASH_AT === undefined ? undefined : crashPoint,
-})
 const publicUrl = config.PUBLIC_URL ?? `http://${config.HOST}:${config.PORT}`
 const addressOf = (c: Context) =>
   clientAddress({
@@ -269,7 +198,7 @@ const app = createApp({
     logger,
     operatorApiKey: config.OPERATOR_API_KEY,
     chain,
-    freshness: indexer.freshness,
+    freshness: core.indexer.freshness,
     mirrorAccount: mirror.mirrorAccount,
     services: { invalidate: services.refresh },
     stopping: stopping.signal,
@@ -297,7 +226,7 @@ const app = createApp({
   facilitator: config.FACILITATOR_ACCESS === 'off' ? undefined : createFacilitatorApp(config.FACILITATOR_ACCESS),
   proxy: createProxy({ dispatcher: new Agent({ connections: 256, pipelining: 1 }) }),
   trace: traceRequests({ tracing, clock, createId: randomUUID }),
-  readiness: () => runChecks({ database: db.ping, meter: meter.ping, chain: checkChain }, readinessTimeoutMs),
+  readiness: () => runChecks(core.checks, readinessTimeoutMs),
   notes: () => ({ sentinel: sentinel.note() }),
   registry: metrics.registry,
   logger,
@@ -305,17 +234,11 @@ const app = createApp({
 
 // Until it knows what is served, every paid path would be an unknown one.
 await services.refresh()
-const workers = [
-  indexer.run(stopping.signal),
-  reconciler.run(stopping.signal),
-  webhooks.run(stopping.signal),
-  exposure.run(stopping.signal),
-  refreshServices(stopping.signal),
-]
+const workers = [core.run(stopping.signal), reconciler.run(stopping.signal), webhooks.run(stopping.signal)]
 const stopExact = new AbortController()
 const relaying = exact?.run(stopExact.signal)
 const stopJournal = new AbortController()
-const writing = journalWriter.run(stopJournal.signal)
+const writing = core.writeJournal(stopJournal.signal)
 const server = serve({ fetch: app.fetch, hostname: config.HOST, port: config.PORT }, ({ port }) =>
   logger.info({ port, meter: meter.kind, chainId: chain.chainId }, 'the gateway listens'),
 )
@@ -331,7 +254,14 @@ function createFacilitatorApp(access: 'keys' | 'open') {
   return createFacilitator({
     chain,
     schemes: [
-      createSessionFacilitator({ chain, gate, grants, meter, services, mirrorAccount: mirror.restoreAccount }),
+      createSessionFacilitator({
+        chain,
+        gate,
+        grants: core.grants,
+        meter,
+        services,
+        mirrorAccount: mirror.restoreAccount,
+      }),
       ...(exact ? [exact.createFacilitator({ minAmount: config.EXACT_MIN_PRICE_ATOMIC })] : []),
     ],
     relayer: exact?.relayer.address,
@@ -358,33 +288,9 @@ async function facilitatorCaller(
   return found && { merchantId: found.merchantId }
 }
 
-function chainAgeMs(): number {
-  const freshness = indexer.freshness()
-  return freshness ? clock() - freshness.checkedAt : Number.POSITIVE_INFINITY
-}
-
 async function merchantOf(authorization: string | undefined): Promise<string | undefined> {
   const [, key] = /^Bearer (pb_\S+)$/.exec(authorization ?? '') ?? []
   return (key && (await authenticateApiKey(db, key))?.merchantId) ?? undefined
-}
-
-/** Prices and upstreams, and when a sentinel was heard, are at most a second old. While Postgres is gone the last serve. */
-async function refreshServices(signal: AbortSignal): Promise<void> {
-  let isStale = false
-  while (!signal.aborted) {
-    try {
-      await Promise.all([services.refresh(), sentinel.refresh()])
-      isStale = false
-    } catch (err) {
-      if (!isStale) logger.warn({ err }, 'services cannot be read; the last ones are served')
-      isStale = true
-    }
-    await delay(refreshMs, undefined, { signal }).catch(() => undefined)
-  }
-}
-
-async function checkChain(): Promise<void> {
-  if (chainAgeMs() > config.MAX_CHAIN_STALENESS_SECONDS * 1_000) throw new Error('not seen within the bound')
 }
 
 /** Lets requests end, then journals what they charged. */

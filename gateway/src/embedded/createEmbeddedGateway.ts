@@ -1,33 +1,15 @@
 import { randomUUID } from 'node:crypto'
-import { setTimeout as delay } from 'node:timers/promises'
-import {
-  createDb,
-  ensureChannel,
-  getGrant,
-  listAllServices,
-  listCreditDebtors,
-  migrate,
-  requestExposedSettlements,
-} from '@protocolbanks/stream-db'
-import { createVoucherHasher, parseAmount } from '@protocolbanks/stream-protocol'
+import { createDb, migrate } from '@protocolbanks/stream-db'
+import { parseAmount } from '@protocolbanks/stream-protocol'
 import { createLogger, runChecks } from '@protocolbanks/stream-runtime'
 import { Hono } from 'hono'
 import type { Logger } from 'pino'
 import { Registry } from 'prom-client'
 import { createPublicClient, http } from 'viem'
 import { createAnswerStore } from '../answers/answerStore.ts'
-import { createExposureKeeper } from '../exposure/exposureKeeper.ts'
-import { createGrantDirectory } from '../grants/grantDirectory.ts'
-import { createAccountMirror } from '../indexer/accountMirror.ts'
-import { createIndexer } from '../indexer/indexer.ts'
-import { createJournal } from '../journal/createJournal.ts'
-import { createMeterRecords } from '../journal/createMeterRecords.ts'
-import { createJournalWriter } from '../journal/journalWriter.ts'
-import { createMeter } from '../meter/createMeter.ts'
+import { createGatewayCore } from '../createGatewayCore.ts'
 import type { Chain } from '../payment/chain.ts'
 import { createChargesApi } from '../payment/chargesApi.ts'
-import { createPaymentGate } from '../payment/paymentGate.ts'
-import { createServiceTable } from '../services/serviceTable.ts'
 import { unavailableProblem } from '../unavailable.ts'
 import { type EmbeddedMerchant, ensureMerchant } from './ensureMerchant.ts'
 
@@ -62,7 +44,6 @@ export type EmbeddedGateway = {
 /** Never left: the requests to it are answered in this process. */
 const gatewayUrl = 'http://embedded-gateway.invalid'
 const tokenDecimals = 6
-const refreshMs = 1_000
 /** A charge whose outcome nobody reported within this time was served. */
 const outcomeTimeoutMs = 60_000
 const requestRetentionMs = 600_000
@@ -87,9 +68,6 @@ export async function createEmbeddedGateway(options: EmbeddedGatewayOptions): Pr
   const registry = options.registry ?? new Registry()
   const secrets = [url, options.redisUrl, options.rpcUrl].filter((secret) => secret !== undefined)
   const logger = options.logger ?? createLogger({ service: 'gateway', level: 'warn', secrets })
-  const clock = Date.now
-  const instance = randomUUID()
-  const staleAfterMs = maxChainStalenessSeconds * 1_000
 
   await migrate({ url })
   const onError = (err: Error) => logger.warn({ err }, 'a database connection was lost')
@@ -98,73 +76,25 @@ export async function createEmbeddedGateway(options: EmbeddedGatewayOptions): Pr
   const recordsDb = createDb({ url, maxConnections: 3, onError })
   const merchantId = await ensureMerchant(db, options, { token: chain.token, decimals: tokenDecimals })
 
-  const journal = createJournal({
+  const { gate, meter, services, ...core } = createGatewayCore({
     db,
-    clock,
-    logger,
-    hashVoucher: createVoucherHasher(chain),
-    ownUsage: (eventId) => meter.ownUsage?.(eventId),
-    metrics: registry,
-  })
-  const meter = createMeter({
+    recordsDb,
     redisUrl: options.redisUrl,
-    instance,
-    clock,
-    durability: {
-      records: createMeterRecords({ db: recordsDb, journal, instance }),
-      logger,
-      monotonicClock: () => performance.now(),
-      maxLedgerEvents,
-      metrics: registry,
-    },
-  })
-  const mirror = createAccountMirror({ db, meter, token: chain.token, clock, logger })
-  const client = createPublicClient({ transport: http(options.rpcUrl, { batch: true, timeout: 5_000 }), cacheTime: 0 })
-  const indexer = createIndexer({
-    db,
-    client,
-    meter,
-    mirror,
-    module: chain.module,
-    token: chain.token,
-    chainId: chain.chainId,
-    startBlock: options.startBlock ?? 0n,
-    clock,
-    logger,
-    pollMs: options.indexerPollMs ?? 1_000,
-    staleAfterMs,
-    metrics: registry,
-  })
-  const journalWriter = createJournalWriter({ journal, meter, clock, logger, metrics: registry })
-  const services = createServiceTable(() => listAllServices(db), clock)
-  const exposure = createExposureKeeper({
-    meter,
-    limited: services.limited,
-    listDebtors: (page) => listCreditDebtors(db, page),
-    mirrorAccount: mirror.mirrorAccount,
-    requestSettlements: () => requestExposedSettlements(db, { now: new Date(clock()), token: chain.token, limit: 100 }),
-    clock,
-    logger,
-    metrics: registry,
-  })
-  const gate = createPaymentGate({
     chain,
-    meter,
-    grants: createGrantDirectory({
-      load: (grantId) => getGrant(db, grantId),
-      openChannel: ({ proof, ...channel }) => ensureChannel(db, { ...channel, payeeProof: proof }),
-      maxGrants,
-      unknownTtlMs: 1_000,
-    }),
-    answers: createAnswerStore({ maxBytes: maxAnswerBytes, ttlMs: requestRetentionMs }),
-    mirrorAccount: mirror.restoreAccount,
-    chainAgeMs,
-    maxChainAgeMs: staleAfterMs,
-    instance,
+    client: createPublicClient({ transport: http(options.rpcUrl, { batch: true, timeout: 5_000 }), cacheTime: 0 }),
+    startBlock: options.startBlock ?? 0n,
+    indexerPollMs: options.indexerPollMs ?? 1_000,
+    maxChainAgeMs: maxChainStalenessSeconds * 1_000,
     settlementMarginSeconds,
-    makeRoom: exposure.makeRoom,
+    operatorCredit: {},
+    maxGrants,
+    maxLedgerEvents,
+    answers: createAnswerStore({ maxBytes: maxAnswerBytes, ttlMs: requestRetentionMs }),
     retryWaitMs,
-    now: clock,
+    instance: randomUUID(),
+    clock: Date.now,
+    logger,
+    metrics: registry,
   })
   const charges = createChargesApi({
     gate,
@@ -182,31 +112,14 @@ export async function createEmbeddedGateway(options: EmbeddedGatewayOptions): Pr
 
   await services.refresh()
   const stopping = new AbortController()
-  const workers = [indexer.run(stopping.signal), exposure.run(stopping.signal), refreshServices(stopping.signal)]
+  const running = core.run(stopping.signal)
   const stopJournal = new AbortController()
-  const writing = journalWriter.run(stopJournal.signal)
-
-  function chainAgeMs(): number {
-    const freshness = indexer.freshness()
-    return freshness ? clock() - freshness.checkedAt : Number.POSITIVE_INFINITY
-  }
-
-  /** While Postgres is gone the last table serves. */
-  async function refreshServices(signal: AbortSignal): Promise<void> {
-    while (!signal.aborted) {
-      await services.refresh().catch((err) => logger.warn({ err }, 'services cannot be read; the last ones are served'))
-      await delay(refreshMs, undefined, { signal }).catch(() => undefined)
-    }
-  }
-
-  async function checkChain(): Promise<void> {
-    if (chainAgeMs() > staleAfterMs) throw new Error('not seen within the bound')
-  }
+  const writing = core.writeJournal(stopJournal.signal)
 
   let stopped: Promise<void> | undefined
   async function stop(): Promise<void> {
     stopping.abort()
-    await Promise.all(workers)
+    await running
     stopJournal.abort()
     await writing
     await meter.close()
@@ -221,7 +134,7 @@ export async function createEmbeddedGateway(options: EmbeddedGatewayOptions): Pr
       fetch: async (input, init) => app.fetch(new Request(input, init)),
     },
     async readiness() {
-      const checks = await runChecks({ database: db.ping, meter: meter.ping, chain: checkChain }, checkTimeoutMs)
+      const checks = await runChecks(core.checks, checkTimeoutMs)
       const { database = '', meter: ofMeter = '', chain: ofChain = '' } = checks
       return { database, meter: ofMeter, chain: ofChain }
     },

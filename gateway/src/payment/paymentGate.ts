@@ -93,7 +93,7 @@ export type PaymentGateDeps = {
   makeRoom?(service: Service): Promise<boolean>
   otherSchemes?: OtherSchemes | undefined
   /** A charge was refused because of this limit. */
-  onLimit?(limit: ReachedLimit): void
+  onLimit?: ((limit: ReachedLimit) => void) | undefined
   /** How long a retry waits for the first request to end. */
   retryWaitMs: number
   now(): number
