@@ -38,6 +38,7 @@ export class LimitExceededError extends BaseError {
 
 const limitWords: Record<LimitName | 'budget', { what: string; next: string }> = {
   maxPerCall: { what: "the agent's maxPerCall", next: 'Call a cheaper service, or raise limits.maxPerCall.' },
+  maxPerStream: { what: "the agent's maxPerStream", next: 'Raise limits.maxPerStream to let a stream go on longer.' },
   budget: {
     what: "the agent's budget",
     next: 'Make a new paying fetch with a budget of its own, or raise limits.budget.',

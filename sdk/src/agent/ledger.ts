@@ -30,6 +30,8 @@ type Bucket = { startMs: number; amount: bigint }
 /** Base units; undefined is no limit. */
 export type LedgerLimits = {
   maxPerCall?: bigint | undefined
+  /** Of one stream with all its segments; `maxPerCall` when it is left out. */
+  maxPerStream?: bigint | undefined
   /** Of everything charged and in flight, at all payees. */
   maxTotal?: bigint | undefined
   /** Of the prices of the last sixty minutes. */
@@ -60,7 +62,7 @@ export type Claim = { charged: bigint; authorized: bigint }
 
 /** How a call ended. `unknown`: no answer told; it counts as charged until an answer says otherwise. */
 export type Outcome =
-  | { kind: 'charged'; amount: bigint; claim: Claim }
+  | { kind: 'charged'; amount: bigint; claim?: Claim | undefined }
   | { kind: 'released'; claim?: Claim | undefined }
   | { kind: 'unknown' }
 
@@ -101,17 +103,8 @@ export function reserve(
   if (channel.disputed) return { ok: false, limit: 'disputed' }
 
   const hour = recent(ledger.hour, nowMs)
-  const total = spentOf(ledger) + price
-  const needed: [LimitName, bigint][] = [
-    ['maxPerCall', price],
-    ['maxTotal', total],
-    ['grantTotalLimit', total],
-    ['maxPerHour', hour.reduce((sum, bucket) => sum + bucket.amount, price)],
-  ]
-  for (const [limit, neededAtomic] of needed) {
-    const limitAtomic = limits[limit]
-    if (limitAtomic !== undefined && neededAtomic > limitAtomic) return { ok: false, limit, limitAtomic, neededAtomic }
-  }
+  const refused = limitReached(ledger, limits, { hour, more: price, limit: 'maxPerCall', ofCall: price })
+  if (refused) return refused
 
   const cumulativeAmount = channel.charged + channel.inFlight + price
   const turn = channel.turn + 1
@@ -130,6 +123,70 @@ export function reserve(
     },
     reservation: { payee, price, cumulativeAmount, turn, bucketMs: bucket },
   }
+}
+
+/**
+ * Makes room for the next segment of a stream, or names the limit that forbids it. What is returned stands for the whole
+ * stream: it is concluded once.
+ */
+export function extend(
+  ledger: Ledger,
+  limits: LedgerLimits,
+  { reservation, more, nowMs }: { reservation: Reservation; more: bigint; nowMs: number },
+): ReserveResult {
+  const { payee } = reservation
+  const channel = ledger.channels.get(payee) ?? newChannel
+  if (channel.disputed) return { ok: false, limit: 'disputed' }
+  const hour = recent(ledger.hour, nowMs)
+  const price = reservation.price + more
+  const limit = limits.maxPerStream === undefined ? 'maxPerCall' : 'maxPerStream'
+  const refused = limitReached(ledger, limits, { hour, more, limit, ofCall: price })
+  if (refused) return refused
+
+  const cumulativeAmount = channel.charged + channel.inFlight + more
+  const turn = channel.turn + 1
+  const bucket = bucketOf(hour, nowMs)
+  return {
+    ok: true,
+    ledger: {
+      ...ledger,
+      channels: withChannel(ledger, payee, {
+        ...channel,
+        inFlight: channel.inFlight + more,
+        authorized: larger(channel.authorized, cumulativeAmount),
+        turn,
+      }),
+      hour: limits.maxPerHour === undefined ? [] : addTo(hour, bucket, more),
+    },
+    reservation: {
+      payee,
+      price,
+      cumulativeAmount,
+      // Still alone if it was.
+      turn: channel.turn === reservation.turn ? turn : reservation.turn,
+      bucketMs: bucket,
+    },
+  }
+}
+
+/** The first limit that `more` would go above, for a call that then costs `ofCall`. */
+function limitReached(
+  ledger: Ledger,
+  limits: LedgerLimits,
+  p: { hour: readonly Bucket[]; more: bigint; limit: 'maxPerCall' | 'maxPerStream'; ofCall: bigint },
+): Extract<ReserveResult, { limitAtomic: bigint }> | undefined {
+  const total = spentOf(ledger) + p.more
+  const needed: [LimitName, bigint][] = [
+    [p.limit, p.ofCall],
+    ['maxTotal', total],
+    ['grantTotalLimit', total],
+    ['maxPerHour', p.hour.reduce((sum, bucket) => sum + bucket.amount, p.more)],
+  ]
+  for (const [limit, neededAtomic] of needed) {
+    const limitAtomic = limits[limit]
+    if (limitAtomic !== undefined && neededAtomic > limitAtomic) return { ok: false, limit, limitAtomic, neededAtomic }
+  }
+  return undefined
 }
 
 /** Records how a reserved call ended. A disputed figure is not taken over; the channel is closed for this process. */
@@ -212,7 +269,8 @@ function bucketOf(hour: readonly Bucket[], nowMs: number): number {
 function addTo(hour: readonly Bucket[], startMs: number, amount: bigint): readonly Bucket[] {
   const index = hour.findLastIndex((bucket) => bucket.startMs === startMs)
   const found = hour[index]
-  if (found) return hour.with(index, { startMs, amount: found.amount + amount })
+  // A stream gives back to its last bucket what it took in several.
+  if (found) return hour.with(index, { startMs, amount: larger(0n, found.amount + amount) })
   // A refund to a bucket that is out of the window has nothing to give back.
   return amount > 0n ? [...hour, { startMs, amount }] : hour
 }

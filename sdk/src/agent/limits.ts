@@ -8,6 +8,8 @@ export type Amount = string | bigint
 /** The agent's own limits, checked before anything is signed. What is left out is not limited. */
 export type AgentLimits = {
   maxPerCall?: Amount | undefined
+  /** What one stream may cost with all its segments; as much as one call when it is left out. */
+  maxPerStream?: Amount | undefined
   /** Everything charged under the grant and in flight, at all payees, by earlier processes too. */
   maxTotal?: Amount | undefined
   /** Sum of the prices of the last sixty minutes of this process. */
@@ -23,6 +25,7 @@ export type AgentLimits = {
 /** As those of the agent, for one host alone. */
 export type HostLimits = {
   maxPerCall?: Amount | undefined
+  maxPerStream?: Amount | undefined
   maxPerHour?: Amount | undefined
   /** Everything this agent has paid there; what earlier processes paid counts with a `store`. */
   maxTotal?: Amount | undefined
@@ -37,9 +40,13 @@ export function toLedgerLimits(limits: AgentLimits, grant: AgentGrant, decimals:
 }
 
 /** @throws InvalidAmountError, InvalidLimitError */
-export function toHostLimits({ maxPerCall, maxPerHour, maxTotal }: HostLimits, decimals: number): LedgerLimits {
+export function toHostLimits(
+  { maxPerCall, maxPerStream, maxPerHour, maxTotal }: HostLimits,
+  decimals: number,
+): LedgerLimits {
   return {
     maxPerCall: toAtomic('maxPerCall', maxPerCall, decimals),
+    maxPerStream: toAtomic('maxPerStream', maxPerStream, decimals),
     maxTotal: toAtomic('maxTotal', maxTotal, decimals),
     maxPerHour: toAtomic('maxPerHour', maxPerHour, decimals),
   }

@@ -7,10 +7,12 @@ import {
   type Discrepancy,
   type Dispute,
   emptyLedger,
+  extend,
   type Ledger,
   type LedgerLimits,
   type Outcome,
   type Reservation,
+  type ReserveResult,
   reserve,
   spentOf,
 } from './ledger.ts'
@@ -28,6 +30,12 @@ export type Wallet = {
   open(): Promise<void>
   /** @throws HostNotAllowedError, LimitExceededError; undefined: a dispute closed the payee */
   reserve(url: URL, payee: Address, price: bigint): WalletHold | undefined
+  /**
+   * Room for the next segment of a stream, within the same limits; what is returned takes the hold's place.
+   *
+   * @throws LimitExceededError; undefined: a dispute closed the payee
+   */
+  extend(url: URL, hold: WalletHold, more: bigint): WalletHold | undefined
   conclude(hold: WalletHold, outcome: Outcome): { dispute?: Dispute; discrepancy?: Discrepancy }
   /** Resolves when everything reserved so far is in the store. */
   saved(): Promise<void>
@@ -76,6 +84,13 @@ export function createWallet({ grant, limits, decimals, store, clock }: WalletOp
     return [part, budget].filter((one) => one !== undefined)
   }
 
+  function refuse(url: string, part: Part, found: Extract<ReserveResult, { ok: false }>): never {
+    // These are told no figures of a payee, so they dispute none.
+    if (found.limit === 'disputed') throw new Error(`${part.name} disputes what it was never told`)
+    const limit = part === budget ? 'budget' : found.limit
+    throw new LimitExceededError({ url, decimals, ...found, limit, host: part.host })
+  }
+
   const ledgerOf = (part: Part) => (part === budget ? ofBudget : (state.hosts.get(part.name) ?? emptyLedger))
 
   function put(part: Part, ledger: Ledger): void {
@@ -104,11 +119,7 @@ export function createWallet({ grant, limits, decimals, store, clock }: WalletOp
       }
       const parts = partsOf(url).map((part) => {
         const found = reserve(ledgerOf(part), part.limits, use)
-        if (found.ok) return { part, ...found }
-        // These are told no figures of a payee, so they dispute none.
-        if (found.limit === 'disputed') throw new Error(`${part.name} disputes what it was never told`)
-        const limit = part === budget ? 'budget' : found.limit
-        throw new LimitExceededError({ url: href, decimals, ...found, limit, host: part.host })
+        return found.ok ? { part, ...found } : refuse(href, part, found)
       })
       state = { ...state, ledger: reserved.ledger }
       for (const { part, ledger } of parts) put(part, ledger)
@@ -117,12 +128,30 @@ export function createWallet({ grant, limits, decimals, store, clock }: WalletOp
         parts: parts.map(({ part, reservation }) => ({ part, reservation })),
       }
     },
+    extend({ href }, { parts, ...reservation }, more) {
+      const nowMs = clock()
+      const extended = extend(state.ledger, ledgerLimits, { reservation, more, nowMs })
+      if (!extended.ok) {
+        if (extended.limit === 'disputed') return undefined
+        throw new LimitExceededError({ url: href, decimals, ...extended })
+      }
+      const further = parts.map(({ part, reservation }) => {
+        const found = extend(ledgerOf(part), part.limits, { reservation, more, nowMs })
+        return found.ok ? { part, ...found } : refuse(href, part, found)
+      })
+      state = { ...state, ledger: extended.ledger }
+      for (const { part, ledger } of further) put(part, ledger)
+      return {
+        ...extended.reservation,
+        parts: further.map(({ part, reservation }) => ({ part, reservation })),
+      }
+    },
     conclude({ parts, ...reservation }, outcome) {
       const { ledger, ...findings } = conclude(state.ledger, reservation, outcome)
       state = { ...state, ledger }
-      // What was charged counts here with the price: it is the most that was signed for.
-      const kind = outcome.kind === 'released' ? 'released' : 'unknown'
-      for (const { part, reservation: own } of parts) put(part, conclude(ledgerOf(part), own, { kind }).ledger)
+      for (const { part, reservation: own } of parts) {
+        put(part, conclude(ledgerOf(part), own, withoutFigures(outcome, own)).ledger)
+      }
       return findings
     },
     saved() {
@@ -148,4 +177,10 @@ export function createWallet({ grant, limits, decimals, store, clock }: WalletOp
     spent: () => spentOf(state.ledger),
     remaining: () => (budgetLimits.maxTotal === undefined ? undefined : budgetLimits.maxTotal - spentOf(ofBudget)),
   }
+}
+
+/** A host or budget counts what was charged, and no payee's figures: more than was signed for is never charged. */
+function withoutFigures(outcome: Outcome, { price }: Reservation): Outcome {
+  if (outcome.kind !== 'charged') return { kind: outcome.kind }
+  return { kind: 'charged', amount: outcome.amount < price ? outcome.amount : price }
 }
