@@ -8,7 +8,7 @@ import {
 import { type Chain, networkOf } from '../payment/chain.ts'
 import { refusePayment } from '../payment/offer.ts'
 import type { PaidRequest, Settled, Verdict } from '../payment/paymentGate.ts'
-import type { ExactRefusal } from '../payment/refusals.ts'
+import type { PaymentRefusal } from '../payment/refusals.ts'
 import { problem } from '../problem.ts'
 import type { Service } from '../services/serviceTable.ts'
 import { x402Reasons } from './exactRefusals.ts'
@@ -22,7 +22,7 @@ const samePayment = 'Repeat the request with the same payment: it is not paid tw
 export function createExactAnswers(chain: Chain, offer: (request: PaidRequest) => PaymentRequirements[]) {
   const network = networkOf(chain)
 
-  function refuse(request: PaidRequest, code: ExactRefusal, detail?: string): Refused {
+  function refuse(request: PaidRequest, code: PaymentRefusal, detail?: string): Refused {
     const { service, amount, url } = request
     return {
       kind: 'refused',

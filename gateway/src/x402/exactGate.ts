@@ -16,6 +16,7 @@ import type { PublicClient } from 'viem'
 import type { AnswerStore, Outcome } from '../answers/answerStore.ts'
 import type { Chain } from '../payment/chain.ts'
 import type { OtherSchemes, PaidRequest, Settled, Verdict } from '../payment/paymentGate.ts'
+import type { PaymentRefusal } from '../payment/refusals.ts'
 import type { SignedAuthorization } from './authorization.ts'
 import { checkTerms } from './checkTerms.ts'
 import { createExactAnswers } from './exactAnswers.ts'
@@ -51,16 +52,29 @@ export type ExactGateDeps = {
 /** A request that this process serves or settles, by its authorisation. */
 type Active = { signature: string; fingerprint: string }
 
+export type ExactGate = OtherSchemes & {
+  /** What a call has to be paid with; undefined when it cannot be paid like this, or not yet. */
+  requirementsOf(request: PaidRequest): PaymentRequirements | undefined
+  /**
+   * A payment for `required` that another protocol brought. What `check` finds wrong holds against a payment that is taken
+   * for the first time, not against one that has paid already.
+   */
+  pay(request: PaidRequest, required: PaymentRequirements, brought: BroughtPayment): Promise<Verdict>
+  busy(): Verdict
+}
+
+export type BroughtPayment = { payment: ExactPayment; check?(): PaymentRefusal | undefined }
+
 /**
  * Payments by x402's `exact`: verify, take the authorisation, let the call be served, settle, answer. Whoever is not
  * served pays nothing; whoever paid is answered, by a retry with the same payment if need be. See docs/adr/0008.
  */
-export function createExactGate(deps: ExactGateDeps): OtherSchemes {
+export function createExactGate(deps: ExactGateDeps): ExactGate {
   const { db, chain, settler, answers, owner, clock, logger } = deps
   const active = new Map<string, Active>()
   const say = createExactAnswers(chain, offer)
 
-  return { offer, authorize }
+  return { offer, authorize, requirementsOf, pay, busy: say.busy }
 
   function offer(request: PaidRequest): PaymentRequirements[] {
     const one = deps.relayer.canSend() ? requirementsOf(request) : undefined
@@ -81,7 +95,14 @@ export function createExactGate(deps: ExactGateDeps): OtherSchemes {
       if (read.code === 'scheme.unsupported') return undefined
       return read.code === 'payment.malformed' ? say.malformed(read.detail) : say.refuse(request, read.code)
     }
-    const { payment } = read
+    return pay(request, required, read)
+  }
+
+  async function pay(
+    request: PaidRequest,
+    required: PaymentRequirements,
+    { payment, check }: BroughtPayment,
+  ): Promise<Verdict> {
     const authorization = { ...payment.authorization, signature: payment.signature, token: request.service.token }
     const key = `${authorization.from}:${authorization.nonce}`
     const fingerprint = request.fingerprint()
@@ -99,6 +120,7 @@ export function createExactGate(deps: ExactGateDeps): OtherSchemes {
         payment,
         authorization,
         required,
+        check,
         fingerprint,
         done: () => active.delete(key),
       })
@@ -116,6 +138,7 @@ export function createExactGate(deps: ExactGateDeps): OtherSchemes {
     payment: ExactPayment
     authorization: SignedAuthorization
     required: PaymentRequirements
+    check: BroughtPayment['check']
     fingerprint: string
     done(): void
   }
@@ -131,7 +154,7 @@ export function createExactGate(deps: ExactGateDeps): OtherSchemes {
       if (verdict) return verdict
     }
     const terms = { token: service.token, payee: service.payee, amount: BigInt(required.amount) }
-    const wrong = checkTerms(authorization, terms, clock())
+    const wrong = asked.check?.() ?? checkTerms(authorization, terms, clock())
     if (wrong) return say.refuse(request, wrong)
     if (!deps.relayer.canSend()) return say.busy()
     const verifier = { client: deps.client, domain, relayer: deps.relayer.address, factories: deps.factories }
