@@ -52,6 +52,7 @@ import { createGuardianSigner } from './stops/guardianSigner.ts'
 import { createRefuseAtOnce } from './stops/refuseAtOnce.ts'
 import { createAdmitGrant, createRefuseGrant } from './stops/refuseGrant.ts'
 import { createStopWorker } from './stops/stopWorker.ts'
+import { createRecorder } from './watch/createRecorder.ts'
 import { type Charge, createWatch, type Found } from './watch/createWatch.ts'
 import { followCharges } from './watch/followCharges.ts'
 import { createSeenCharges } from './watch/seenCharges.ts'
@@ -130,7 +131,9 @@ const watch = createWatch({
   clock,
   maxGrants: config.MAX_GRANTS_IN_MEMORY,
   budgetTtlMs,
+  onStaleBudgets: (err) => logger.debug({ err }, 'budgets cannot be read; those that were read go on'),
 })
+const recorder = createRecorder<Found>({ record: act, logger })
 let heardAtMs = clock()
 let saidSoAtMs = 0
 const metrics = createMetrics({
@@ -223,6 +226,7 @@ const server = serve({ fetch: app.fetch, hostname: config.HOST, port: config.POR
 const stopping = new AbortController()
 let savedAtMs = clock()
 let journalUntil = cursor?.journalUntil ?? new Date(clock() - config.LEARN_HOURS * 3_600_000)
+const recording = new AbortController()
 const working = Promise.all([
   stops.run(stopping.signal),
   ownRules.run(stopping.signal),
@@ -241,6 +245,7 @@ const working = Promise.all([
     stopping.signal,
   ),
 ])
+const recorded = recorder.run(recording.signal)
 stopOnSignals({ stop, drainMs, logger })
 
 async function* hearFeed(signal: AbortSignal) {
@@ -257,7 +262,7 @@ async function take(charges: readonly Charge[]): Promise<void> {
   metrics.charges.inc(charges.length)
   // Not waited for: what is recorded below goes the whole way, and nobody is served meanwhile.
   void atOnce.refuse(found.filter((one) => !isLearned(one.charge) && isStop(one)).map(({ charge }) => charge))
-  for (const one of found) await act(one)
+  await recorder.add(found)
 }
 
 function isStop({ action }: Found): boolean {
@@ -321,24 +326,15 @@ async function sayThatItHears(): Promise<void> {
   await recordHeartbeat(db, now())
 }
 
+/** Together with the cursor, which says that everything before it is recorded. */
 async function save(): Promise<void> {
+  if (recorder.waiting > 0) return
   savedAtMs = clock()
-  const states = watch.changed()
-  const putBack = () => watch.putBack(states.map(({ grantId }) => grantId))
-  try {
-    const saved = await saveGrantStates(db, {
-      states,
-      journalUntil,
-      position: seen.encode(),
-      writer,
-      writerMs,
-      now: now(),
-    })
-    if (!saved) putBack()
-  } catch (error) {
-    putBack()
-    throw error
-  }
+  const until = journalUntil
+  await watch.save(async (snapshot) => {
+    if (recorder.waiting > 0) return false
+    return saveGrantStates(db, { ...snapshot, journalUntil: until, writer, writerMs, now: now() })
+  })
 }
 
 async function checkFeed(): Promise<void> {
@@ -355,6 +351,8 @@ async function checkChain(): Promise<void> {
 async function stop(): Promise<void> {
   stopping.abort()
   await working
+  recording.abort()
+  await recorded
   await save()
   await new Promise((resolve) => server.close(resolve))
   await db.close()

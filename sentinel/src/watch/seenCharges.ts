@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 
 /** Which of the newest charges are known: they come by the feed, and again by the journal. */
 export type SeenCharges = {
+  has(charge: SeenCharge): boolean
   /** False when it was known before. */
   add(charge: SeenCharge): boolean
   /** Charges before this moment are forgotten: nobody tells of them again. */
@@ -20,6 +21,7 @@ const maxEncoded = 50_000
 export function createSeenCharges(encoded = '[]'): SeenCharges {
   const names = new Map<string, number>(JSON.parse(encoded) as [name: string, atMs: number][])
   return {
+    has: (charge) => names.has(nameOf(charge)),
     add(charge) {
       const name = nameOf(charge)
       if (names.has(name)) return false
