@@ -46,5 +46,10 @@ export const sessionReceiptSchema = channelSchema.extend({
   source: z.string().max(32).optional(),
   /** Names this charge to the gateway's operator: 32 hex digits, the trace id of W3C Trace Context. */
   traceId: z.string().max(64).optional(),
+  payee: addressSchema.optional(),
+  /** When it was charged, RFC 3339 in UTC with milliseconds. */
+  time: z.string().max(32).optional(),
+  /** Of the gateway over the rest of the receipt: see `verifyReceipt`. */
+  signature: z.string().max(1024).optional(),
 })
 export type SessionReceipt = z.output<typeof sessionReceiptSchema>
