@@ -23,7 +23,7 @@ export type SentinelBenchOptions = {
 }
 
 /** Milliseconds. */
-export type Spread = { p50: number; p99: number; max: number }
+export type Spread = { p50: number; p90: number; p99: number; max: number }
 
 const grantsPerAccount = 25
 const connections = 64
@@ -196,5 +196,5 @@ const frozenOnChain = 2
 function spreadOf(values: readonly number[]): Spread {
   const sorted = [...values].sort((left, right) => left - right)
   const at = (rank: number) => sorted[Math.max(0, Math.ceil(rank * sorted.length) - 1)] ?? 0
-  return { p50: at(0.5), p99: at(0.99), max: at(1) }
+  return { p50: at(0.5), p90: at(0.9), p99: at(0.99), max: at(1) }
 }

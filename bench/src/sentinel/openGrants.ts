@@ -28,8 +28,8 @@ export async function openGrants(
   { accounts, perAccount, payee }: { accounts: number; perAccount: number; payee: Address },
 ): Promise<OpenGrant[]> {
   const grants: OpenGrant[] = []
-  // One account's other grants are made while the next account is opened.
-  let more: Promise<OpenGrant[]> = Promise.resolve([])
+  // An account's other grants are made while the next accounts are opened.
+  const more: Promise<OpenGrant[]>[] = []
   for (let account = 0; account < accounts; account++) {
     const budget = await grantBudget(stack, {
       payees: [payee],
@@ -38,11 +38,11 @@ export async function openGrants(
       paymasterApiKey: stack.operatorApiKey,
     })
     grants.push({ grantId: budget.grant.grantId, account: budget.account, sessionKey: budget.sessionKey })
-    grants.push(...(await more))
-    more = giveMore(stack, budget, perAccount - 1, payee)
+    const others = giveMore(stack, budget, perAccount - 1, payee)
+    others.catch(() => {})
+    more.push(others)
   }
-  grants.push(...(await more))
-  return grants
+  return [...grants, ...(await Promise.all(more)).flat()]
 }
 
 async function giveMore(stack: Stack, budget: Budget, count: number, payee: Address): Promise<OpenGrant[]> {
