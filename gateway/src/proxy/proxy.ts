@@ -68,9 +68,17 @@ export function createProxy({ dispatcher }: ProxyOptions): Handler {
   }
 }
 
-function targetOf(service: Service, upstream: string, requestUrl: string): string {
-  const path = requestUrl.slice(requestUrl.indexOf('/', 8) + service.pathPrefix.length)
-  return upstream.replace(/\/$/, '') + path
+/** The prefix is dropped by its segments: in the request its letters may be written with escapes. */
+function targetOf({ pathPrefix }: Service, upstream: string, requestUrl: string): string {
+  let at = requestUrl.indexOf('/', 8)
+  if (requestUrl.startsWith(pathPrefix, at)) at += pathPrefix.length
+  else for (const _ of pathPrefix.matchAll(/\//g)) at = endOfSegment(requestUrl, at + 1)
+  return upstream.replace(/\/$/, '') + requestUrl.slice(at)
+}
+
+function endOfSegment(url: string, from: number): number {
+  const length = url.slice(from).search(/[/?#]/)
+  return length === -1 ? url.length : from + length
 }
 
 function forwardHeaders(c: Context): Record<string, string> {
