@@ -3,6 +3,7 @@ import type { NodePgQueryResultHKT } from 'drizzle-orm/node-postgres'
 import { drizzle, type NodePgDatabase } from 'drizzle-orm/node-postgres'
 import type { PgDatabase } from 'drizzle-orm/pg-core'
 import pg from 'pg'
+import { changeContext } from './audit/changeContext.ts'
 import { isDatabaseUnavailable } from './errors.ts'
 
 /** The pool, or a transaction of it: what every query of this package takes first. */
@@ -62,7 +63,10 @@ export function createDb({ url, maxConnections = 10, statementTimeoutMs = 10_000
       const client = await pool.connect()
       let broken = false
       try {
-        return await drizzle(client).transaction(run, config)
+        return await drizzle(client).transaction(async (tx) => {
+          await nameChange(tx)
+          return run(tx)
+        }, config)
       } catch (error) {
         broken = isDatabaseUnavailable(error)
         throw error
@@ -77,4 +81,14 @@ export function createDb({ url, maxConnections = 10, statementTimeoutMs = 10_000
       await pool.end()
     },
   })
+}
+
+/** Says in whose name a request changes something, for the audit. It ends with the transaction. */
+async function nameChange(tx: Tx): Promise<void> {
+  const context = changeContext()
+  if (!context) return
+  const { actor, requestId, attempt = '' } = context
+  await tx.execute(sql`
+    select set_config('stream.actor', ${actor}, true), set_config('stream.request_id', ${requestId}, true),
+      set_config('stream.attempt', ${attempt}, true)`)
 }

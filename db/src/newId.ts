@@ -26,6 +26,8 @@ export type IdPrefix =
   | 'whdl'
   | 'xpm'
   | 'xtx'
+  | 'idm'
+  | 'req'
 
 /**
  * A new id that sorts by creation: prefix and a version 7 UUID (RFC 9562).

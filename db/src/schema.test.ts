@@ -11,6 +11,7 @@ import { apiKeyTable } from './apiKeys/table.ts'
 import { auditEntryTable } from './audit/table.ts'
 import { grantControlTable } from './controls/table.ts'
 import { accountTable, channelTable, grantTable } from './grants/table.ts'
+import { idempotencyKeyTable } from './idempotency/table.ts'
 import { chainEventTable, indexedBlockTable, indexerCursorTable } from './indexer/table.ts'
 import { chargeTable, usageQuarantineTable } from './journal/table.ts'
 import { grantLimitTable } from './limits/table.ts'
@@ -77,6 +78,7 @@ const tables = [
   chargeTable,
   grantControlTable,
   grantTable,
+  idempotencyKeyTable,
   indexedBlockTable,
   indexerCursorTable,
   grantLimitTable,

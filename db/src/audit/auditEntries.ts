@@ -22,6 +22,8 @@ export type AuditEntry = {
   /** The subject before and after; null where nothing changed. JSON: bigints as strings. */
   before: Record<string, unknown> | null
   after: Record<string, unknown> | null
+  /** The request that did it, by its `x-request-id`; null: none of the management API. */
+  requestId: string | null
   createdAt: Date
 }
 
@@ -53,7 +55,7 @@ export async function appendRefusal(db: Queryable, { actor, action, subject, err
 /** Newest first. */
 export async function listAudit(
   db: Queryable,
-  filter: PageRequest & { subject?: string | undefined } = {},
+  filter: PageRequest & { subject?: string | undefined; requestId?: string | undefined } = {},
 ): Promise<Page<AuditEntry>> {
   const limit = limitOf(filter)
   const rows = await db
@@ -62,6 +64,7 @@ export async function listAudit(
     .where(
       and(
         filter.subject === undefined ? undefined : eq(auditEntryTable.subject, filter.subject),
+        filter.requestId === undefined ? undefined : eq(auditEntryTable.requestId, filter.requestId),
         filter.cursor === undefined ? undefined : lt(auditEntryTable.id, filter.cursor),
       ),
     )

@@ -1,3 +1,4 @@
+import { sql } from 'drizzle-orm'
 import { jsonb, pgTable, text } from 'drizzle-orm/pg-core'
 import { moment } from '../columns.ts'
 
@@ -11,5 +12,7 @@ export const auditEntryTable = pgTable('audit_entry', {
   errorCode: text('error_code'),
   before: jsonb('before').$type<Record<string, unknown>>(),
   after: jsonb('after').$type<Record<string, unknown>>(),
+  /** The database knows it by the transaction's settings. */
+  requestId: text('request_id').default(sql`nullif(current_setting('stream.request_id', true), '')`),
   createdAt: moment('created_at').notNull().defaultNow(),
 })
