@@ -11,13 +11,13 @@ import {
 import { formatAmount } from '@protocolbanks/stream-protocol'
 import { Hono } from 'hono'
 import { z } from 'zod'
-import { maxMeterAmount } from '../meter/meter.ts'
 import type { Chain } from '../payment/chain.ts'
 import { problem } from '../problem.ts'
 import { type ApiEnv, asCaller } from './caller.ts'
 import { unknownMerchant } from './merchantRoutes.ts'
-import { amountSchema, idOf, nameSchema, pageSchema } from './schemas.ts'
-import { spendingLimitFields, viewSpendingLimits } from './spendingLimits.ts'
+import { idOf, pageSchema } from './schemas.ts'
+import { serviceFields } from './serviceFields.ts'
+import { viewSpendingLimits } from './spendingLimits.ts'
 import { validBody, validQuery } from './validate.ts'
 
 export type ServiceRoutesDeps = {
@@ -28,41 +28,14 @@ export type ServiceRoutesDeps = {
   services: { invalidate(): void | Promise<void> }
 }
 
-/** First segments that the gateway itself serves. */
-const reserved = new Set(['api', 'facilitator', 'health', 'ready', 'metrics'])
-
 /**
  * Services. Amounts are decimal strings of the token ('0.01') in requests; answers carry them in base units too
  * (`priceAtomic`).
  */
 export function createServiceRoutes(deps: ServiceRoutesDeps): Hono<ApiEnv> {
-  const { db, chain, tokenDecimals, services, minExactPrice = 1n } = deps
+  const { db, chain, tokenDecimals, services, minExactPrice } = deps
   const routes = new Hono<ApiEnv>()
-  const amount = amountSchema(tokenDecimals, maxMeterAmount)
-  const fields = z.strictObject({
-    name: nameSchema.max(64),
-    pathPrefix: z
-      .string()
-      .max(200)
-      .regex(/^(\/[A-Za-z0-9._~-]+)+$/, 'must be like /weather/v1: no slash at the end')
-      .refine((path) => !path.split('/').some((segment) => segment === '.' || segment === '..'), 'must not have dots')
-      .refine((path) => !reserved.has(path.split('/')[1] ?? ''), "must not be one of the gateway's own paths"),
-    /** Base URL of the API; null: the merchant's own process serves it. */
-    upstream: upstreamSchema.nullish(),
-    price: amount,
-    /** What a call costs by x402's `exact`, each settled on its own; null: it is not taken. */
-    exactPrice: amount
-      .refine((atomic) => atomic >= minExactPrice, `must be at least ${formatAmount(minExactPrice, tokenDecimals)}`)
-      .nullish(),
-    /** What a grant has to owe for a settlement. */
-    threshold: amount.optional(),
-    /** How old an unsettled charge may become; at most 30 days. */
-    maxAgeSeconds: z.int().min(1).max(2_592_000).optional(),
-    // What one grant may spend at it.
-    ...spendingLimitFields(tokenDecimals),
-    upstreamTimeoutMs: z.int().min(1).max(600_000).optional(),
-    enabled: z.boolean().optional(),
-  })
+  const fields = serviceFields({ tokenDecimals, minExactPrice })
   /** `merchantId` is for the operator; a merchant's services are its own. */
   const newServiceSchema = fields.extend({ merchantId: z.string().max(80).optional() })
   const changeSchema = fields.partial().refine((change) => Object.keys(change).length > 0, 'must change something')
@@ -142,14 +115,6 @@ export function createServiceRoutes(deps: ServiceRoutesDeps): Hono<ApiEnv> {
 
   return routes
 }
-
-const upstreamSchema = z
-  .url({ protocol: /^https?$/ })
-  .max(2048)
-  .refine((text) => {
-    const { username, password, hash, search } = new URL(text)
-    return username === '' && password === '' && hash === '' && search === ''
-  }, 'must be http or https without credentials, query or fragment')
 
 function unknownService(id: string): Response {
   return problem(404, 'service.unknown', 'There is no such service.', { detail: `Service: ${id.slice(0, 80)}` })

@@ -1,0 +1,52 @@
+import { formatAmount } from '@protocolbanks/stream-protocol'
+import { z } from 'zod'
+import { maxMeterAmount } from '../meter/meter.ts'
+import { amountSchema, nameSchema } from './schemas.ts'
+import { spendingLimitFields } from './spendingLimits.ts'
+
+/** First segments that the gateway itself serves. */
+const reserved = new Set(['api', 'facilitator', 'health', 'ready', 'metrics'])
+
+const upstreamSchema = z
+  .url({ protocol: /^https?$/ })
+  .max(2048)
+  .refine((text) => {
+    const { username, password, hash, search } = new URL(text)
+    return username === '' && password === '' && hash === '' && search === ''
+  }, 'must be http or https without credentials, query or fragment')
+
+/** What a service is given, by the management API or a file: amounts are decimal strings of the token ('0.01'). */
+export function serviceFields({
+  tokenDecimals,
+  minExactPrice = 1n,
+}: {
+  tokenDecimals: number
+  /** The least that a call by x402's `exact` may cost, base units. */
+  minExactPrice?: bigint | undefined
+}) {
+  const amount = amountSchema(tokenDecimals, maxMeterAmount)
+  return z.strictObject({
+    name: nameSchema.max(64),
+    pathPrefix: z
+      .string()
+      .max(200)
+      .regex(/^(\/[A-Za-z0-9._~-]+)+$/, 'must be like /weather/v1: no slash at the end')
+      .refine((path) => !path.split('/').some((segment) => segment === '.' || segment === '..'), 'must not have dots')
+      .refine((path) => !reserved.has(path.split('/')[1] ?? ''), "must not be one of the gateway's own paths"),
+    /** Base URL of the API; null: the merchant's own process serves it. */
+    upstream: upstreamSchema.nullish(),
+    price: amount,
+    /** What a call costs by x402's `exact`, each settled on its own; null: it is not taken. */
+    exactPrice: amount
+      .refine((atomic) => atomic >= minExactPrice, `must be at least ${formatAmount(minExactPrice, tokenDecimals)}`)
+      .nullish(),
+    /** What a grant has to owe for a settlement. */
+    threshold: amount.optional(),
+    /** How old an unsettled charge may become; at most 30 days. */
+    maxAgeSeconds: z.int().min(1).max(2_592_000).optional(),
+    // What one grant may spend at it.
+    ...spendingLimitFields(tokenDecimals),
+    upstreamTimeoutMs: z.int().min(1).max(600_000).optional(),
+    enabled: z.boolean().optional(),
+  })
+}
