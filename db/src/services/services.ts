@@ -1,4 +1,4 @@
-import { type Address, BaseError } from '@protocolbanks/stream-protocol'
+import { type Address, BaseError, type PricedRoute, type Pricing } from '@protocolbanks/stream-protocol'
 import { asc, desc, eq, lt, sql } from 'drizzle-orm'
 import type { Queryable } from '../createDb.ts'
 import { isUniqueViolation } from '../errors.ts'
@@ -7,6 +7,7 @@ import { type MerchantCredit, toMerchantCredit } from '../merchants/credit.ts'
 import { merchantCreditTable, merchantTable } from '../merchants/table.ts'
 import { newId } from '../newId.ts'
 import { limitOf, type Page, type PageRequest, toPage } from '../page.ts'
+import { fromPricingColumn, fromRoutesColumn, toPricingColumn, toRoutesColumn } from './pricingColumns.ts'
 import { serviceTable } from './table.ts'
 
 /** One priced API of a merchant, with what one grant may spend at it. Amounts in the token's base units. */
@@ -20,9 +21,15 @@ export type Service = NamedSpendingLimits & {
   pathPrefix: string
   /** Base URL behind the proxy; undefined when the merchant's own process serves it, with the middleware in front. */
   upstream: string | undefined
+  /** Of a call; where it is priced by use, the most that a call or a segment of a stream holds. */
   price: bigint
   /** What a call costs by x402's `exact`; undefined: it is not taken. */
   exactPrice: bigint | undefined
+  pricing: Pricing
+  /** Other prices for some requests: the first that a request belongs to. */
+  routes: PricedRoute[]
+  /** How long a stream whose voucher is used up waits for the next. */
+  voucherGraceMs: number
   token: Address
   /** What a grant has to owe for a settlement. */
   threshold: bigint
@@ -42,6 +49,12 @@ export type NewService = SpendingLimits & {
   upstream?: string | undefined
   price: bigint
   exactPrice?: bigint | undefined
+  /** By the call by default. */
+  pricing?: Pricing | undefined
+  /** At most 100; none by default. */
+  routes?: readonly PricedRoute[] | undefined
+  /** 10,000 by default. */
+  voucherGraceMs?: number | undefined
   token: Address
   /** 10,000,000 by default: 10 USDC. */
   threshold?: bigint | undefined
@@ -59,6 +72,9 @@ export type ServiceChange = { [limit in keyof SpendingLimits]?: SpendingLimits[l
   upstream?: string | null | undefined
   price?: bigint | undefined
   exactPrice?: bigint | null | undefined
+  pricing?: Pricing | undefined
+  routes?: readonly PricedRoute[] | undefined
+  voucherGraceMs?: number | undefined
   token?: Address | undefined
   threshold?: bigint | undefined
   maxAgeSeconds?: number | undefined
@@ -72,7 +88,7 @@ export async function createService(db: Queryable, service: NewService): Promise
     service,
     db
       .insert(serviceTable)
-      .values({ ...service, id: newId('svc') })
+      .values({ ...service, ...toColumns(service), id: newId('svc') })
       .returning(),
   )
   if (!row) throw new Error('Postgres returned no row for an insert.')
@@ -85,7 +101,7 @@ export async function updateService(db: Queryable, id: string, change: ServiceCh
     change,
     db
       .update(serviceTable)
-      .set({ ...change, updatedAt: sql`now()` })
+      .set({ ...change, ...toColumns(change), updatedAt: sql`now()` })
       .where(eq(serviceTable.id, id))
       .returning(),
   )
@@ -127,11 +143,17 @@ export async function listAllServices(
   return rows.map(({ service, payee, credit }) => ({ ...toService(service), payee, credit: toMerchantCredit(credit) }))
 }
 
+function toColumns({ pricing, routes }: Pick<ServiceChange, 'pricing' | 'routes'>) {
+  return { pricing: pricing && toPricingColumn(pricing), routes: routes && toRoutesColumn(routes) }
+}
+
 function toService(row: typeof serviceTable.$inferSelect): Service {
   return {
     ...row,
     upstream: row.upstream ?? undefined,
     exactPrice: row.exactPrice ?? undefined,
+    pricing: fromPricingColumn(row.pricing),
+    routes: fromRoutesColumn(row.routes),
     ...toSpendingLimits(row),
   }
 }

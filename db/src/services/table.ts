@@ -1,5 +1,7 @@
-import { boolean, integer, pgTable, text } from 'drizzle-orm/pg-core'
+import type { PricingJson } from '@protocolbanks/stream-protocol'
+import { boolean, integer, jsonb, pgTable, text } from 'drizzle-orm/pg-core'
 import { address, moment, uint128 } from '../columns.ts'
+import type { PricedRouteJson } from './pricingColumns.ts'
 
 export const serviceTable = pgTable('service', {
   id: text('id').primaryKey(),
@@ -9,6 +11,9 @@ export const serviceTable = pgTable('service', {
   upstream: text('upstream'),
   price: uint128('price_atomic').notNull(),
   exactPrice: uint128('exact_price_atomic'),
+  pricing: jsonb('pricing').$type<PricingJson>().notNull().default({ kind: 'call' }),
+  routes: jsonb('routes').$type<PricedRouteJson[]>().notNull().default([]),
+  voucherGraceMs: integer('voucher_grace_ms').notNull().default(10_000),
   token: address('token').notNull(),
   threshold: uint128('threshold_atomic').notNull().default(10_000_000n),
   maxAgeSeconds: integer('max_age_seconds').notNull().default(86_400),
