@@ -16,6 +16,7 @@ import {
   createMeter,
   createMeterRecords,
   createPaymentGate,
+  createReceiptSigner,
   paymentMiddleware,
 } from '@protocolbanks/stream-gateway'
 import { createVoucherHasher } from '@protocolbanks/stream-protocol'
@@ -25,9 +26,9 @@ import { zeroAddress } from 'viem'
 import { accountAt, chain, funds, grantIdAt, payee, price, serviceOf, terms } from './scenario.ts'
 
 // The server under load: one route free, the same route paid, on the real meter, with the journal written to Postgres.
-// GRANTS: how many grants there are, one by default.
+// GRANTS: how many grants there are, one by default. SIGN_RECEIPTS=no: receipts without signatures, to see what those cost.
 
-const { DATABASE_URL: url = '', REDIS_URL: redisUrl, PORT = '0', GRANTS = '1' } = process.env
+const { DATABASE_URL: url = '', REDIS_URL: redisUrl, PORT = '0', GRANTS = '1', SIGN_RECEIPTS } = process.env
 const clock = Date.now
 const instance = 'bench'
 const logger = pino({ level: 'warn' })
@@ -51,23 +52,26 @@ const owned = Array.from({ length: Number(GRANTS) }, (_, index) => ({
 const grantsPerStatement = 500
 for (let start = 0; start < owned.length; start += grantsPerStatement) {
   const some = owned.slice(start, start + grantsPerStatement)
-  await upsertGrantsFromChain(
-    db,
-    some.map((grant) => ({ ...state, ...grant, epoch: 0n, terms })),
-  )
-  await upsertAccountsFromChain(
-    db,
-    some.map(({ account }) => ({
-      account,
-      token: chain.token,
-      balance: funds,
-      allowance: funds,
-      accountFrozen: false,
-      guardian: zeroAddress,
-      epoch: 0n,
-      blockNumber: 1n,
-    })),
-  )
+  // One commit for all of them: the disk is waited for once.
+  await db.transaction(async (tx) => {
+    await upsertGrantsFromChain(
+      tx,
+      some.map((grant) => ({ ...state, ...grant, epoch: 0n, terms })),
+    )
+    await upsertAccountsFromChain(
+      tx,
+      some.map(({ account }) => ({
+        account,
+        token: chain.token,
+        balance: funds,
+        allowance: funds,
+        accountFrozen: false,
+        guardian: zeroAddress,
+        epoch: 0n,
+        blockNumber: 1n,
+      })),
+    )
+  })
 }
 const known = new Map(owned.map((grant) => [grant.grantId, grant]))
 
@@ -104,6 +108,8 @@ const gate = createPaymentGate({
   instance,
   settlementMarginSeconds: 600,
   retryWaitMs: 1000,
+  // As a deployment does: signing is a part of what a paid call costs.
+  receiptSigner: SIGN_RECEIPTS === 'no' ? undefined : createReceiptSigner(`0x${'7a'.repeat(32)}`),
   now: clock,
 })
 

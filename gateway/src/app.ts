@@ -1,3 +1,4 @@
+import { receiptKeysPath } from '@protocolbanks/stream-protocol'
 import { createStatusApp, type StatusDeps } from '@protocolbanks/stream-runtime'
 import { type Handler, Hono, type MiddlewareHandler } from 'hono'
 import type { Logger } from 'pino'
@@ -14,6 +15,8 @@ export type AppDeps = StatusDeps & {
   charges: ReturnType<typeof createChargesApi>
   /** x402's facilitator, mounted at /facilitator; undefined: there is none. */
   facilitator?: Hono | undefined
+  /** The public keys of receipts; undefined: there are none to publish. */
+  receiptKeys?: Handler | undefined
   /** In front of every other path. */
   payment: MiddlewareHandler
   proxy: Handler
@@ -32,6 +35,7 @@ export function createApp({
   ownerOrigins,
   charges,
   facilitator,
+  receiptKeys,
   payment,
   proxy,
   trace,
@@ -47,6 +51,7 @@ export function createApp({
   app.route('/api/charges', charges)
   app.route('/api', api)
   if (facilitator) app.route('/facilitator', facilitator)
+  if (receiptKeys) app.get(receiptKeysPath, receiptKeys)
   app.all('*', crossOrigin, payment, proxy)
   app.onError((error, c) => {
     const unavailable = unavailableProblem(error)

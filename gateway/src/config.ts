@@ -1,6 +1,7 @@
-import { addressSchema } from '@protocolbanks/stream-protocol'
+import { addressSchema, receiptKeySetSchema } from '@protocolbanks/stream-protocol'
 import { type ParsedConfig, parseConfig, privateKeySchema, processFields } from '@protocolbanks/stream-runtime'
 import { z } from 'zod'
+import { receiptPrivateKeySchema } from './payment/createReceiptSigner.ts'
 
 const configSchema = z.object({
   ...processFields({ port: 4020, traceRatio: 0.01 }),
@@ -77,6 +78,31 @@ const configSchema = z.object({
    * Without it, or empty, `exact` is not offered.
    */
   RELAYER_KEY: z.union([z.literal('').transform(() => undefined), privateKeySchema]).optional(),
+  /**
+   * Signs receipts: 32 bytes of hex, a private key of P-256 that all gateways share and nobody else has. Without it, or
+   * empty, receipts are not signed.
+   */
+  RECEIPT_KEY: z.union([z.literal('').transform(() => undefined), receiptPrivateKeySchema]).optional(),
+  /** Published beside it, a JSON Web Key Set: keys that signed before, and those that will. */
+  RECEIPT_PUBLIC_KEYS: z
+    .string()
+    .default('')
+    .transform((text, context) => {
+      const parsed = receiptKeySetSchema.safeParse(parseJson(text === '' ? '{"keys":[]}' : text))
+      if (parsed.success) return parsed.data.keys
+      context.addIssue({ code: 'custom', message: 'must be a JSON Web Key Set as /.well-known/jwks.json answers it' })
+      return z.NEVER
+    }),
+  /**
+   * Challenges of MPP are made with the first, and known again by all; 32 characters at least each, comma between them. All
+   * gateways share them. One that follows from RELAYER_KEY by default.
+   */
+  MPP_SECRETS: z
+    .string()
+    .transform((text) => text.split(',').map((secret) => secret.trim()))
+    .refine((secrets) => secrets.every(({ length }) => length >= 32), 'must be secrets of 32 characters, by commas')
+    .transform(([current = '', ...former]) => ({ current, former }))
+    .optional(),
   /** The least that a service may ask for a call by `exact`, base units: what a transfer costs. */
   EXACT_MIN_PRICE_ATOMIC: z.coerce.bigint().positive().default(1_000n),
   /** Factories whose accounts may pay by `exact` before they are deployed (ERC-6492), comma between them. */
@@ -109,6 +135,14 @@ const configSchema = z.object({
 
 export type Config = ParsedConfig<z.output<typeof configSchema>>
 
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
+  }
+}
+
 function isOrigin(text: string): boolean {
   return URL.canParse(text) && /^https?:$/.test(new URL(text).protocol) && new URL(text).origin === text
 }
@@ -122,6 +156,7 @@ const secretNames = [
   'WEBHOOK_ENCRYPTION_KEYS',
   'CLIENT_HASH_KEY',
   'RELAYER_KEY',
+  'RECEIPT_KEY',
 ] as const
 
 /** @throws when the environment is not valid; the message names every problem at once and no value. */

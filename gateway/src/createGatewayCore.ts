@@ -23,6 +23,7 @@ import { createJournalWriter } from './journal/journalWriter.ts'
 import { createMeter } from './meter/createMeter.ts'
 import type { ReachedLimit } from './meter/meter.ts'
 import type { Chain } from './payment/chain.ts'
+import type { ReceiptSigner } from './payment/createReceiptSigner.ts'
 import { createPaymentGate, type OtherSchemes } from './payment/paymentGate.ts'
 import { createServiceTable } from './services/serviceTable.ts'
 
@@ -47,6 +48,7 @@ export type GatewayCoreDeps = {
   /** How long a retry waits for the first request to end. */
   retryWaitMs: number
   otherSchemes?: OtherSchemes | undefined
+  receiptSigner?: ReceiptSigner | undefined
   /** Of this process. */
   instance: string
   clock(): number
@@ -133,6 +135,7 @@ export function createGatewayCore(deps: GatewayCoreDeps) {
     grants,
     answers: deps.answers,
     otherSchemes: deps.otherSchemes,
+    receiptSigner: deps.receiptSigner,
     mirrorAccount: mirror.restoreAccount,
     chainAgeMs,
     maxChainAgeMs,

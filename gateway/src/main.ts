@@ -24,6 +24,8 @@ import type { Chain } from './payment/chain.ts'
 import { createChargesApi } from './payment/chargesApi.ts'
 import { paymentMiddleware } from './payment/paymentMiddleware.ts'
 import { createProxy } from './proxy/proxy.ts'
+import { createReceiptKeysRoute } from './payment/createReceiptKeysRoute.ts'
+import { createReceiptSigner } from './payment/createReceiptSigner.ts'
 import { createReconciler } from './reconciliation/reconciler.ts'
 import { createSentinelWatch } from './sentinel/sentinelWatch.ts'
 import { type EndedCall, logCall } from './tracing/logCall.ts'
@@ -84,6 +86,7 @@ const client = createPublicClient({ transport: http(config.RPC_URL, { batch: tru
 const answers = createAnswerStore({ maxBytes: config.MAX_ANSWER_BYTES, ttlMs: 600_000 })
 const exactDb = createDb({ url: config.DATABASE_URL, maxConnections: 8, onError })
 const exact =
+const receiptSigner = config.RECEIPT_KEY && createReceiptSigner(config.RECEIPT_KEY)
   config.RELAYER_KEY === undefined
     ? undefined
     : createExact({
@@ -125,6 +128,7 @@ const core = createGatewayCore({
   otherSchemes: exact?.gate,
   instance,
   clock,
+  receiptSigner,
   logger,
   metrics: metrics.registry,
   onJournalled: traceJournal(tracing),
@@ -239,6 +243,7 @@ const stopExact = new AbortController()
 const relaying = exact?.run(stopExact.signal)
 const stopJournal = new AbortController()
 const writing = core.writeJournal(stopJournal.signal)
+  receiptKeys: createReceiptKeysRoute(receiptSigner, config.RECEIPT_PUBLIC_KEYS),
 const server = serve({ fetch: app.fetch, hostname: config.HOST, port: config.PORT }, ({ port }) =>
   logger.info({ port, meter: meter.kind, chainId: chain.chainId }, 'the gateway listens'),
 )

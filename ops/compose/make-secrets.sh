@@ -24,6 +24,7 @@ random | keep grafana_password
 head -c 32 /dev/urandom | base64 | keep webhook_encryption_keys
 random | keep client_hash_key
 random | keep alert_link_secret
+echo "0x$(head -c 32 /dev/urandom | od -A n -t x1 | tr -d " \n")" | keep receipt_key
 
 missing=0
 bring() { # NAME, what it is

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { createDb, migrate } from '@protocolbanks/stream-db'
-import { parseAmount } from '@protocolbanks/stream-protocol'
+import { type Hex, parseAmount, type ReceiptKey } from '@protocolbanks/stream-protocol'
 import { createLogger, runChecks } from '@protocolbanks/stream-runtime'
 import { Hono } from 'hono'
 import type { Logger } from 'pino'
@@ -10,6 +10,7 @@ import { createAnswerStore } from '../answers/answerStore.ts'
 import { createGatewayCore } from '../createGatewayCore.ts'
 import type { Chain } from '../payment/chain.ts'
 import { createChargesApi } from '../payment/chargesApi.ts'
+import { createReceiptSigner, receiptPrivateKeySchema } from '../payment/createReceiptSigner.ts'
 import { unavailableProblem } from '../unavailable.ts'
 import { type EmbeddedMerchant, ensureMerchant } from './ensureMerchant.ts'
 
@@ -27,6 +28,8 @@ export type EmbeddedGatewayOptions = EmbeddedMerchant & {
   /** A grant is no longer served this long before it ends. 600 by default. */
   settlementMarginSeconds?: number | undefined
   indexerPollMs?: number | undefined
+  /** Signs receipts: 32 bytes, a private key of P-256. Without it they are not signed. */
+  receiptKey?: Hex | undefined
   logger?: Logger | undefined
   /** Where its metrics go; the same as the gateway's (docs/metrics.md). */
   registry?: Registry | undefined
@@ -35,6 +38,8 @@ export type EmbeddedGatewayOptions = EmbeddedMerchant & {
 export type EmbeddedGateway = {
   /** For `new PBStream({ ...connection, service, ratePerCall })`: as a gateway elsewhere, but without a network. */
   connection: { apiKey: string; gatewayUrl: string; fetch: typeof fetch }
+  /** The public half of `receiptKey`, to be published as a JSON Web Key Set: `GET /.well-known/jwks.json`. */
+  receiptKeys: readonly ReceiptKey[]
   /** `ok`, or what is wrong in one sentence, of Postgres, the meter and the chain; for the merchant's own readiness page. */
   readiness(): Promise<Record<'database' | 'meter' | 'chain', string>>
   /** Takes nothing new, and journals what was charged. */
@@ -76,6 +81,7 @@ export async function createEmbeddedGateway(options: EmbeddedGatewayOptions): Pr
   const recordsDb = createDb({ url, maxConnections: 3, onError })
   const merchantId = await ensureMerchant(db, options, { token: chain.token, decimals: tokenDecimals })
 
+  const receiptSigner = options.receiptKey && createReceiptSigner(receiptPrivateKeySchema.parse(options.receiptKey))
   const { gate, meter, services, ...core } = createGatewayCore({
     db,
     recordsDb,
@@ -90,6 +96,7 @@ export async function createEmbeddedGateway(options: EmbeddedGatewayOptions): Pr
     maxGrants,
     maxLedgerEvents,
     answers: createAnswerStore({ maxBytes: maxAnswerBytes, ttlMs: requestRetentionMs }),
+    receiptSigner,
     retryWaitMs,
     instance: randomUUID(),
     clock: Date.now,
@@ -133,6 +140,7 @@ export async function createEmbeddedGateway(options: EmbeddedGatewayOptions): Pr
       gatewayUrl,
       fetch: async (input, init) => app.fetch(new Request(input, init)),
     },
+    receiptKeys: receiptSigner ? [receiptSigner.key] : [],
     async readiness() {
       const checks = await runChecks(core.checks, checkTimeoutMs)
       const { database = '', meter: ofMeter = '', chain: ofChain = '' } = checks

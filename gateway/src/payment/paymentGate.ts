@@ -12,6 +12,7 @@ import type { ChannelMeter, Decision, Meter, ReachedLimit, Ticket, Use } from '.
 import { problem } from '../problem.ts'
 import type { Service } from '../services/serviceTable.ts'
 import { type Chain, networkOf } from './chain.ts'
+import type { ReceiptSigner } from './createReceiptSigner.ts'
 import { createReceiptWriter } from './createReceiptWriter.ts'
 import { describeLimit } from './describeLimit.ts'
 import { refusePayment, sessionRequirements } from './offer.ts'
@@ -105,7 +106,9 @@ export type PaymentGateDeps = {
 export function createPaymentGate(deps: PaymentGateDeps): PaymentGate {
   const { chain, meter, grants, answers, operatorCredit = {}, crashPoint = () => {} } = deps
   const hashVoucher = createVoucherHasher(chain)
-  const writeReceipt = createReceiptWriter(networkOf(chain))
+  /** Signs what paid answers carry; without one they carry no signature. */
+  receiptSigner?: ReceiptSigner | undefined
+  const writeReceipt = createReceiptWriter(networkOf(chain), deps.receiptSigner)
 
   /** Of each service the offer that was compared last; the table of services brings new ones when something changed. */
   const offers = new WeakMap<Service, { amount: bigint; offer: PaymentRequirements }>()

@@ -1,3 +1,4 @@
+import { createECDH, createHash, createPublicKey, verify } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import {
   type Address,
@@ -19,7 +20,9 @@ import { type GrantTerms, packTerms } from '../grant/terms.ts'
 import { createVoucherHasher } from '../voucher/hashVoucher.ts'
 import { signVoucher } from '../voucher/signVoucher.ts'
 import { decodeHeader } from './headers.ts'
-import { paymentPayloadSchema } from './schemas.ts'
+import type { ReceiptKey } from './receiptKeys.ts'
+import { paymentPayloadSchema, settleResponseSchema } from './schemas.ts'
+import { receiptText, verifyReceipt } from './verifyReceipt.ts'
 
 // The test vectors of docs/spec/session-scheme.md, once by this package and once by the words of the document alone.
 
@@ -41,6 +44,7 @@ type Vectors = {
   payment: unknown
   header: string
   claim: { amount: string; proof: Hex; known: Hex }
+  receipt: { privateKey: Hex; key: ReceiptKey; text: string; signature: string; header: string }
 }
 
 const v: Vectors = JSON.parse(
@@ -120,4 +124,29 @@ test('the voucher is EIP-712 by the session key, with a low s, and compact in a 
   ])
   expect(v.claim.known).toBe(concatHex([head, '0xff']))
   expect(v.claim.proof).toBe(concatHex([head, '0x01', ...v.payeeProof]))
+})
+
+test('the receipt of the vectors is what we verify, and what RFC 7515, 7517 and 7638 make of the specification alone', async () => {
+  const { privateKey, key, text, signature, header } = v.receipt
+  expect(await verifyReceipt(header, [key])).toMatchObject({ ok: true, keyId: key.kid })
+  const decoded = decodeHeader(header, settleResponseSchema)
+  expect(decoded.ok && receiptText(decoded.value)).toBe(text)
+
+  const { signature: told, ...extra } = JSON.parse(atob(header)).extra
+  expect(told).toBe(signature)
+  expect(JSON.parse(text)).toEqual({ ...JSON.parse(atob(header)), extra })
+  const ecdh = createECDH('prime256v1')
+  ecdh.setPrivateKey(privateKey.slice(2), 'hex')
+  const { kty, crv, x, y, kid } = key
+  const point = Buffer.concat([Buffer.from([4]), Buffer.from(x, 'base64url'), Buffer.from(y, 'base64url')])
+  expect(ecdh.getPublicKey().equals(point)).toBe(true)
+  expect(createHash('sha256').update(JSON.stringify({ crv, kty, x, y })).digest('base64url')).toBe(kid)
+  const [protectedHeader = '', nothing, proof = ''] = signature.split('.')
+  expect(nothing).toBe('')
+  expect(JSON.parse(Buffer.from(protectedHeader, 'base64url').toString())).toEqual({ alg: 'ES256', kid })
+  const input = Buffer.from(`${protectedHeader}.${Buffer.from(text).toString('base64url')}`)
+  const publicKey = createPublicKey({ key: { kty, crv, x, y }, format: 'jwk' })
+  expect(verify('sha256', input, { key: publicKey, dsaEncoding: 'ieee-p1363' }, Buffer.from(proof, 'base64url'))).toBe(
+    true,
+  )
 })
