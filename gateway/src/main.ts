@@ -22,10 +22,10 @@ import { createRateLimit } from './owners/rateLimit.ts'
 import { createOwnerSignatureVerifier } from './owners/verifyOwnerSignature.ts'
 import type { Chain } from './payment/chain.ts'
 import { createChargesApi } from './payment/chargesApi.ts'
-import { paymentMiddleware } from './payment/paymentMiddleware.ts'
-import { createProxy } from './proxy/proxy.ts'
 import { createReceiptKeysRoute } from './payment/createReceiptKeysRoute.ts'
 import { createReceiptSigner } from './payment/createReceiptSigner.ts'
+import { paymentMiddleware } from './payment/paymentMiddleware.ts'
+import { createProxy } from './proxy/proxy.ts'
 import { createReconciler } from './reconciliation/reconciler.ts'
 import { createSentinelWatch } from './sentinel/sentinelWatch.ts'
 import { type EndedCall, logCall } from './tracing/logCall.ts'
@@ -84,9 +84,9 @@ const db = createDb({ url: config.DATABASE_URL, onError })
 const recordsDb = createDb({ url: config.DATABASE_URL, maxConnections: 3, onError })
 const client = createPublicClient({ transport: http(config.RPC_URL, { batch: true, timeout: 5_000 }), cacheTime: 0 })
 const answers = createAnswerStore({ maxBytes: config.MAX_ANSWER_BYTES, ttlMs: 600_000 })
+const receiptSigner = config.RECEIPT_KEY && createReceiptSigner(config.RECEIPT_KEY)
 const exactDb = createDb({ url: config.DATABASE_URL, maxConnections: 8, onError })
 const exact =
-const receiptSigner = config.RECEIPT_KEY && createReceiptSigner(config.RECEIPT_KEY)
   config.RELAYER_KEY === undefined
     ? undefined
     : createExact({
@@ -126,9 +126,9 @@ const core = createGatewayCore({
   answers,
   retryWaitMs,
   otherSchemes: exact?.gate,
+  receiptSigner,
   instance,
   clock,
-  receiptSigner,
   logger,
   metrics: metrics.registry,
   onJournalled: traceJournal(tracing),
@@ -228,6 +228,7 @@ const app = createApp({
     onOutcome,
   }),
   facilitator: config.FACILITATOR_ACCESS === 'off' ? undefined : createFacilitatorApp(config.FACILITATOR_ACCESS),
+  receiptKeys: createReceiptKeysRoute(receiptSigner, config.RECEIPT_PUBLIC_KEYS),
   proxy: createProxy({ dispatcher: new Agent({ connections: 256, pipelining: 1 }) }),
   trace: traceRequests({ tracing, clock, createId: randomUUID }),
   readiness: () => runChecks(core.checks, readinessTimeoutMs),
@@ -243,7 +244,6 @@ const stopExact = new AbortController()
 const relaying = exact?.run(stopExact.signal)
 const stopJournal = new AbortController()
 const writing = core.writeJournal(stopJournal.signal)
-  receiptKeys: createReceiptKeysRoute(receiptSigner, config.RECEIPT_PUBLIC_KEYS),
 const server = serve({ fetch: app.fetch, hostname: config.HOST, port: config.PORT }, ({ port }) =>
   logger.info({ port, meter: meter.kind, chainId: chain.chainId }, 'the gateway listens'),
 )

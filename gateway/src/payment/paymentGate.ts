@@ -93,6 +93,8 @@ export type PaymentGateDeps = {
   /** Moves room under the limit of the service's merchant to where it was refused. True: charge again. */
   makeRoom?(service: Service): Promise<boolean>
   otherSchemes?: OtherSchemes | undefined
+  /** Signs what paid answers carry; without one they carry no signature. */
+  receiptSigner?: ReceiptSigner | undefined
   /** A charge was refused because of this limit. */
   onLimit?: ((limit: ReachedLimit) => void) | undefined
   /** How long a retry waits for the first request to end. */
@@ -106,8 +108,6 @@ export type PaymentGateDeps = {
 export function createPaymentGate(deps: PaymentGateDeps): PaymentGate {
   const { chain, meter, grants, answers, operatorCredit = {}, crashPoint = () => {} } = deps
   const hashVoucher = createVoucherHasher(chain)
-  /** Signs what paid answers carry; without one they carry no signature. */
-  receiptSigner?: ReceiptSigner | undefined
   const writeReceipt = createReceiptWriter(networkOf(chain), deps.receiptSigner)
 
   /** Of each service the offer that was compared last; the table of services brings new ones when something changed. */
