@@ -20,6 +20,7 @@ test('the public surface is exactly this', () => {
       "PaymentRefusedError",
       "ReleaseFailedError",
       "StoredStateError",
+      "StreamStoppedError",
       "UnsupportedUrlError",
       "createMemoryStore",
       "createPayingFetch",

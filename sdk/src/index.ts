@@ -19,6 +19,7 @@ export {
 export { type AgentGrant, InvalidGrantError, parseGrant } from './agent/grant.ts'
 export { type AgentLimits, type Amount, type HostLimits, InvalidLimitError } from './agent/limits.ts'
 export { OfferUnmatchedError } from './agent/offer.ts'
+export { type StopReason, StreamStoppedError } from './agent/payStream.ts'
 export type { VoucherSigner } from './agent/signer.ts'
 export { GatewayAnswerError, ReleaseFailedError } from './merchant/chargesClient.ts'
 export type { KeptAnswer, KeptAnswers } from './merchant/keptAnswers.ts'

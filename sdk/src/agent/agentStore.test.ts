@@ -136,7 +136,15 @@ test('a payment that is not confirmed is not signed, and its room is given back'
   expect(gateway.arrivals).toEqual([])
   answer = true
   expect((await payingFetch(url)).status).toBe(200)
-  const request = { url, method: 'GET', service: 'weather', payee: grant.payees[0], priceAtomic: 10_000n }
+  const request = {
+    url,
+    method: 'GET',
+    service: 'weather',
+    payee: grant.payees[0],
+    priceAtomic: 10_000n,
+    pricing: { kind: 'call' },
+    segment: 1,
+  }
   expect(asked).toEqual([request, request])
   expect(payingFetch.receipts()).toMatchObject([{ url, amountAtomic: 10_000n, chargedAtomic: 10_000n }])
 })

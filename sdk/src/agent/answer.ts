@@ -8,11 +8,13 @@ import {
   paymentResponseHeader,
   problemContentType,
   problemSchema,
+  type SettleResponse,
   sessionReceiptSchema,
   settleResponseSchema,
 } from '@protocolbanks/stream-protocol'
 import type { Claim } from './ledger.ts'
 import { readPaymentRequired } from './offer.ts'
+import { StreamStoppedError } from './payStream.ts'
 
 /** What one call cost, from PAYMENT-RESPONSE. Amounts in base units. */
 export type Receipt = {
@@ -40,17 +42,29 @@ export type Refusal = {
 /** Longest problem body that is read, in bytes. */
 const maxProblemBytes = 64 * 1024
 
+type Expected = { grantId: Hex; requestId: string; payee: Address; price: bigint; url: string }
+
 /** The receipt of this very request; undefined when the answer carries none (or another's, out of some cache). */
-export function readReceipt(
-  response: Response,
-  expected: { grantId: Hex; requestId: string; payee: Address; price: bigint; url: string },
-): Receipt | undefined {
+export function readReceipt(response: Response, expected: Expected): Receipt | undefined {
   const header = response.headers.get(paymentResponseHeader)
   if (!header) return undefined
   const settled = decodeHeader(header, settleResponseSchema)
-  if (!settled.ok || !settled.value.success) return undefined
-  const extra = sessionReceiptSchema.safeParse(settled.value.extra)
-  if (!extra.success) return undefined
+  return settled.ok ? receiptOf(settled.value, expected) : undefined
+}
+
+/** The same from the last event of a metered stream. */
+export function toReceipt(data: string, expected: Expected): Receipt | undefined {
+  try {
+    const settled = settleResponseSchema.safeParse(JSON.parse(data))
+    return settled.success ? receiptOf(settled.data, expected) : undefined
+  } catch {
+    return undefined
+  }
+}
+
+function receiptOf({ success, amount, extra: own }: SettleResponse, expected: Expected): Receipt | undefined {
+  const extra = sessionReceiptSchema.safeParse(own)
+  if (!success || !extra.success) return undefined
   const { grantId, requestId, service, charged, authorized } = extra.data
   if (grantId !== expected.grantId.toLowerCase() || requestId !== expected.requestId) return undefined
   return {
@@ -58,10 +72,24 @@ export function readReceipt(
     payee: expected.payee,
     service,
     requestId,
-    amountAtomic: settled.value.amount === undefined ? expected.price : BigInt(settled.value.amount),
+    amountAtomic: amount === undefined ? expected.price : BigInt(amount),
     chargedAtomic: BigInt(charged),
     authorizedAtomic: BigInt(authorized),
   }
+}
+
+/** Why a voucher out of band was not taken, as far as an answer without a body tells. */
+export function voucherRefused(url: string, response: Response): StreamStoppedError {
+  const error = readPaymentRequired(response)?.error
+  const details = [`Status: ${response.status}`, ...(error === undefined ? [] : [`Code: ${error}`])]
+  return new StreamStoppedError({ url, reason: 'voucher_refused', details })
+}
+
+/** The same answer with another body. */
+export function withBody(response: Response, body: ReadableStream<Uint8Array>): Response {
+  const { status, statusText, headers, url, redirected } = response
+  const answer = new Response(body, { status, statusText, headers })
+  return Object.defineProperties(answer, { url: { value: url }, redirected: { value: redirected } })
 }
 
 /** Reads a copy: the answer's own body stays unread. */

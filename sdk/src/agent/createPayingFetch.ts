@@ -1,8 +1,11 @@
 import {
   type Address,
+  channelIdOf,
   encodeHeader,
   type Hex,
+  isEventStream,
   type PaymentPayload,
+  type Pricing,
   payeeProofOf,
   paymentIdentifierKey,
   paymentSignatureHeader,
@@ -10,13 +13,14 @@ import {
   x402Version,
 } from '@protocolbanks/stream-protocol'
 import type { AgentStore } from './agentStore.ts'
-import { type Receipt, type Refusal, readReceipt, readRefusal } from './answer.ts'
+import { type Receipt, type Refusal, readReceipt, readRefusal, toReceipt, voucherRefused, withBody } from './answer.ts'
 import { type Call, type FetchInput, readCall } from './call.ts'
 import { ChargeDisputedError, PaymentDeclinedError, PaymentRedirectedError, PaymentRefusedError } from './errors.ts'
 import type { AgentGrant } from './grant.ts'
 import type { Discrepancy, Outcome } from './ledger.ts'
 import type { AgentLimits } from './limits.ts'
 import { findOffer, type Offer, readPaymentRequired } from './offer.ts'
+import { overAsked, payStream, StreamStoppedError } from './payStream.ts'
 import { createPriceBook } from './priceBook.ts'
 import { maxTries, parseRetryAfter, retryDelayMs, sleep as sleepOnTimer } from './retry.ts'
 import { toSigner, type VoucherSigner } from './signer.ts'
@@ -53,7 +57,18 @@ export type PayingFetchOptions = {
 }
 
 /** A payment that is about to be signed. */
-export type PaymentRequest = { url: string; method: string; service: string; payee: Address; priceAtomic: bigint }
+export type PaymentRequest = {
+  url: string
+  method: string
+  service: string
+  payee: Address
+  /** Of what is priced by use the most that is charged for this call, or for this segment of a stream. */
+  priceAtomic: bigint
+  /** How the price comes about, in base units. */
+  pricing: Pricing
+  /** Which segment of a stream this is for; 1 for every call. */
+  segment: number
+}
 
 /** A `fetch` that pays, and says what it paid. */
 export type PayingFetch = typeof fetch & {
@@ -111,6 +126,7 @@ const refusalCodes = new Set([
  *
  * Throws, besides what `fetch` throws: LimitExceededError, HostNotAllowedError, PaymentDeclinedError (nothing was signed),
  * StoredStateError (nothing was sent), PaymentRefusedError, OfferUnmatchedError, PaymentRedirectedError, UnsupportedUrlError, ChargeDisputedError.
+ * The body of a metered stream ends with StreamStoppedError, or one of these, when it is not paid any further.
  *
  * @example
  * const payingFetch = createPayingFetch({ grant, sessionKey, limits: { maxPerCall: '0.05', maxPerHour: '2' } })
@@ -172,7 +188,7 @@ export function createPayingFetch(options: PayingFetchOptions): PayingFetch {
   /** The price of the call, or the answer of a call that needed none. Concurrent first calls share one question. */
   async function findPrice(call: Call): Promise<Offer | Response> {
     for (let waits = 0; waits < 3; waits++) {
-      const known = prices.find(call.url)
+      const known = prices.find(call)
       if (known === 'free') break
       if (known) return known
       // Nobody knows an origin's scopes before its first answer: until then all its paths wait for one.
@@ -304,32 +320,51 @@ export function createPayingFetch(options: PayingFetchOptions): PayingFetch {
 
   /** Room in the wallet, and the header that pays with it. Gives the room back when nobody signs. */
   async function holdFor(call: Call, offer: Offer, requestId: string, before: Hold | undefined): Promise<Hold> {
-    const { url, method } = call
-    const reservation = wallet.reserve(url, offer.payee, offer.price)
-    if (!reservation) throw new ChargeDisputedError({ url: url.href, payee: offer.payee, dispute: undefined, decimals })
+    const reservation = wallet.reserve(call.url, offer.payee, offer.price)
+    if (!reservation) throw disputed(call, offer.payee)
     try {
-      const { payee: to, service, price: priceAtomic } = offer
-      if (confirm && before?.offer.price !== priceAtomic) {
-        const isConfirmed = await confirm({ url: url.href, method, service, payee: to, priceAtomic })
-        if (!isConfirmed) throw new PaymentDeclinedError({ url: url.href, payee: to, priceAtomic, decimals })
-      }
-      const { grantId, payees } = grant
-      const { payee, cumulativeAmount } = reservation
-      const signature = await signer.sign({ grantId, payee, cumulativeAmount })
-      const payload: SessionPayload = { grantId, cumulativeAmount: cumulativeAmount.toString(), signature }
-      if (payees.length > 1) payload.payeeProof = proofOf(payee)
-      const payment: PaymentPayload = {
-        x402Version,
-        accepted: offer.accepted,
-        payload,
-        extensions: { [paymentIdentifierKey]: { info: { id: requestId } } },
-      }
-      await wallet.saved()
-      return { offer, reservation, header: encodeHeader(payment), sent: false, open: true }
+      if (before?.offer.price !== offer.price) await askToPay(call, offer, 1)
+      const header = await sign(offer, reservation.cumulativeAmount, requestId)
+      return { offer, reservation, header, sent: false, open: true }
     } catch (error) {
       wallet.conclude(reservation, { kind: 'released' })
       throw error
     }
+  }
+
+  /** @throws PaymentDeclinedError */
+  async function askToPay(call: Call, offer: Offer, segment: number): Promise<void> {
+    if (!confirm) return
+    const { payee, service, price: priceAtomic, pricing } = offer
+    const url = call.url.href
+    if (await confirm({ url, method: call.method, service, payee, priceAtomic, pricing, segment })) return
+    throw new PaymentDeclinedError({ url, payee, priceAtomic, decimals })
+  }
+
+  /** PAYMENT-SIGNATURE, once the store has what it promises. */
+  async function sign(
+    { accepted, payee }: Offer,
+    cumulativeAmount: bigint,
+    requestId: string,
+    extensions: Record<string, unknown> = {},
+  ): Promise<string> {
+    const { grantId, payees } = grant
+    const signature = await signer.sign({ grantId, payee, cumulativeAmount })
+    const payload: SessionPayload = { grantId, cumulativeAmount: cumulativeAmount.toString(), signature }
+    if (payees.length > 1) payload.payeeProof = proofOf(payee)
+    const payment: PaymentPayload = {
+      x402Version,
+      accepted,
+      payload,
+      extensions: { [paymentIdentifierKey]: { info: { id: requestId } }, ...extensions },
+    }
+    await wallet.saved()
+    return encodeHeader(payment)
+  }
+
+  /** An earlier call found it out. */
+  function disputed({ url }: Call, payee: Address): ChargeDisputedError {
+    return new ChargeDisputedError({ url: url.href, payee, dispute: undefined, decimals })
   }
 
   /** A proof takes the hashes of all payees: each is computed once. */
@@ -344,23 +379,98 @@ export function createPayingFetch(options: PayingFetchOptions): PayingFetch {
    * perhaps was: a browser hides the header unless the service exposes it.
    */
   function accept(call: Call, hold: Hold, requestId: string, response: Response): Response {
-    const { payee, price } = hold.offer
-    const receipt = readReceipt(response, { grantId: grant.grantId, requestId, payee, price, url: call.url.href })
+    const { payee, price, pricing } = hold.offer
+    const expected = { grantId: grant.grantId, requestId, payee, price, url: call.url.href }
+    const receipt = readReceipt(response, expected)
+    if (
+      pricing.kind !== 'call' &&
+      response.ok &&
+      response.body &&
+      isEventStream(response.headers.get('content-type'))
+    ) {
+      const isCharged = receipt === undefined || receipt.amountAtomic <= price
+      // What it cost is known at its end.
+      if (isCharged) return payWhileRead(call, hold, expected, response)
+    }
     if (!receipt) {
       close(call, hold, { kind: response.status >= 400 ? 'released' : 'unknown' })
       return response
     }
-    const { amountAtomic: amount, chargedAtomic: charged, authorizedAtomic: authorized } = receipt
     try {
-      close(call, hold, { kind: 'charged', amount, claim: { charged, authorized } })
-      receipts.push(receipt)
-      if (receipts.length > maxReceipts) receipts.shift()
-      onReceipt?.(receipt)
+      conclude(call, hold, receipt, 'call')
     } catch (error) {
       void discard(response)
       throw error
     }
     return response
+  }
+
+  /** Takes a receipt. @throws ChargeDisputedError, what `onReceipt` throws */
+  function conclude(call: Call, hold: Hold, receipt: Receipt, of: 'call' | 'stream'): void {
+    const { amountAtomic: amount, chargedAtomic: charged, authorizedAtomic: authorized } = receipt
+    close(call, hold, { kind: 'charged', of, amount, claim: { charged, authorized } })
+    receipts.push(receipt)
+    if (receipts.length > maxReceipts) receipts.shift()
+    onReceipt?.(receipt)
+  }
+
+  /** A metered stream, as it is: its reader pays for one segment after the other, and takes the receipt at its end. */
+  function payWhileRead(call: Call, hold: Hold, expected: ExpectedReceipt, response: Response): Response {
+    const { offer } = hold
+    const { requestId } = expected
+    let segments = 1
+    /** What is reserved for all of it; `pay` leaves it to the stream. */
+    const whole: Hold = { ...hold }
+    hold.open = false
+    const body = payStream(response.body as ReadableStream<Uint8Array>, {
+      url: call.url.href,
+      channelId: channelIdOf(grant.grantId, offer.payee),
+      silenceMs: answerTimeoutMs,
+      async nextVoucher(requiredAtomic) {
+        const reservation = wallet.extend(call.url, whole.reservation, offer.price)
+        if (!reservation) throw disputed(call, offer.payee)
+        const { cumulativeAmount } = reservation
+        try {
+          if (requiredAtomic > cumulativeAmount) throw overAsked(call.url.href, requiredAtomic, cumulativeAmount)
+          await askToPay(call, offer, segments + 1)
+          const header = await sign(offer, cumulativeAmount, requestId, { session: { voucherFor: requestId } })
+          whole.reservation = reservation
+          segments++
+          return { header, cumulativeAmount }
+        } catch (error) {
+          wallet.giveBack(reservation, offer.price)
+          throw error
+        }
+      },
+      sendVoucher: (voucher) => sendVoucher(call, voucher.header),
+      readReceipt: (data) => toReceipt(data, expected),
+      end(receipt) {
+        if (receipt) conclude(call, whole, receipt, 'stream')
+        else close(call, whole, { kind: 'unknown' })
+      },
+    })
+    return withBody(response, body)
+  }
+
+  /** Out of band: to the same URL, which charges nothing for it. @throws StreamStoppedError, what `fetch` throws */
+  async function sendVoucher(call: Call, header: string): Promise<void> {
+    const headers = new Headers(call.headers)
+    for (const name of ['content-type', 'content-length', 'content-encoding']) headers.delete(name)
+    const base = { ...withPayment({ ...call, headers }, header), body: undefined, replayable: true }
+    // Some frameworks have no HEAD for a route of another method.
+    const methods = [...new Set(['HEAD', call.method])]
+    for (let tries = 1; ; tries++) {
+      try {
+        const response = await transmit({ ...base, method: methods[0] ?? 'HEAD' }, 'manual')
+        await discard(response)
+        if (response.ok) return
+        if (methods.length > 1 && [404, 405, 501].includes(response.status)) methods.shift()
+        else if (response.status < 500 || tries === maxTries) throw voucherRefused(call.url.href, response)
+      } catch (error) {
+        if (error instanceof StreamStoppedError || call.signal?.aborted || tries === maxTries) throw error
+      }
+      await sleep(retryDelayMs(tries, null, clock(), random()) ?? 0, call.signal)
+    }
   }
 
   /** Throws what the gateway refused; returns a problem of the service itself as the answer it is. */
@@ -384,7 +494,7 @@ export function createPayingFetch(options: PayingFetchOptions): PayingFetch {
   function relearn(call: Call, required: NonNullable<Refusal['required']>): Offer | undefined {
     try {
       const offer = findOffer(required, grant)
-      prices.learn(call.url, offer)
+      prices.learnChanged(call, offer)
       return offer
     } catch {
       // The refusal itself says more than that its offers do not fit.
@@ -426,6 +536,8 @@ export function createPayingFetch(options: PayingFetchOptions): PayingFetch {
     }
   }
 }
+
+type ExpectedReceipt = Parameters<typeof toReceipt>[1]
 
 /** A reserved and signed payment. */
 type Hold = { offer: Offer; reservation: WalletHold; header: string; sent: boolean; open: boolean }

@@ -62,7 +62,8 @@ export type Claim = { charged: bigint; authorized: bigint }
 
 /** How a call ended. `unknown`: no answer told; it counts as charged until an answer says otherwise. */
 export type Outcome =
-  | { kind: 'charged'; amount: bigint; claim?: Claim | undefined }
+  /** Segments of a stream are also charged from vouchers that earlier calls left unused. */
+  | { kind: 'charged'; amount: bigint; of?: 'call' | 'stream' | undefined; claim?: Claim | undefined }
   | { kind: 'released'; claim?: Claim | undefined }
   | { kind: 'unknown' }
 
@@ -199,7 +200,12 @@ export function conclude(
   const claim = outcome.kind === 'unknown' ? undefined : outcome.claim
   const dispute = disputeOf(channel, price, outcome)
   // An overcharge counts no higher than its price: `disputed` stops the channel before the figure matters.
-  const spent = outcome.kind === 'released' ? 0n : outcome.kind === 'charged' ? smaller(outcome.amount, price) : price
+  const spent =
+    outcome.kind === 'released'
+      ? 0n
+      : outcome.kind === 'charged'
+        ? smaller(outcome.amount, mostFor(channel, price, outcome))
+        : price
   const after: Channel = {
     ...channel,
     inFlight: channel.inFlight - price,
@@ -241,9 +247,16 @@ function learn(before: Channel, after: Channel, claim: Claim): bigint {
   return claim.charged > after.charged + after.inFlight ? claim.charged : after.charged
 }
 
+/** Most that may be charged for a call: its price, and for a stream what is signed and not used besides. */
+function mostFor(channel: Channel, price: bigint, { of }: Extract<Outcome, { kind: 'charged' }>): bigint {
+  const unused = channel.authorized - channel.charged - channel.inFlight
+  return of === 'stream' && unused > 0n ? price + unused : price
+}
+
 function disputeOf(channel: Channel, price: bigint, outcome: Outcome): Dispute | undefined {
-  if (outcome.kind === 'charged' && outcome.amount > price) {
-    return { of: 'call', chargedAtomic: outcome.amount, allowedAtomic: price }
+  if (outcome.kind === 'charged') {
+    const allowedAtomic = mostFor(channel, price, outcome)
+    if (outcome.amount > allowedAtomic) return { of: 'call', chargedAtomic: outcome.amount, allowedAtomic }
   }
   if (outcome.kind === 'unknown' || !outcome.claim) return undefined
   const { charged, authorized } = outcome.claim

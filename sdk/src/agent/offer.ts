@@ -3,10 +3,13 @@ import {
   addressSchema,
   BaseError,
   decodeHeader,
+  fixedPricing,
   type PaymentRequired,
   type PaymentRequirements,
+  type Pricing,
   paymentRequiredHeader,
   paymentRequiredSchema,
+  pricingSchema,
   sessionExtraSchema,
   sessionScheme,
 } from '@protocolbanks/stream-protocol'
@@ -16,8 +19,10 @@ import type { AgentGrant } from './grant.ts'
 export type Offer = {
   /** As the service wrote it: the payment echoes it. */
   accepted: PaymentRequirements
-  /** Base units. */
+  /** Base units. Of what is priced by use the most that one call costs, or one segment of a stream. */
   price: bigint
+  /** How the price comes about, in base units. */
+  pricing: Pricing
   payee: Address
   service: string
   /** Path prefix the price holds for. */
@@ -60,8 +65,19 @@ function toOffer(accepted: PaymentRequirements, grant: AgentGrant): Offer | stri
     return `pays ${payTo.data}, which is not one of the grant's ${grant.payees.length} payees`
   }
   const { service, scope } = extra.data
-  return { accepted, price: BigInt(accepted.amount), payee: payTo.data, service, scope }
+  const pricing = offeredPricing.safeParse(extra.data.pricing)
+  return {
+    accepted,
+    price: BigInt(accepted.amount),
+    // What cannot be understood counts with its price, which it must not go above.
+    pricing: pricing.success ? pricing.data : fixedPricing,
+    payee: payTo.data,
+    service,
+    scope,
+  }
 }
+
+const offeredPricing = pricingSchema(0)
 
 function same(a: string, b: string): boolean {
   return a.toLowerCase() === b.toLowerCase()

@@ -2,15 +2,19 @@ import type { Offer } from './offer.ts'
 
 /** Prices by origin and path prefix, and paths known to be free. Bounded; the least recently used goes first. */
 export type PriceBook = {
-  /** The offer of the longest scope the URL is in, 'free', or undefined when nothing is known. */
-  find(url: URL): Offer | 'free' | undefined
+  /** What this very request was told last, else the offer of the longest scope it is in, 'free', or undefined when nothing is known. */
+  find(request: PricedRequest): Offer | 'free' | undefined
   /** Takes an offer that `url` answered. A scope that does not cover the URL itself is narrowed to its path. */
   learn(url: URL, offer: Offer): void
+  /** The same, where another price was expected: it may be one for such requests alone. */
+  learnChanged(request: PricedRequest, offer: Offer): void
   /** `url` was served without a payment. */
   learnFree(url: URL): void
   /** Whether anything was learned about the origin. */
   knows(origin: string): boolean
 }
+
+export type PricedRequest = { url: URL; method: string }
 
 /** Scopes and free paths of one origin, and origins, that are remembered. */
 const maxPathsPerOrigin = 500
@@ -25,32 +29,44 @@ export function createPriceBook(): PriceBook {
     putNewest(paths, path, entry, maxPathsPerOrigin)
   }
 
+  function learn(url: URL, offer: Offer): void {
+    const covers = prefixesOf(url.pathname).includes(offer.scope)
+    remember(url, covers ? offer.scope : url.pathname, offer)
+    if (offer.scope !== url.pathname && origins.get(url.origin)?.get(url.pathname) === 'free') {
+      origins.get(url.origin)?.delete(url.pathname)
+    }
+  }
+
   return {
-    find(url) {
+    find(request) {
+      const { url } = request
       const paths = origins.get(url.origin)
       if (!paths) return undefined
-      for (const prefix of prefixesOf(url.pathname)) {
-        const entry = paths.get(prefix)
+      for (const key of [...namesOf(request), ...prefixesOf(url.pathname)]) {
+        const entry = paths.get(key)
         // A free path is free by itself; it says nothing about the paths below.
-        if (entry === undefined || (entry === 'free' && prefix !== url.pathname)) continue
+        if (entry === undefined || (entry === 'free' && key !== url.pathname)) continue
         putNewest(origins, url.origin, paths, maxOrigins)
-        putNewest(paths, prefix, entry, maxPathsPerOrigin)
+        putNewest(paths, key, entry, maxPathsPerOrigin)
         return entry
       }
       return undefined
     },
-    learn(url, offer) {
-      const covers = prefixesOf(url.pathname).includes(offer.scope)
-      remember(url, covers ? offer.scope : url.pathname, offer)
-      if (offer.scope !== url.pathname && origins.get(url.origin)?.get(url.pathname) === 'free') {
-        origins.get(url.origin)?.delete(url.pathname)
-      }
+    learn,
+    learnChanged(request, offer) {
+      learn(request.url, offer)
+      for (const name of namesOf(request)) remember(request.url, name, offer)
     },
     learnFree(url) {
       remember(url, url.pathname, 'free')
     },
     knows: (origin) => origins.has(origin),
   }
+}
+
+/** Where prices differ within a scope, they do so by these; the more exact one first. No path begins with a method. */
+function namesOf({ url, method }: PricedRequest): string[] {
+  return [`${method} ${url.pathname}${url.search}`, `${method} ${url.pathname}`]
 }
 
 /** Every scope a path is in, longest first: `/a/b` is in `/a/b`, `/a/`, `/a` and `/`. At most 64 levels deep. */

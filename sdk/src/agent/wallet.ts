@@ -36,6 +36,8 @@ export type Wallet = {
    * @throws LimitExceededError; undefined: a dispute closed the payee
    */
   extend(url: URL, hold: WalletHold, more: bigint): WalletHold | undefined
+  /** Undoes what `extend` added, when nobody signed for it. */
+  giveBack(extended: WalletHold, more: bigint): void
   conclude(hold: WalletHold, outcome: Outcome): { dispute?: Dispute; discrepancy?: Discrepancy }
   /** Resolves when everything reserved so far is in the store. */
   saved(): Promise<void>
@@ -144,6 +146,12 @@ export function createWallet({ grant, limits, decimals, store, clock }: WalletOp
       return {
         ...extended.reservation,
         parts: further.map(({ part, reservation }) => ({ part, reservation })),
+      }
+    },
+    giveBack({ parts, ...reservation }, price) {
+      state = { ...state, ledger: conclude(state.ledger, { ...reservation, price }, { kind: 'released' }).ledger }
+      for (const { part, reservation: own } of parts) {
+        put(part, conclude(ledgerOf(part), { ...own, price }, { kind: 'released' }).ledger)
       }
     },
     conclude({ parts, ...reservation }, outcome) {
