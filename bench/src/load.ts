@@ -38,7 +38,7 @@ export async function load(p: { url: string; connections: number; amount: number
   const seconds = (performance.now() - startedAt) / 1000
   if (result['2xx'] !== amount || result.errors > 0) {
     throw new Error(
-      `${url}: of ${amount} requests ${result['2xx']} were answered 2xx, ${result.non2xx} otherwise, ${result.errors} failed.`,
+      `${url}: of ${amount} requests ${result['2xx']} were answered 2xx, ${result.non2xx} otherwise, ${result.errors} failed, ${result.timeouts} of them by time.`,
     )
   }
   times.sort((left, right) => left - right)

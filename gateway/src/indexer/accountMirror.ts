@@ -1,4 +1,4 @@
-import { type Db, loadAccountState, recentRequests, withAccountLock } from '@protocolbanks/stream-db'
+import { type Db, type GrantState, loadAccountState, recentRequests, withAccountLock } from '@protocolbanks/stream-db'
 import type { Address } from '@protocolbanks/stream-protocol'
 import type { Logger } from 'pino'
 import type { ChargedRequestState, Meter } from '../meter/meter.ts'
@@ -53,7 +53,10 @@ export function createAccountMirror(deps: AccountMirrorDeps): AccountMirror {
         isLost ? readRequests(account) : undefined,
       ])
       if (!state) return false
-      await meter.mirror({ ...state, requests, epoch })
+      const grants = state.grants.map((grant) =>
+        hasEnded(grant, clock()) ? { ...grant, ended: true as const } : grant,
+      )
+      await meter.mirror({ ...state, grants, requests, epoch })
       return true
     })
     dirty.delete(account)
@@ -78,6 +81,12 @@ export function createAccountMirror(deps: AccountMirrorDeps): AccountMirror {
       return dirty.size
     },
   }
+}
+
+/** Whether it can be charged no more, and owes nothing by the journal. */
+function hasEnded({ status, validUntil, channels }: GrantState, nowMs: number): boolean {
+  const isOver = status === 'revoked' || validUntil * 1_000 < nowMs
+  return isOver && channels.every(({ charged, settled }) => charged <= settled)
 }
 
 /**

@@ -25,6 +25,7 @@ import type { Meter } from '../meter/meter.ts'
 import { type AccountMirror, createAccountMirror } from './accountMirror.ts'
 import { type CreatedGrant, type DecodedEvents, decodeEvents } from './chainEvents.ts'
 import { createChainReader, type StateBlock } from './chainReader.ts'
+import { createEndedGrants } from './endedGrants.ts'
 import { createPayeeBlockFollower } from './payeeBlockFollower.ts'
 
 export type Indexer = {
@@ -87,6 +88,7 @@ export function createIndexer(options: IndexerOptions): Indexer {
   const mirror = options.mirror ?? createAccountMirror({ db, meter, token, clock, logger })
   const chain = createChainReader({ client, module, token, maxRangeBlocks })
   const payeeBlocks = createPayeeBlockFollower({ db, token, clock, mirror })
+  const endedGrants = createEndedGrants({ db, meter, mirror, token, clock })
   const metrics = options.metrics && createMetrics(options.metrics)
   const takeOverMs = Math.min(staleAfterMs / 3, 5 * pollMs)
 
@@ -121,6 +123,7 @@ export function createIndexer(options: IndexerOptions): Indexer {
     const checkedAt = clock()
     followed ??= await takeOver()
     await payeeBlocks.follow()
+    await endedGrants.follow()
     const head = await client.getBlock({ blockTag: 'latest' })
     const reached = cursor?.blockNumber ?? startBlock - 1n
     if (head.number < reached) {

@@ -16,6 +16,8 @@ import {
   emptyAccount,
   emptyChannel,
   isOlder,
+  leavesAtMs,
+  type MeteredAccount,
   type MeteredChannel,
   type MeteredGrant,
   mirrorGrant,
@@ -30,6 +32,8 @@ export type EmbeddedMeterOptions = {
   store?: EmbeddedStore
   /** How long a request id is remembered, and at most how long a charge may stay without an outcome. */
   requestRetentionMs?: number
+  /** How long what has ended stays, when it owes nothing and is journalled: a day, as long as the longest window. */
+  endedRetentionMs?: number
   /** Usage events that may wait for the journal, per partition. */
   maxQueuedEvents?: number
   /** Request ids that are remembered at most. */
@@ -43,6 +47,7 @@ export type EmbeddedMeterOptions = {
 export function createEmbeddedMeter(options: EmbeddedMeterOptions): Meter {
   const { clock, instance, store = createEmbeddedStore() } = options
   const { requestRetentionMs = 600_000, maxQueuedEvents = 50_000, maxRequests = 500_000 } = options
+  const { endedRetentionMs = 86_400_000 } = options
   assertInstance(instance)
   store.instances.add(instance)
   let closed = false
@@ -53,11 +58,13 @@ export function createEmbeddedMeter(options: EmbeddedMeterOptions): Meter {
     const partition = partitionOf(use.account)
     const queue = queueOf(partition)
     const payee = use.payee.toLowerCase()
-    const grant = store.grants.get(grantKey(use.account, use.grantId))
+    const mirrored = grantOf(use.account, use.grantId)
+    const accountAt = accountKey(use.account, mirrored?.token ?? '')
+    const counted = accountOf(accountAt)
+    const grant = counted && mirrored
     const channel = grant?.channels.get(payee) ?? emptyChannel
-    const accountAt = accountKey(use.account, grant?.token ?? '')
     const source = grant?.source ?? 'allowance'
-    const account = store.accounts.get(accountAt)?.[source] ?? emptyAccount
+    const account = counted?.[source] ?? emptyAccount
     const exposure = {
       account: store.exposures.get(`${accountAt}:${payee}`) ?? 0n,
       total: store.exposures.get(`${grant?.token}:${payee}`) ?? 0n,
@@ -124,7 +131,7 @@ export function createEmbeddedMeter(options: EmbeddedMeterOptions): Meter {
     const remembered = store.requests.get(requestAt)
     const request = remembered?.eventId === ticket.eventId ? remembered : undefined
     if (request && request.instance !== instance) return tooLate
-    const grant = store.grants.get(grantKey(ticket.account, ticket.grantId))
+    const grant = grantOf(ticket.account, ticket.grantId)
     const payee = ticket.payee.toLowerCase()
     const channel = grant?.channels.get(payee)
     if (!grant || !channel) return tooLate
@@ -154,16 +161,23 @@ export function createEmbeddedMeter(options: EmbeddedMeterOptions): Meter {
       store.requests.set(key, { instance: '', fingerprint, amount: clampAmount(amount), eventId, expiresAtMs })
     }
     const accountAt = accountKey(state.account, state.token)
-    const known = store.accounts.get(accountAt)
+    forgetEnded()
+    const known = accountOf(accountAt)
     if (isOlder(state, known)) return
+    const nowMs = clock()
+    let accountLeavesAtMs: number | undefined = nowMs + endedRetentionMs
     const outstanding = {
       allowance: known?.allowance.outstanding ?? 0n,
       reserve: known?.reserve.outstanding ?? 0n,
     }
     for (const grantState of state.grants) {
       const key = grantKey(state.account, grantState.grantId)
-      const before = store.grants.get(key)
+      const before = grantOf(state.account, grantState.grantId)
+      // What has left is not brought back by the way.
+      if (!before && grantState.ended && !state.requests) continue
       const { grant, more } = mirrorGrant(before, state.token.toLowerCase(), grantState)
+      grant.leavesAtMs = leavesAtMs(before, grant, grantState, { nowMs, retentionMs: endedRetentionMs })
+      accountLeavesAtMs = accountLeavesAtMs && grant.leavesAtMs && Math.max(accountLeavesAtMs, grant.leavesAtMs)
       store.grants.set(key, grant)
       outstanding[grant.source] += more
       for (const change of owedChanges(before?.channels, grant.channels)) {
@@ -175,13 +189,14 @@ export function createEmbeddedMeter(options: EmbeddedMeterOptions): Meter {
       block: state.block,
       allowance: { funds: clampAmount(allowance), outstanding: outstanding.allowance },
       reserve: { funds: clampAmount(reserve), outstanding: outstanding.reserve },
+      leavesAtMs: outstanding.allowance + outstanding.reserve > 0n ? undefined : accountLeavesAtMs,
     })
   }
 
   function read(account: Address, grantId: Hex): GrantMeter | undefined {
     assertOpen()
-    const grant = store.grants.get(grantKey(account, grantId))
-    const counters = grant && store.accounts.get(accountKey(account, grant.token))?.[grant.source]
+    const grant = grantOf(account, grantId)
+    const counters = grant && accountOf(accountKey(account, grant.token))?.[grant.source]
     if (!grant || !counters) return undefined
     const channels: Record<Address, ChannelMeter> = {}
     for (const [payee, channel] of grant.channels) channels[getAddress(payee)] = toChannelMeter(channel)
@@ -246,13 +261,50 @@ export function createEmbeddedMeter(options: EmbeddedMeterOptions): Meter {
   function replaceChannel(grant: MeteredGrant, account: Address, payee: string, channel: MeteredChannel) {
     const more = owedOf(channel) - owedOf(grant.channels.get(payee) ?? emptyChannel)
     grant.channels.set(payee, channel)
+    grant.leavesAtMs = undefined
     grant.counters = { ...grant.counters, owed: grant.counters.owed + more }
     addExposure(grant, account, payee, more)
     const key = accountKey(account, grant.token)
     const known = store.accounts.get(key)
     if (!known) return
     const { funds, outstanding } = known[grant.source]
-    store.accounts.set(key, { ...known, [grant.source]: { funds, outstanding: outstanding + more } })
+    const counters = { funds, outstanding: outstanding + more }
+    store.accounts.set(key, { ...known, [grant.source]: counters, leavesAtMs: undefined })
+  }
+
+  function grantOf(account: Address, grantId: Hex): MeteredGrant | undefined {
+    return staying(store.grants, grantKey(account, grantId))
+  }
+
+  function accountOf(key: string): MeteredAccount | undefined {
+    return staying(store.accounts, key)
+  }
+
+  /** What is there under a key; what is past its time is dropped. */
+  function staying<kept extends MeteredGrant | MeteredAccount>(map: Map<string, kept>, key: string): kept | undefined {
+    const found = map.get(key)
+    if (found?.leavesAtMs === undefined || found.leavesAtMs > clock()) return found
+    map.delete(key)
+    return undefined
+  }
+
+  /** Looks at a few of all each time, so that what nobody asks for leaves too. */
+  function forgetEnded() {
+    for (const [map, kind] of [
+      [store.grants, 'grants'],
+      [store.accounts, 'accounts'],
+    ] as const) {
+      const keys = store.sweeps[kind] ?? map.keys()
+      store.sweeps[kind] = keys
+      for (let looked = 0; looked < lookedAtOnce; looked += 1) {
+        const next = keys.next()
+        if (next.done) {
+          store.sweeps[kind] = undefined
+          break
+        }
+        staying<MeteredGrant | MeteredAccount>(map, next.value)
+      }
+    }
   }
 
   /** Only the allowance is credit. */
@@ -319,7 +371,7 @@ export function createEmbeddedMeter(options: EmbeddedMeterOptions): Meter {
       store.requests.set(key, { ...request, instance })
       return true
     },
-    holds: async (account, token) => store.accounts.has(accountKey(account, token)),
+    holds: async (account, token) => accountOf(accountKey(account, token)) !== undefined,
     mirror: async (state) => mirror(state),
     async exposureOf(token, payee) {
       assertOpen()
@@ -327,7 +379,7 @@ export function createEmbeddedMeter(options: EmbeddedMeterOptions): Meter {
     },
     async refuse(account, grantId) {
       assertOpen()
-      const grant = store.grants.get(grantKey(account, grantId))
+      const grant = grantOf(account, grantId)
       if (grant?.counters.status === 'active') grant.counters = { ...grant.counters, status: 'frozen' }
       return grant !== undefined
     },
@@ -349,6 +401,9 @@ export function createEmbeddedMeter(options: EmbeddedMeterOptions): Meter {
     },
   }
 }
+
+/** Grants and accounts that a mirror looks at to see whether they leave. */
+const lookedAtOnce = 16
 
 /** Of an event among all: its sequence number, the last part of its id. */
 function positionOf(eventId: string): number {

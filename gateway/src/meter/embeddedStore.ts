@@ -9,6 +9,8 @@ export type EmbeddedStore = {
   grants: Map<string, MeteredGrant>
   /** By account and token. */
   accounts: Map<string, MeteredAccount>
+  /** How far the look for what leaves has come; undefined: it begins anew. */
+  sweeps: Record<'grants' | 'accounts', IterableIterator<string> | undefined>
   /** What is owed on credit, by account, token and payee, and by token and payee. */
   exposures: Map<string, bigint>
   /** By grantId, payee and request id; oldest first. */
@@ -39,6 +41,7 @@ export function createEmbeddedStore(): EmbeddedStore {
   return {
     grants: new Map(),
     accounts: new Map(),
+    sweeps: { grants: undefined, accounts: undefined },
     exposures: new Map(),
     requests: new Map(),
     queues: Array.from({ length: partitionCount }, () => new Map()),

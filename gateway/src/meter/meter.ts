@@ -33,7 +33,8 @@ export type Meter = {
   /**
    * Copies the chain's state of an account, and Postgres' of its channels, into the meter. Counters never go back.
    * Grants and channels that are not named stay as they are. A store that lost everything answers `grant.unknown` until
-   * this is called.
+   * this is called. A grant that has ended, owes nothing and is journalled leaves the store after a day, and so does the account
+   * when all its grants have.
    */
   mirror(state: AccountState): Promise<void>
   /**
@@ -268,6 +269,11 @@ export type GrantState = {
   source: GrantSource
   /** The strictest of on-chain grant, on-chain account and off-chain operator state. */
   status: GrantStatus
+  /**
+   * It can be charged no more and owes nothing by the journal. A store that does not hold it takes it only from a mirror that
+   * brings `requests`: what was asked for, not what is copied by the way.
+   */
+  ended?: true | undefined
   validAfter: number
   validUntil: number
   totalLimit: bigint

@@ -51,6 +51,8 @@ export type RedisMeterOptions = {
   watermarkTtlMs?: number
   /** How long a request id is remembered, and at most how long a charge may stay without an outcome. */
   requestRetentionMs?: number
+  /** How long what has ended stays, when it owes nothing and is journalled: a day, as long as the longest window. */
+  endedRetentionMs?: number
   /** Usage events that may wait for the journal, per partition. */
   maxStreamLength?: number
   /** Without it, charges that had not reached the journal are lost with the store. */
@@ -73,7 +75,7 @@ const maxGrantsPerMirror = 1000
 export function createRedisMeter(options: RedisMeterOptions): Meter {
   const { redis, instance, prefix = 'stream:' } = options
   const { watermarkIntervalMs = 100, watermarkTtlMs = 10_000, requestRetentionMs = 600_000 } = options
-  const { maxStreamLength = 50_000 } = options
+  const { maxStreamLength = 50_000, endedRetentionMs = 86_400_000 } = options
   assertInstance(instance)
   if (/[{}]/.test(prefix)) throw new MeterUsageError('The key prefix holds a brace.', [`Prefix: ${prefix}`])
 
@@ -489,7 +491,8 @@ export function createRedisMeter(options: RedisMeterOptions): Meter {
           ),
         )
         const grantKeys = state.grants.map(({ grantId }) => grantKey(tag, state.account, grantId))
-        await ask(() => scripts.mirror([accountKey(tag, state.account), exposure, ...grantKeys], toMirrorJson(state)))
+        const args: [string, number] = [toMirrorJson(state), endedRetentionMs]
+        await ask(() => scripts.mirror([accountKey(tag, state.account), exposure, ...grantKeys], args))
       })
     },
     budgets,
@@ -703,9 +706,11 @@ function toMirrorJson(state: AccountState): string {
     token: state.token.toLowerCase(),
     block: state.block.toString(),
     funds: { allowance: amount(state.funds.allowance), reserve: amount(state.funds.reserve) },
+    restores: state.requests !== undefined,
     grants: state.grants.map((grant) => ({
       source: grant.source,
       status: grant.status,
+      ended: grant.ended,
       validAfter: grant.validAfter.toString(),
       validUntil: grant.validUntil.toString(),
       totalLimit: amount(grant.totalLimit),

@@ -15,7 +15,10 @@ export type RedisScripts = {
   read(keys: [grant: string, account: string]): Promise<unknown>
   refuse(keys: [grant: string]): Promise<unknown>
   /** Account and exposure first, then a key for each grant. */
-  mirror(keys: [account: string, exposure: string, ...grants: string[]], state: string): Promise<unknown>
+  mirror(
+    keys: [account: string, exposure: string, ...grants: string[]],
+    args: [state: string, endedRetentionMs: number],
+  ): Promise<unknown>
   readBudget(keys: [exposure: string], args: [field: string]): Promise<unknown>
   lowerBudget(keys: [exposure: string], args: [field: string, policy: number, target: string]): Promise<unknown>
   raiseBudget(keys: [exposure: string], args: [field: string, version: number, budget: string]): Promise<unknown>
@@ -89,11 +92,11 @@ export function defineRedisScripts(redis: Redis | Cluster): RedisScripts {
     lowerBudget: (keys, args) => client.streamMeterLowerBudget(...keys, ...args),
     raiseBudget: (keys, args) => client.streamMeterRaiseBudget(...keys, ...args),
     confirmBudget: (keys, args) => client.streamMeterConfirmBudget(...keys, ...args),
-    async mirror(keys, state) {
+    async mirror(keys, args) {
       // A pipeline of its own: automatic pipelines find a cluster's node by the first argument, here the number of keys.
       const pipeline = redis.pipeline()
       const commands = pipeline as unknown as ScriptCommands
-      void commands.streamMeterMirror(keys.length, ...keys, state)
+      void commands.streamMeterMirror(keys.length, ...keys, ...args)
       const [answer] = (await pipeline.exec()) ?? []
       const [error, result] = answer ?? [new Error('Redis answered nothing')]
       if (error) throw error

@@ -17,12 +17,18 @@ export type MeteredGrant = {
   limits: GrantState['limits']
   /** By what it was counted for; only what has limits is. */
   spent: Map<string, Spent>
+  /** Unix milliseconds; undefined while it owes, or was charged what the journal does not have. */
+  leavesAtMs: number | undefined
 }
 
 /** `voucher` is undefined when the journal already has the newest one. */
 export type MeteredChannel = Channel & { voucher: NewestVoucher | undefined }
 
-export type MeteredAccount = Record<GrantSource, AccountCounters> & { block: bigint }
+export type MeteredAccount = Record<GrantSource, AccountCounters> & {
+  block: bigint
+  /** With the last of its grants, or later. */
+  leavesAtMs: number | undefined
+}
 
 export const emptyChannel: MeteredChannel = {
   status: 'active',
@@ -87,8 +93,27 @@ export function mirrorGrant(
     owed,
   }
   const spent = known?.spent ?? new Map<string, Spent>()
-  const grant = { token, source: state.source, counters, channels, limits: state.limits, spent }
+  const { leavesAtMs } = known ?? {}
+  const grant = { token, source: state.source, counters, channels, limits: state.limits, spent, leavesAtMs }
   return { grant, more: owed - (known?.counters.owed ?? 0n) }
+}
+
+/**
+ * When a grant leaves a meter that has just mirrored it: a while after its end. Undefined: it owes something, or the journal
+ * does not have all that it was charged. What has ended leaves no later for being mirrored again.
+ */
+export function leavesAtMs(
+  known: MeteredGrant | undefined,
+  { counters, channels }: MeteredGrant,
+  state: GrantState,
+  { nowMs, retentionMs }: { nowMs: number; retentionMs: number },
+): number | undefined {
+  const journalled = new Map(state.channels.map(({ payee, charged }) => [payee.toLowerCase(), clampAmount(charged)]))
+  const isJournalled = [...channels].every(([payee, { charged }]) => charged <= (journalled.get(payee) ?? 0n))
+  if (counters.owed > 0n || !isJournalled) return undefined
+  const endMs = counters.validUntil * 1000
+  if (counters.status !== 'revoked' && endMs > nowMs) return endMs + retentionMs
+  return Math.min(known?.leavesAtMs ?? Number.POSITIVE_INFINITY, nowMs + retentionMs)
 }
 
 /** What each payee is owed more by one version of a grant's channels than by another (negative: less). */

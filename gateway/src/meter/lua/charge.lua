@@ -30,7 +30,7 @@ if generation ~= '' and marks[2] ~= generation then return {'lost'} end
 local g = redis.call('HMGET', grantKey,
   'token', 'status', 'validAfter', 'validUntil', 'totalLimit', 'periodLimit', 'period', 'settled', 'periodIndex',
   'periodSettled', 'owed', 'status:' .. payee, 'authorized:' .. payee, 'charged:' .. payee, 'settled:' .. payee,
-  'voucher:' .. payee, 'limits', 'source', 'exposed:' .. payee, 'limits:' .. payee)
+  'voucher:' .. payee, 'limits', 'source', 'exposed:' .. payee, 'limits:' .. payee, 'leaves')
 local token = g[1]
 if not token then return {'refused', 'grant.unknown', ''} end
 -- The account's fields of the grant's source.
@@ -122,9 +122,10 @@ if periodLimit > 0 then
   local settledNow = tonumber(g[9]) >= periodIndex and tonumber(g[10]) or 0
   if settledNow + owed + more > periodLimit then return refuse('limit.period') end
 end
-local a = redis.call('HMGET', accountKey, 'funds:' .. pool, 'outstanding:' .. pool, 'exposure:' .. payer)
+local a = redis.call('HMGET', accountKey, 'funds:' .. pool, 'outstanding:' .. pool, 'exposure:' .. payer, 'leaves')
+if not a[1] then return {'refused', 'grant.unknown', ''} end
 local outstanding = tonumber(a[2] or 0)
-if outstanding + more > tonumber(a[1] or 0) then return refuse('funds.insufficient') end
+if outstanding + more > tonumber(a[1]) then return refuse('funds.insufficient') end
 
 -- What this charge adds to what is counted as owed on credit: `more`, and what of the channel was not counted yet.
 local exposed = 0
@@ -202,6 +203,13 @@ elseif more > 0 then
   redis.call('HSET', accountKey, 'outstanding:' .. pool, text(outstanding + more))
 end
 redis.call('HSET', grantKey, unpack(changes))
+-- What owes does not leave, see mirror.lua.
+local function keep(key)
+  redis.call('PERSIST', key)
+  redis.call('HDEL', key, 'leaves')
+end
+if g[21] then keep(grantKey) end
+if a[4] then keep(accountKey) end
 redis.call('SET', requestKey, instance .. '|' .. attempt .. '|' .. text(amount) .. '|' .. eventId .. '|' .. fingerprint,
   'PX', requestTtlMs)
 local answer = channel({'ok', eventId})

@@ -28,7 +28,7 @@ import {
 
 /** Meters of several processes on one empty store. */
 export type MeterStore = {
-  open(instance: string, limits?: { maxWaitingEvents?: number }): Meter
+  open(instance: string, limits?: { maxWaitingEvents?: number; endedRetentionMs?: number }): Meter
   remove(): Promise<void>
 }
 
