@@ -56,3 +56,12 @@ test('pages that owners sign in at are origins, and nothing that only looks like
     expect(() => loadConfig({ ...env, OWNER_ORIGINS: wrong }), wrong).toThrow(/OWNER_ORIGINS/)
   }
 })
+
+test('hosts that upstreams may be at are read as a URL reads them, and what is none is refused', () => {
+  expect(loadConfig(env).UPSTREAM_ALLOWED_HOSTS).toEqual([])
+  const hosts = loadConfig({ ...env, UPSTREAM_ALLOWED_HOSTS: 'API.internal, 0x0a000307:8080,[fd00::7]' })
+  expect(hosts.UPSTREAM_ALLOWED_HOSTS).toEqual(['api.internal', '10.0.3.7:8080', 'fd00::7'])
+  for (const wrong of ['', 'http://api.internal', 'api.internal/v1', 'api.internal:0', 'a,']) {
+    expect(() => loadConfig({ ...env, UPSTREAM_ALLOWED_HOSTS: wrong }), wrong).toThrow(/UPSTREAM_ALLOWED_HOSTS/)
+  }
+})

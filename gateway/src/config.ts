@@ -2,6 +2,7 @@ import { addressSchema, receiptKeySetSchema } from '@protocolbanks/stream-protoc
 import { type ParsedConfig, parseConfig, privateKeySchema, processFields } from '@protocolbanks/stream-runtime'
 import { z } from 'zod'
 import { receiptPrivateKeySchema } from './payment/createReceiptSigner.ts'
+import { parseAllowedHost } from './proxy/parseAllowedHost.ts'
 
 const configSchema = z.object({
   ...processFields({ port: 4020, traceRatio: 0.01 }),
@@ -49,6 +50,24 @@ const configSchema = z.object({
     .optional(),
   /** For local development only: webhooks may go to private networks, and over http. */
   WEBHOOK_ALLOW_PRIVATE_NETWORKS: z
+    .enum(['true', 'false'])
+    .default('false')
+    .transform((text) => text === 'true'),
+  /** Hosts in private networks at which services of merchants may have their APIs, comma between them; `host` or `host:port`. */
+  UPSTREAM_ALLOWED_HOSTS: z
+    .string()
+    .transform((text) => text.split(',').map((host) => host.trim()))
+    .transform((hosts, context) =>
+      hosts.flatMap((host) => {
+        const allowed = parseAllowedHost(host)
+        if (allowed !== undefined) return [allowed]
+        context.addIssue({ code: 'custom', message: 'must be hosts as api.internal or 10.0.3.7:8080, by commas' })
+        return []
+      }),
+    )
+    .default([]),
+  /** For local development only: upstreams of merchants may be in private networks. */
+  UPSTREAM_ALLOW_PRIVATE_NETWORKS: z
     .enum(['true', 'false'])
     .default('false')
     .transform((text) => text === 'true'),

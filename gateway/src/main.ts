@@ -7,7 +7,6 @@ import { getConnInfo } from '@hono/node-server/conninfo'
 import { authenticateApiKey, createDb, migrate, readHeartbeat } from '@protocolbanks/stream-db'
 import { createCrashPoints, createLogger, createTracing, runChecks, stopOnSignals } from '@protocolbanks/stream-runtime'
 import type { Context } from 'hono'
-import { Agent } from 'undici'
 import { createPublicClient, http } from 'viem'
 import { createAnswerStore } from './answers/answerStore.ts'
 import { createApi } from './api/createApi.ts'
@@ -26,6 +25,7 @@ import { createReceiptKeysRoute } from './payment/createReceiptKeysRoute.ts'
 import { createReceiptSigner } from './payment/createReceiptSigner.ts'
 import { paymentMiddleware } from './payment/paymentMiddleware.ts'
 import { createProxy } from './proxy/proxy.ts'
+import { createUpstreamGuard } from './proxy/upstreamGuard.ts'
 import { createReconciler } from './reconciliation/reconciler.ts'
 import { createSentinelWatch } from './sentinel/sentinelWatch.ts'
 import { type EndedCall, logCall } from './tracing/logCall.ts'
@@ -193,6 +193,11 @@ const ownerSignIn = createOwnerSignIn({
   clock,
   perMinute: config.OWNER_SIGN_INS_PER_MINUTE,
 })
+const upstreams = createUpstreamGuard({
+  allowedHosts: config.UPSTREAM_ALLOWED_HOSTS,
+  allowPrivateNetworks: config.UPSTREAM_ALLOW_PRIVATE_NETWORKS,
+  lookup,
+})
 const app = createApp({
   ownerOrigins,
   api: createApi({
@@ -207,6 +212,7 @@ const app = createApp({
     services: { invalidate: services.refresh },
     stopping: stopping.signal,
     minExactPrice: config.EXACT_MIN_PRICE_ATOMIC,
+    checkUpstream: upstreams.check,
     webhooks: { secrets, checkUrl: (url) => checkEndpointUrl(url, urlPolicy) },
     ownerSignIn,
   }),
@@ -229,7 +235,7 @@ const app = createApp({
   }),
   facilitator: config.FACILITATOR_ACCESS === 'off' ? undefined : createFacilitatorApp(config.FACILITATOR_ACCESS),
   receiptKeys: createReceiptKeysRoute(receiptSigner, config.RECEIPT_PUBLIC_KEYS),
-  proxy: createProxy({ dispatcher: new Agent({ connections: 256, pipelining: 1 }) }),
+  proxy: createProxy(upstreams),
   trace: traceRequests({ tracing, clock, createId: randomUUID }),
   readiness: () => runChecks(core.checks, readinessTimeoutMs),
   notes: () => ({ sentinel: sentinel.note() }),

@@ -1,5 +1,5 @@
 import { type Address, BaseError, type PricedRoute, type Pricing } from '@protocolbanks/stream-protocol'
-import { asc, desc, eq, lt, sql } from 'drizzle-orm'
+import { and, asc, desc, eq, lt, sql } from 'drizzle-orm'
 import type { Queryable } from '../createDb.ts'
 import { isUniqueViolation } from '../errors.ts'
 import { type NamedSpendingLimits, type SpendingLimits, toSpendingLimits } from '../limits/spendingLimits.ts'
@@ -21,6 +21,8 @@ export type Service = NamedSpendingLimits & {
   pathPrefix: string
   /** Base URL behind the proxy; undefined when the merchant's own process serves it, with the middleware in front. */
   upstream: string | undefined
+  /** The operator named the upstream: it may be in a private network. What a merchant changes is not trusted any more. */
+  upstreamTrusted: boolean
   /** Of a call; where it is priced by use, the most that a call or a segment of a stream holds. */
   price: bigint
   /** What a call costs by x402's `exact`; undefined: it is not taken. */
@@ -38,6 +40,8 @@ export type Service = NamedSpendingLimits & {
   upstreamTimeoutMs: number
   /** Disabled: the gateway does not serve it. */
   enabled: boolean
+  /** `file`: what it is comes from the gateways' services file, and nothing else changes it. */
+  managedBy: 'api' | 'file'
   createdAt: Date
   updatedAt: Date
 }
@@ -47,6 +51,8 @@ export type NewService = SpendingLimits & {
   name: string
   pathPrefix: string
   upstream?: string | undefined
+  /** Never true as a tenant. */
+  upstreamTrusted?: boolean | undefined
   price: bigint
   exactPrice?: bigint | undefined
   /** By the call by default. */
@@ -70,6 +76,8 @@ export type ServiceChange = { [limit in keyof SpendingLimits]?: SpendingLimits[l
   name?: string | undefined
   pathPrefix?: string | undefined
   upstream?: string | null | undefined
+  /** As a tenant it stays as it is, and becomes false with another upstream. */
+  upstreamTrusted?: boolean | undefined
   price?: bigint | undefined
   exactPrice?: bigint | null | undefined
   pricing?: Pricing | undefined
@@ -95,17 +103,19 @@ export async function createService(db: Queryable, service: NewService): Promise
   return toService(row)
 }
 
-/** Undefined when there is no such service (of this tenant). @throws ServiceTakenError */
+/** Undefined when there is no such service (of this tenant). @throws ServiceTakenError, ServiceManagedError */
 export async function updateService(db: Queryable, id: string, change: ServiceChange): Promise<Service | undefined> {
   const [row] = await refuseTaken(
     change,
     db
       .update(serviceTable)
       .set({ ...change, ...toColumns(change), updatedAt: sql`now()` })
-      .where(eq(serviceTable.id, id))
+      .where(and(eq(serviceTable.id, id), eq(serviceTable.managedBy, 'api')))
       .returning(),
   )
-  return row && toService(row)
+  if (row) return toService(row)
+  if (await getService(db, id)) throw new ServiceManagedError(id)
+  return undefined
 }
 
 export async function getService(db: Queryable, id: string): Promise<Service | undefined> {
@@ -179,6 +189,16 @@ export class ServiceTakenError extends BaseError {
       cause,
       metaMessages: [reason, 'Choose another.'],
       docsPath: '/errors#service-taken',
+    })
+  }
+}
+
+export class ServiceManagedError extends BaseError {
+  override readonly code = 'service.managed'
+  constructor(id: string) {
+    super('The service is managed by the services file of the gateways.', {
+      metaMessages: [`Service: ${id}`, 'Change it there.'],
+      docsPath: '/errors#service-managed',
     })
   }
 }

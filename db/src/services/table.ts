@@ -9,6 +9,7 @@ export const serviceTable = pgTable('service', {
   name: text('name').notNull(),
   pathPrefix: text('path_prefix').notNull(),
   upstream: text('upstream'),
+  upstreamTrusted: boolean('upstream_trusted').notNull().default(false),
   price: uint128('price_atomic').notNull(),
   exactPrice: uint128('exact_price_atomic'),
   pricing: jsonb('pricing').$type<PricingJson>().notNull().default({ kind: 'call' }),
@@ -26,6 +27,7 @@ export const serviceTable = pgTable('service', {
   maxAmountPerDay: uint128('max_amount_per_day'),
   upstreamTimeoutMs: integer('upstream_timeout_ms').notNull().default(30_000),
   enabled: boolean('enabled').notNull().default(true),
+  managedBy: text('managed_by', { enum: ['api', 'file'] }).notNull().default('api'),
   createdAt: moment('created_at').notNull().defaultNow(),
   updatedAt: moment('updated_at').notNull().defaultNow(),
 })

@@ -198,6 +198,7 @@ async function startServices(p: {
       // Receivers on this machine are what local development has.
       WEBHOOK_ENCRYPTION_KEYS: randomBytes(32).toString('base64'),
       WEBHOOK_ALLOW_PRIVATE_NETWORKS: 'true',
+      UPSTREAM_ALLOW_PRIVATE_NETWORKS: 'true',
       CLIENT_HASH_KEY: randomBytes(32).toString('base64'),
       RECEIPT_KEY: `0x${randomBytes(32).toString('hex')}`,
       RELAYER_KEY: devAccounts.relayer.privateKey,

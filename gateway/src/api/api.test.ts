@@ -196,7 +196,7 @@ describe('/api-keys', () => {
 })
 
 describe('/services', () => {
-  const service = { upstream: 'http://127.0.0.1:9/', price: '0.01' }
+  const service = { upstream: 'https://api.example.com/', price: '0.01' }
   let count = 0
   const named = () => ({ ...service, name: `service-${count}`, pathPrefix: `/service-${count++}` })
 

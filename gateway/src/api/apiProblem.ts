@@ -16,6 +16,7 @@ export class ApiRefusal extends Error {
 const statuses: Record<string, number> = {
   'merchant.payee_taken': 409,
   'service.taken': 409,
+  'service.managed': 409,
   'cursor.invalid': 400,
   'amount.invalid': 400,
   'terms.invalid': 400,

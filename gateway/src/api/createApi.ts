@@ -52,6 +52,8 @@ export type ApiDeps = {
   mirrorAccount(account: Address): Promise<boolean>
   /** The gateway's memory of services is out of date. */
   services: { invalidate(): void | Promise<void> }
+  /** Why a merchant's service may not have this upstream; undefined when it may. See proxy/upstreamGuard.ts. */
+  checkUpstream(upstream: string): Promise<string | undefined>
   webhooks: Pick<WebhookRoutesDeps<ApiEnv>, 'secrets' | 'checkUrl'>
   ownerSignIn: OwnerSignIn
   /** The gateway stops: what streams has to end. */

@@ -13,7 +13,8 @@ import { Hono } from 'hono'
 import { z } from 'zod'
 import type { Chain } from '../payment/chain.ts'
 import { problem } from '../problem.ts'
-import { type ApiEnv, asCaller } from './caller.ts'
+import { ApiRefusal } from './apiProblem.ts'
+import { type ApiEnv, asCaller, type Caller } from './caller.ts'
 import { unknownMerchant } from './merchantRoutes.ts'
 import { idOf, pageSchema } from './schemas.ts'
 import { serviceFields } from './serviceFields.ts'
@@ -25,6 +26,8 @@ export type ServiceRoutesDeps = {
   chain: Pick<Chain, 'token'>
   tokenDecimals: number
   minExactPrice?: bigint | undefined
+  /** Why a merchant's service may not have this upstream; undefined when it may. */
+  checkUpstream(upstream: string): Promise<string | undefined>
   services: { invalidate(): void | Promise<void> }
 }
 
@@ -54,6 +57,7 @@ export function createServiceRoutes(deps: ServiceRoutesDeps): Hono<ApiEnv> {
       const id = idOf('mer', merchantId)
       if (!id || !(await getMerchant(db, id))) return unknownMerchant(merchantId)
     }
+    const upstreamTrusted = await trustUpstream(caller, upstream)
     const created = await asCaller(db, caller, (queryable) =>
       createService(queryable, {
         ...service,
@@ -61,6 +65,7 @@ export function createServiceRoutes(deps: ServiceRoutesDeps): Hono<ApiEnv> {
         merchantId,
         token: chain.token,
         upstream: upstream ?? undefined,
+        upstreamTrusted,
         exactPrice: exactPrice ?? undefined,
       }),
     )
@@ -83,7 +88,10 @@ export function createServiceRoutes(deps: ServiceRoutesDeps): Hono<ApiEnv> {
   routes.patch('/:id', async (c) => {
     const change = await validBody(c, changeSchema)
     const id = idOf('svc', c.req.param('id'))
-    const service = id && (await asCaller(db, c.get('caller'), (queryable) => updateService(queryable, id, change)))
+    const caller = c.get('caller')
+    const upstreamTrusted = id === undefined ? undefined : await trustChange(caller, id, change.upstream)
+    const service =
+      id && (await asCaller(db, caller, (queryable) => updateService(queryable, id, { ...change, upstreamTrusted })))
     if (!service) return unknownService(c.req.param('id'))
     await services.invalidate()
     return c.json(toJson(service))
@@ -98,6 +106,27 @@ export function createServiceRoutes(deps: ServiceRoutesDeps): Hono<ApiEnv> {
     await services.invalidate()
     return c.body(null, 204)
   })
+
+  /** Undefined leaves the trust as it is: what does not change stays as the operator made it. */
+  async function trustChange(caller: Caller, id: string, upstream: string | null | undefined) {
+    if (upstream === undefined) return undefined
+    const known = await asCaller(db, caller, (queryable) => getService(queryable, id))
+    return known && known.upstream === (upstream ?? undefined) && caller.merchantId !== null
+      ? undefined
+      : trustUpstream(caller, upstream)
+  }
+
+  /** The operator's upstreams are trusted; a merchant's are looked at. @throws ApiRefusal 422 */
+  async function trustUpstream({ merchantId }: Caller, upstream: string | null | undefined): Promise<boolean> {
+    if (upstream === undefined || upstream === null) return false
+    if (merchantId === null) return true
+    const reason = await deps.checkUpstream(upstream)
+    if (reason === undefined) return false
+    throw new ApiRefusal(422, 'service.upstream_refused', 'The service cannot have this upstream.', {
+      detail: reason,
+      hint: 'Use a host on the public internet, or have the operator set the upstream or allow its host.',
+    })
+  }
 
   function toJson({ price, exactPrice, threshold, ...service }: Service) {
     const decimal = (atomic: bigint) => formatAmount(atomic, tokenDecimals)

@@ -2,13 +2,15 @@ import { Readable } from 'node:stream'
 import { formatTraceparent } from '@protocolbanks/stream-runtime'
 import type { Context, Handler } from 'hono'
 import { type Dispatcher, errors, request } from 'undici'
+import { NotPublicError } from '../network/publicLookup.ts'
 import { bufferBody, maxBufferedBytes } from '../payment/paymentMiddleware.ts'
 import { problem } from '../problem.ts'
 import type { Service } from '../services/serviceTable.ts'
 import type { RequestTrace } from '../tracing/traceRequests.ts'
 
 export type ProxyOptions = {
-  dispatcher: Dispatcher
+  /** Whose connections reach a service's upstream; see `createUpstreamGuard`. */
+  dispatcherOf(service: Service): Dispatcher
 }
 
 /** RFC 9110 section 7.6.1, and what concerns this hop alone. The payment stays here: it is not the upstream's. */
@@ -31,9 +33,9 @@ const hopByHop = new Set([
  * Reverse proxy in front of a merchant's API: `<prefix>/rest?query` becomes `<upstream>/rest?query`. It comes after
  * `paymentMiddleware` and takes the service from there: what was not asked to pay is not served. Bodies stream both ways; a
  * small answer is read whole first, so that an upstream which dies half-way is a 502 and costs nobody anything. Answers 404
- * `service.unknown`, 502 `upstream.failed` or 504 `upstream.timeout`.
+ * `service.unknown`, 502 `upstream.failed` or `upstream.refused`, or 504 `upstream.timeout`. Redirects are the client's to follow.
  */
-export function createProxy({ dispatcher }: ProxyOptions): Handler {
+export function createProxy({ dispatcherOf }: ProxyOptions): Handler {
   return async (c) => {
     const service: Service | undefined = c.get('service')
     if (service?.upstream === undefined) {
@@ -45,7 +47,7 @@ export function createProxy({ dispatcher }: ProxyOptions): Handler {
         method: c.req.method as Dispatcher.HttpMethod,
         headers: forwardHeaders(c),
         body: await forwardBody(c),
-        dispatcher,
+        dispatcher: dispatcherOf(service),
         headersTimeout: service.upstreamTimeoutMs,
         bodyTimeout: service.upstreamTimeoutMs,
       })
@@ -112,6 +114,12 @@ function answerHeaders(upstream: Record<string, string | string[] | undefined>):
 }
 
 function upstreamProblem(service: Service, error: unknown): Response {
+  if (error instanceof NotPublicError) {
+    return problem(502, 'upstream.refused', 'The gateway does not connect to where the service is.', {
+      detail: `Service: ${service.name}. Its upstream is not on the public internet.`,
+      hint: 'Nothing was charged. Tell the merchant.',
+    })
+  }
   const isTimeout = error instanceof errors.HeadersTimeoutError || error instanceof errors.BodyTimeoutError
   const options = {
     detail: `Service: ${service.name}`,

@@ -15,6 +15,8 @@ export type Service = SpendingLimits & {
   pathPrefix: string
   /** Base URL of the API behind the proxy; undefined when the merchant's own process serves it. */
   upstream: string | undefined
+  /** The operator named the upstream: it may be in a private network. */
+  upstreamTrusted?: boolean | undefined
   upstreamTimeoutMs: number
   /** What its merchant serves on credit; undefined: whatever grants and accounts allow. */
   credit?: MerchantCredit | undefined

@@ -1,6 +1,5 @@
 import type { LookupFunction } from 'node:net'
-import { isIP } from 'node:net'
-import { isPublicAddress } from './isPublicAddress.ts'
+import { checkPublicHost, hostOf, mayBePublic } from '../network/checkPublicHost.ts'
 
 export const maxUrlLength = 2_000
 
@@ -24,10 +23,7 @@ export function parseEndpointUrl(text: string, { allowPrivateNetworks }: UrlPoli
   }
   if (url.username !== '' || url.password !== '') return refused('It has a user or a password in it.')
   if (url.hash !== '') return refused('It has a fragment (#).')
-  const literal = url.hostname.replace(/^\[|\]$/g, '')
-  if (!allowPrivateNetworks && isIP(literal) !== 0 && !isPublicAddress(literal)) {
-    return refused('Its host is not a public address.')
-  }
+  if (!allowPrivateNetworks && !mayBePublic(hostOf(url))) return refused('Its host is not a public address.')
   return { ok: true, url }
 }
 
@@ -38,21 +34,8 @@ export async function checkEndpointUrl(
 ): Promise<EndpointUrl> {
   const parsed = parseEndpointUrl(text, policy)
   if (!parsed.ok || policy.allowPrivateNetworks) return parsed
-  const host = parsed.url.hostname.replace(/^\[|\]$/g, '')
-  if (isIP(host) !== 0) return parsed
-  const addresses = await resolve(host, lookup)
-  if (addresses.length === 0) return refused('Its host cannot be resolved.')
-  if (!addresses.every(isPublicAddress)) return refused('Its host does not resolve to public addresses alone.')
-  return parsed
-}
-
-function resolve(host: string, lookup: LookupFunction): Promise<string[]> {
-  return new Promise((done) => {
-    lookup(host, { all: true }, (error, addresses) => {
-      if (error) return done([])
-      done(Array.isArray(addresses) ? addresses.map(({ address }) => address) : [addresses])
-    })
-  })
+  const reason = await checkPublicHost(hostOf(parsed.url), lookup)
+  return reason === undefined ? parsed : refused(reason)
 }
 
 function refused(reason: string): EndpointUrl {

@@ -2,8 +2,8 @@ import { type ClientRequest, type IncomingMessage, request as requestHttp } from
 import { request as requestHttps } from 'node:https'
 import type { LookupFunction } from 'node:net'
 import { RequestFilteringHttpAgent, RequestFilteringHttpsAgent } from 'request-filtering-agent'
+import { publicLookup } from '../network/publicLookup.ts'
 import { parseEndpointUrl, type UrlPolicy } from './endpointUrl.ts'
-import { isPublicAddress } from './isPublicAddress.ts'
 
 /** What came of one try. `statusCode` is null when there was no answer, and `error` says why. */
 export type WebhookAnswer = { statusCode: number | null; responseBody: string | null; error: string | null }
@@ -103,16 +103,4 @@ function reasonOf(error: Error): string {
   const code = 'code' in error && typeof error.code === 'string' ? `${error.code}: ` : ''
   // Of a connection that was tried at several addresses the message is empty.
   return `${code}${error.message || 'no connection'}`.slice(0, 500)
-}
-
-/** Refuses a name when any of its addresses is not public, and does not say which address that is. */
-function publicLookup(lookup: LookupFunction): LookupFunction {
-  return (host, options, callback) => {
-    lookup(host, options, (error, address, family) => {
-      if (error) return callback(error, address, family)
-      const addresses = Array.isArray(address) ? address.map((entry) => entry.address) : [address]
-      if (addresses.every(isPublicAddress)) return callback(null, address, family)
-      callback(new Error('The host does not resolve to public addresses alone.'), address, family)
-    })
-  }
 }

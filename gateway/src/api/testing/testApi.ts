@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto'
+import type { LookupFunction } from 'node:net'
 import type { Db } from '@protocolbanks/stream-db'
 import type { Address, Hex } from '@protocolbanks/stream-protocol'
 import { Hono } from 'hono'
@@ -9,6 +10,7 @@ import { createEmbeddedMeter } from '../../meter/embedded.ts'
 import type { Meter } from '../../meter/meter.ts'
 import { createOwnerSignIn, type OwnerSignInOptions } from '../../owners/ownerSignIn.ts'
 import type { Chain } from '../../payment/chain.ts'
+import { createUpstreamGuard } from '../../proxy/upstreamGuard.ts'
 import { parseEndpointUrl } from '../../webhooks/endpointUrl.ts'
 import { createSecretBox } from '../../webhooks/secretBox.ts'
 import { createApi } from '../createApi.ts'
@@ -56,6 +58,7 @@ export function createTestApi(
       mirrorAccount: mirror.mirrorAccount,
       services: { invalidate: () => void invalidated++ },
       stopping: new AbortController().signal,
+      checkUpstream: createUpstreamGuard({ allowedHosts: [], allowPrivateNetworks: false, lookup }).check,
       webhooks: {
         secrets: createSecretBox([randomBytes(32)]),
         checkUrl: async (url) => parseEndpointUrl(url, { allowPrivateNetworks: false }),
@@ -102,6 +105,12 @@ export function createTestApi(
     },
   }
   return api
+}
+
+/** Names of `*.example.com` are public, and nothing else is known: tests ask no resolver. */
+const lookup: LookupFunction = (host, _, callback) => {
+  if (host.endsWith('.example.com')) return callback(null, [{ address: '93.184.216.34', family: 4 }])
+  callback(Object.assign(new Error('not found'), { code: 'ENOTFOUND' }), [])
 }
 
 export function randomAddress(): Address {

@@ -20,6 +20,7 @@ import { createGrantDirectory } from '../../grants/grantDirectory.ts'
 import { createEmbeddedMeter } from '../../meter/embedded.ts'
 import type { AccountState, Meter } from '../../meter/meter.ts'
 import { createProxy } from '../../proxy/proxy.ts'
+import type { UpstreamGuard } from '../../proxy/upstreamGuard.ts'
 import { createServiceTable, type Service } from '../../services/serviceTable.ts'
 import { traceRequests } from '../../tracing/traceRequests.ts'
 import type { Chain } from '../chain.ts'
@@ -51,6 +52,7 @@ type Options = {
   service?: Partial<Service>
   meter?: Meter
   instance?: string
+  guard?: UpstreamGuard
 }
 
 /** The gateway's request path with an embedded meter and one grant of 1 USDC; Postgres and the chain are values here. */
@@ -60,6 +62,7 @@ export function createTestGateway({
   service: change,
   meter: given,
   instance = 'gateway-1',
+  guard,
 }: Options = {}) {
   const state = { nowMs: Date.now(), chainAgeMs: 0, mirrored: 0 }
   const meter = given ?? createEmbeddedMeter({ clock: () => state.nowMs, instance })
@@ -132,6 +135,7 @@ export function createTestGateway({
     now: () => state.nowMs,
   })
   const serviceOf = (path: string) => services.match(path)
+  const dispatcher = new Agent()
   const outcomes: string[] = []
   const logger = pino({ level: 'silent' })
   const tracing = createTracing({ service: 'gateway', endpoint: undefined, ratio: 0, logger })
@@ -145,7 +149,7 @@ export function createTestGateway({
       publicUrl: 'http://gateway.test',
       onOutcome: (outcome) => outcomes.push(outcome),
     }),
-    proxy: createProxy({ dispatcher: new Agent() }),
+    proxy: createProxy({ dispatcherOf: guard?.dispatcherOf ?? (() => dispatcher) }),
     trace: traceRequests({ tracing, clock: () => state.nowMs, createId: randomUUID }),
     readiness: async () => ({}),
     registry: new Registry(),
