@@ -85,6 +85,8 @@ const configSchema = z.object({
   OWNER_SESSION_SECONDS: z.coerce.number().int().min(60).max(86_400).default(3_600),
   /** Nonces and sign-ins of one client in a minute, and sign-ins of one account, in each gateway. */
   OWNER_SIGN_INS_PER_MINUTE: z.coerce.number().int().positive().default(30),
+  /** Requests of one API key or owner's session to the management API, in each gateway; the operator's have ten times that. */
+  API_REQUESTS_PER_MINUTE: z.coerce.number().int().positive().default(1_200),
   /** Proxies in front that append to X-Forwarded-For. 0: a client is who connects. */
   TRUSTED_PROXY_HOPS: z.coerce.number().int().min(0).max(10).default(0),
   /** Names clients in usage events: keyed hashes of their addresses, for the sentinel. Without it nobody is named. */

@@ -215,6 +215,7 @@ const app = createApp({
     checkUpstream: upstreams.check,
     webhooks: { secrets, checkUrl: (url) => checkEndpointUrl(url, urlPolicy) },
     ownerSignIn,
+    requestsPerMinute: config.API_REQUESTS_PER_MINUTE,
   }),
   charges: createChargesApi({
     gate,

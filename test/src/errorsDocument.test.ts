@@ -40,6 +40,9 @@ const outcomes = new Set([
   'grant.not_on_chain',
   'owner.asked',
   // Settings of a Postgres session.
+  'stream.actor',
+  'stream.attempt',
+  'stream.request_id',
   'stream.merchant_id',
   'stream.account',
   'stream.migrate',

@@ -62,14 +62,20 @@ export async function authenticateOwner(db: Queryable, token: string, now: Date)
   return session
 }
 
-/** False when it had ended before. */
+/** With an audit entry. False when it had ended before. */
 export async function endOwnerSession(db: Queryable, id: string, now: Date): Promise<boolean> {
-  const rows = await db
-    .update(ownerSessionTable)
-    .set({ endedAt: now })
-    .where(and(eq(ownerSessionTable.id, id), isOpen(now)))
-    .returning({ id: ownerSessionTable.id })
-  return rows.length === 1
+  return db.transaction(async (tx) => {
+    const [ended] = await tx
+      .update(ownerSessionTable)
+      .set({ endedAt: now })
+      .where(and(eq(ownerSessionTable.id, id), isOpen(now)))
+      .returning({ account: ownerSessionTable.account })
+    if (!ended) return false
+    const after = { endedAt: now.toISOString() }
+    const entry = { actor: ownerActor(ended.account), action: 'owner_sign_out', subject: id, note: null }
+    await appendAudit(tx, { ...entry, before: null, after })
+    return true
+  })
 }
 
 /** A nonce is refused by its own age long before its session is forgotten. */

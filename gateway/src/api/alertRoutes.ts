@@ -111,7 +111,10 @@ export function createAlertRoutes<E extends Env>({ db, clock, changes, callerOf 
     takeOne(changes, keyOf(channel))
     assertActive(channel)
     await senderOf(channel.kind)
-    const delivery = await queueForChannel(db, channel, 'test', now())
+    const delivery = await withService(db, async (tx) => {
+      await audit(tx, callerOf(c), 'alert_channel_test', channel)
+      return queueForChannel(tx, channel, 'test', now())
+    })
     return c.json(viewAlertDelivery(delivery), 202)
   })
 
@@ -126,11 +129,18 @@ export function createAlertRoutes<E extends Env>({ db, clock, changes, callerOf 
       const start = newStart(sender)
       const { token, expiresAt } = start
       const link = { channelId: channel.id, deliveryId: null, incidentId: null, purpose: 'verify' } as const
-      await putAlertLink(db, { ...link, token, expiresAt, now: now() })
+      await withService(db, async (tx) => {
+        await audit(tx, callerOf(c), 'alert_channel_verify', channel)
+        await putAlertLink(tx, { ...link, token, expiresAt, now: now() })
+      })
       return c.json({ ...viewChannel(channel), ...viewStart(start) }, 202)
     }
-    if (!(await askAlertChannelAgain(db, { ...channel, target: channel.target ?? '' }, now())))
-      throw alertRefusals.asked(bounds)
+    const isAsked = await withService(db, async (tx) => {
+      if (!(await askAlertChannelAgain(tx, { ...channel, target: channel.target ?? '' }, now()))) return false
+      await audit(tx, callerOf(c), 'alert_channel_verify', channel)
+      return true
+    })
+    if (!isAsked) throw alertRefusals.asked(bounds)
     return c.json(viewChannel(channel), 202)
   })
 
@@ -195,6 +205,6 @@ async function audit(
 ): Promise<void> {
   const entry = { actor, action, subject: id, note: null }
   const channel = { kind, merchantId, account, leastSeverity }
-  const isNew = action === 'alert_channel_create'
-  await appendAudit(tx, { ...entry, before: isNew ? null : channel, after: isNew ? channel : null })
+  const isGone = action === 'alert_channel_delete'
+  await appendAudit(tx, { ...entry, before: isGone ? channel : null, after: isGone ? null : channel })
 }

@@ -5,7 +5,11 @@ import { type ApiEnv, operatorOnly } from './caller.ts'
 import { pageSchema } from './schemas.ts'
 import { validQuery } from './validate.ts'
 
-const listSchema = pageSchema.extend({ subject: z.string().min(1).max(300).optional() })
+const listSchema = pageSchema.extend({
+  subject: z.string().min(1).max(300).optional(),
+  /** As an answer's `x-request-id` says. */
+  requestId: z.string().min(1).max(200).optional(),
+})
 
 /** What operators did, and what was refused. For the operator. */
 export function createAuditRoutes({ db }: { db: Db }): Hono<ApiEnv> {

@@ -1,4 +1,4 @@
-import type { Db } from '@protocolbanks/stream-db'
+import { type Db, newId } from '@protocolbanks/stream-db'
 import { type Address, type Hex, reserveOf } from '@protocolbanks/stream-protocol'
 import { type Context, Hono, type MiddlewareHandler } from 'hono'
 import type { Logger } from 'pino'
@@ -20,9 +20,14 @@ import { createGrantLimitRoutes, createOwnerLimitRoutes } from './grantLimitRout
 import { createIncidentRoutes } from './incidentRoutes.ts'
 import { createMerchantRoutes } from './merchantRoutes.ts'
 import { createOwnerAlertRoutes } from './ownerAlertRoutes.ts'
+import { authenticateOwnerSession, type OwnerEnv } from './ownerCaller.ts'
 import { createOwnerRoutes } from './ownerRoutes.ts'
 import { createOwnerSessionRoutes } from './ownerSessionRoutes.ts'
 import { createReconciliationRoutes } from './reconciliationRoutes.ts'
+import { idempotentRequests } from './requests/idempotentRequests.ts'
+import { createRequestLimit, limitRequests } from './requests/limitRequests.ts'
+import type { RequestCaller } from './requests/requestCaller.ts'
+import { requestIdOf, requestIds } from './requests/requestIds.ts'
 import { createRuleHoldRoutes } from './rules/ruleHoldRoutes.ts'
 import { createRuleRoutes } from './rules/ruleRoutes.ts'
 import { createServiceRoutes } from './serviceRoutes.ts'
@@ -44,6 +49,8 @@ export type ApiDeps = {
   chain: Chain
   /** The least that a service may ask by x402's `exact`, base units; 1 by default. */
   minExactPrice?: bigint | undefined
+  /** Requests of one API key, or of one owner's session, to this process; the operator's have ten times that. */
+  requestsPerMinute?: number | undefined
   /** 6 by default, as USDC has. */
   tokenDecimals?: number | undefined
   /** Of the mirror of the chain. */
@@ -70,11 +77,14 @@ export type ApiDeps = {
  * @example app.route('/api', createApi(deps))
  */
 export function createApi(deps: ApiDeps): Hono {
-  const { db, logger, chain, freshness, tokenDecimals = 6 } = deps
+  const { db, logger, clock, chain, freshness, tokenDecimals = 6, requestsPerMinute = 1_200 } = deps
+  const requestLimit = createRequestLimit({ perMinute: requestsPerMinute, clock })
   const routes = new Hono<ApiEnv>()
   routes.use(auditRefusals({ db, logger }))
   routes.use(authenticate(db, deps.operatorApiKey))
   routes.use(noStore)
+  routes.use(limitRequests(requestLimit, keyCaller))
+  routes.use(idempotentRequests({ db, clock, logger, callerOf: keyCaller }))
   routes.get('/chain', (c) => {
     const { block, checkedAt } = freshness() ?? {}
     return c.json({
@@ -106,8 +116,11 @@ export function createApi(deps: ApiDeps): Hono {
   )
   routes.all('*', unknownRoute)
 
-  const owners = new Hono()
+  const owners = new Hono<OwnerEnv>()
   for (const path of ['/owners/*', '/owner/*'] as const) owners.use(path, noStore)
+  owners.use('/owner/*', authenticateOwnerSession(deps))
+  owners.use('/owner/*', limitRequests(requestLimit, ownerCaller))
+  owners.use('/owner/*', idempotentRequests({ db, clock, logger, callerOf: ownerCaller }))
   owners.route('/owners', createOwnerSessionRoutes({ ...deps, signIn: deps.ownerSignIn }))
   owners.route('/owner', createOwnerRoutes({ ...deps, tokenDecimals, changes: deps.ownerSignIn.limits.change }))
   owners.route('/owner', createOwnerLimitRoutes({ ...deps, tokenDecimals, changes: deps.ownerSignIn.limits.change }))
@@ -117,13 +130,14 @@ export function createApi(deps: ApiDeps): Hono {
   owners.route('/alert-links', createAlertLinkRoutes({ ...deps, tokenDecimals, clientOf, limit: limits.client }))
 
   const api = new Hono()
+  api.use(requestIds(() => newId('req')))
   // Before the others, which let nobody in without an API key.
   api.route('/', owners)
   api.route('/', routes)
   api.onError((error, c) => {
     const known = apiProblem(error)
     if (known) return known
-    const at = { method: c.req.method, route: c.req.path, traceId: requestTraceId(c) }
+    const at = { method: c.req.method, route: c.req.path, requestId: requestIdOf(c), traceId: requestTraceId(c) }
     logger.error({ err: error, ...at }, 'a request of the management API failed')
     return problem(500, 'internal', 'Something went wrong on our side.', { hint: 'Tell the operator when it was.' })
   })
@@ -134,6 +148,16 @@ export function createApi(deps: ApiDeps): Hono {
     const audience = caller.merchantId === null ? 'operator' : 'merchant'
     return { ...caller, audience, account: null, run: (work) => asCaller(db, caller, work) }
   }
+}
+
+function keyCaller(c: Context<ApiEnv>): RequestCaller {
+  const { actor, merchantId } = c.get('caller')
+  return { id: actor, actor, isOperator: merchantId === null }
+}
+
+function ownerCaller(c: Context<OwnerEnv>): RequestCaller {
+  const { id, actor } = c.get('owner')
+  return { id, actor, isOperator: false }
 }
 
 const noStore: MiddlewareHandler = async (c, next) => {

@@ -50,6 +50,7 @@ test('a merchant chooses limits, then reserves only; the operator sees and chang
   expect(audit.map(({ action, actor }) => [action, actor])).toEqual([
     ['credit_change', 'operator'],
     ['credit_change', weather.keyId],
+    ['merchant_create', 'operator'],
   ])
 })
 

@@ -9,7 +9,7 @@ import { ApiRefusal } from './apiProblem.ts'
 import { writeRefusal } from './auditRefusals.ts'
 import { type ApiEnv, operatorOnly } from './caller.ts'
 import { grantLimitsSchema, viewGrantLimits } from './grantLimits.ts'
-import { authenticateOwnerSession, type OwnerEnv } from './ownerCaller.ts'
+import type { OwnerEnv } from './ownerCaller.ts'
 import { grantIdSchema } from './schemas.ts'
 import { takeOne } from './takeOne.ts'
 import { valid, validBody, validQuery } from './validate.ts'
@@ -83,7 +83,6 @@ export function createOwnerLimitRoutes(deps: GrantLimitDeps & { clock(): number;
   const { db, logger, tokenDecimals } = deps
   const schema = grantLimitsSchema(tokenDecimals)
   const routes = new Hono<OwnerEnv>()
-  routes.use('/grants/:id/limits', authenticateOwnerSession(deps))
 
   routes.get('/grants/:id/limits', async (c) => {
     const grant = await find(c)

@@ -3,7 +3,7 @@ import { Hono } from 'hono'
 import type { Logger } from 'pino'
 import type { RateLimit } from '../owners/rateLimit.ts'
 import { createAlertRoutes } from './alertRoutes.ts'
-import { authenticateOwnerSession, type OwnerEnv } from './ownerCaller.ts'
+import type { OwnerEnv } from './ownerCaller.ts'
 
 /** Channels of the owner of an account, below `/alert-channels`. */
 export function createOwnerAlertRoutes(deps: {
@@ -14,7 +14,6 @@ export function createOwnerAlertRoutes(deps: {
 }): Hono<OwnerEnv> {
   const { db } = deps
   const routes = new Hono<OwnerEnv>()
-  routes.use(authenticateOwnerSession(deps))
   routes.route(
     '/alert-channels',
     createAlertRoutes<OwnerEnv>({

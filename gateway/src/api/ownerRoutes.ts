@@ -24,7 +24,7 @@ import { askForChainFreeze } from './askForChainFreeze.ts'
 import { writeRefusal } from './auditRefusals.ts'
 import { holdsOfGrant } from './grantHolds.ts'
 import { createIncidentRoutes } from './incidentRoutes.ts'
-import { authenticateOwnerSession, type OwnerCaller, type OwnerEnv } from './ownerCaller.ts'
+import type { OwnerCaller, OwnerEnv } from './ownerCaller.ts'
 import { viewOwnerChannel, viewOwnerCharge, viewOwnerGrant } from './ownerView.ts'
 import { createRuleRoutes } from './rules/ruleRoutes.ts'
 import { grantIdSchema, nameSchema, pageSchema } from './schemas.ts'
@@ -63,7 +63,6 @@ type Change = (tx: Tx, of: { account: Address; grantId: Hex; reason: string }) =
 export function createOwnerRoutes(deps: OwnerRoutesDeps): Hono<OwnerEnv> {
   const { db, clock, logger, chain, tokenDecimals, mirrorAccount } = deps
   const routes = new Hono<OwnerEnv>()
-  routes.use(authenticateOwnerSession(deps))
 
   routes.get('/session', (c) => {
     const { id, account, expiresAt } = c.get('owner')

@@ -12,7 +12,7 @@ const maxIssues = 5
  * @throws ApiRefusal 413 too large, 415 not JSON by its content type, 400 not JSON or not what the schema says
  */
 export async function validBody<T extends z.ZodType>(c: Context, schema: T): Promise<z.output<T>> {
-  const bytes = await readBody(c.req.raw)
+  const bytes = await bodyOf(c.req.raw)
   if (bytes.length === 0) return valid(schema, undefined)
   const type = c.req.header('content-type') ?? ''
   if (!/^application\/json *(;|$)/i.test(type)) {
@@ -49,6 +49,17 @@ export function valid<T extends z.ZodType>(schema: T, value: unknown): z.output<
   })
   if (issues.length > maxIssues) lines.push(`and ${issues.length - maxIssues} more`)
   throw new ApiRefusal(400, 'request.invalid', 'The request is not valid.', { detail: lines.join('; ').slice(0, 1000) })
+}
+
+const bodies = new WeakMap<Request, Promise<Uint8Array>>()
+
+/** The bytes of a request's body, however often it is asked for. @throws ApiRefusal 413 */
+export function bodyOf(request: Request): Promise<Uint8Array> {
+  const known = bodies.get(request)
+  if (known) return known
+  const body = readBody(request)
+  bodies.set(request, body)
+  return body
 }
 
 async function readBody(request: Request): Promise<Uint8Array> {

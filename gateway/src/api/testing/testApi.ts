@@ -39,7 +39,17 @@ type Answer = { status: number; headers: Headers; body: any }
 /** The management API with an embedded meter, on a database of the test's own. */
 export function createTestApi(
   db: Db,
-  { meter: given, signIn }: { meter?: Meter; signIn?: Partial<OwnerSignInOptions> } = {},
+  {
+    meter: given,
+    signIn,
+    requestsPerMinute = 1_000_000,
+    clock = Date.now,
+  }: {
+    meter?: Meter
+    signIn?: Partial<OwnerSignInOptions>
+    requestsPerMinute?: number
+    clock?: () => number
+  } = {},
 ) {
   const meter = given ?? createEmbeddedMeter({ clock: Date.now, instance: 'gateway-1' })
   const logger = pino({ level: 'silent' })
@@ -50,7 +60,8 @@ export function createTestApi(
     createApi({
       db,
       meter,
-      clock: Date.now,
+      clock,
+      requestsPerMinute,
       logger,
       operatorApiKey,
       chain,
