@@ -11,14 +11,8 @@ import {
 } from './merchants/merchants.ts'
 import { InvalidCursorError } from './page.ts'
 import { appendSentinelEvent, listSentinelEvents } from './sentinel/sentinelEvents.ts'
-import {
-  createService,
-  getService,
-  listAllServices,
-  listServices,
-  ServiceTakenError,
-  updateService,
-} from './services/services.ts'
+import { createService, getService, listAllServices, listServices, updateService } from './services/services.ts'
+import { ServiceTakenError } from './services/serviceTaken.ts'
 import { createTestDatabase, type TestDatabase } from './testing/createTestDatabase.ts'
 import { arrangeMerchant, randomAddress, randomHex, usdc } from './testing/fixtures.ts'
 

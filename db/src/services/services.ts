@@ -1,13 +1,13 @@
 import { type Address, BaseError, type PricedRoute, type Pricing } from '@protocolbanks/stream-protocol'
 import { and, asc, desc, eq, lt, sql } from 'drizzle-orm'
 import type { Queryable } from '../createDb.ts'
-import { isUniqueViolation } from '../errors.ts'
 import { type NamedSpendingLimits, type SpendingLimits, toSpendingLimits } from '../limits/spendingLimits.ts'
 import { type MerchantCredit, toMerchantCredit } from '../merchants/credit.ts'
 import { merchantCreditTable, merchantTable } from '../merchants/table.ts'
 import { newId } from '../newId.ts'
 import { limitOf, type Page, type PageRequest, toPage } from '../page.ts'
 import { fromPricingColumn, fromRoutesColumn, toPricingColumn, toRoutesColumn } from './pricingColumns.ts'
+import { refuseTaken } from './serviceTaken.ts'
 import { serviceTable } from './table.ts'
 
 /** One priced API of a merchant, with what one grant may spend at it. Amounts in the token's base units. */
@@ -165,31 +165,6 @@ function toService(row: typeof serviceTable.$inferSelect): Service {
     pricing: fromPricingColumn(row.pricing),
     routes: fromRoutesColumn(row.routes),
     ...toSpendingLimits(row),
-  }
-}
-
-async function refuseTaken<T>(wanted: ServiceChange, query: Promise<T>): Promise<T> {
-  try {
-    return await query
-  } catch (error) {
-    if (isUniqueViolation(error, 'service_path_unique')) {
-      throw new ServiceTakenError(`The path ${wanted.pathPrefix} is in use by another service.`, error)
-    }
-    if (isUniqueViolation(error, 'service_name_unique')) {
-      throw new ServiceTakenError(`The merchant has another service with the name ${wanted.name}.`, error)
-    }
-    throw error
-  }
-}
-
-export class ServiceTakenError extends BaseError {
-  override readonly code = 'service.taken'
-  constructor(reason: string, cause: unknown) {
-    super('The service cannot have this path or name.', {
-      cause,
-      metaMessages: [reason, 'Choose another.'],
-      docsPath: '/errors#service-taken',
-    })
   }
 }
 
