@@ -1,4 +1,4 @@
-import { atomicAmountSchema } from '@protocolbanks/stream-protocol'
+import { atomicAmountSchema, pricingSchema } from '@protocolbanks/stream-protocol'
 import { Hono } from 'hono'
 import { LRUCache } from 'lru-cache'
 import { z } from 'zod'
@@ -8,13 +8,17 @@ import type { ServiceTable } from '../services/serviceTable.ts'
 import type { EndedCall } from '../tracing/logCall.ts'
 import type { RequestTrace } from '../tracing/traceRequests.ts'
 import { fingerprintOf } from './fingerprint.ts'
-import type { PaymentGate, ServedCharge } from './paymentGate.ts'
+import type { CaptureOutcome, PaymentGate, ServedCharge } from './paymentGate.ts'
 
 const chargeSchema = z.strictObject({
   /** Name of one of the merchant's services. */
   service: z.string().min(1).max(64),
-  /** Price of this call; the service's own when left out. */
+  /** Price of this call, of one that is priced by use the most that it holds; the service's own when left out. */
   amountAtomic: atomicAmountSchema.optional(),
+  /** What this call holds, where the request bounds what it can use: at most the price. */
+  holdAtomic: atomicAmountSchema.optional(),
+  /** How the price comes about, in base units; the service's own when left out. The offer says it. */
+  pricing: pricingSchema(0).optional(),
   method: z.string().min(1).max(16),
   url: z.url().max(2048),
   /** Of the request's body, any hash the merchant likes. */
@@ -40,18 +44,47 @@ export type ChargesApiOptions = {
   onOutcome?(outcome: string, call: EndedCall): void
 }
 
+const captureSchema = z.strictObject({
+  /** What the call cost in all. Above what was held it is charged if a voucher covers it. */
+  amountAtomic: atomicAmountSchema,
+})
+
+const extendSchema = z.strictObject({
+  /** What the next segment holds. */
+  amountAtomic: atomicAmountSchema,
+  /** What everything before it cost; all of what was held when left out. */
+  usedAtomic: atomicAmountSchema.optional(),
+  /** Its number, from 2: asked for again, it is charged once. */
+  segment: z.int().min(2).max(1_000_000).optional(),
+})
+
 type ChargesEnv = { Variables: { merchantId: string; trace?: RequestTrace } }
 
 /** Charges in flight at merchants who ask from their own process. */
 const maxOpenTickets = 100_000
 
+type OpenTicket = {
+  merchantId: string
+  charge: ServedCharge
+  call: EndedCall
+  captured?: Promise<CaptureOutcome>
+  /** Segments are charged one after the other. */
+  extending: Promise<unknown>
+}
+
 /**
  * Payment for services that the merchant's own process serves (the SDK's middleware): `POST /` asks whether to serve,
  * `POST /:ticket/served` and `POST /:ticket/release` report how it ended.
+ *
+ * Of a call that is priced by use `POST /` holds the most. `POST /:ticket/capture {amountAtomic}` charges what it cost, once,
+ * and answers `{amountAtomic, headers}` with the receipt; `served` follows. `POST /:ticket/extend {amountAtomic, usedAtomic?,
+ * segment?}` charges the next segment of a stream and answers `{outcome: 'charged', headers}`, or, until the next voucher has
+ * come, `{outcome: 'exhausted', requiredCumulative, acceptedCumulative}`, or `{outcome: 'refused', code}`. A voucher for a stream
+ * comes as a request of its own: `POST /` with its PAYMENT-SIGNATURE answers `{outcome: 'answer', status: 204}`.
  */
 export function createChargesApi(options: ChargesApiOptions): Hono<ChargesEnv> {
   const { gate, services, merchantOf, createTicketId, onOutcome } = options
-  const open = new LRUCache<string, { merchantId: string; charge: ServedCharge; call: EndedCall }>({
+  const open = new LRUCache<string, OpenTicket>({
     max: maxOpenTickets,
     ttl: options.outcomeTimeoutMs,
     ttlAutopurge: true,
@@ -79,11 +112,9 @@ export function createChargesApi(options: ChargesApiOptions): Hono<ChargesEnv> {
     const parsed = chargeSchema.safeParse(await c.req.json().catch(() => undefined))
     if (!parsed.success) {
       const [issue] = parsed.error.issues
-      return problem(400, 'request.invalid', 'The request is not valid.', {
-        detail: `${issue?.path.join('.')}: ${issue?.message}`,
-      })
+      return invalid(`${issue?.path.join('.')}: ${issue?.message}`)
     }
-    const { service: name, amountAtomic, method, url, bodyHash, paymentSignature, clientAddress: remote } = parsed.data
+    const { service: name, method, url, bodyHash, paymentSignature, clientAddress: remote } = parsed.data
     const find = () => services.byName(merchantId, name)
     const service = find() ?? (await services.findAnew(find))
     if (!service) {
@@ -92,11 +123,16 @@ export function createChargesApi(options: ChargesApiOptions): Hono<ChargesEnv> {
         hint: 'Create it with POST /api/services.',
       })
     }
+    const amount = parsed.data.amountAtomic === undefined ? service.price : BigInt(parsed.data.amountAtomic)
+    const hold = parsed.data.holdAtomic === undefined ? amount : BigInt(parsed.data.holdAtomic)
+    if (hold > amount) return invalid(`holdAtomic: ${hold} is above the price of ${amount}`)
     const trace = c.get('trace')
     const charging = trace?.child('charge')
     const verdict = await gate.authorize({
       service,
-      amount: amountAtomic === undefined ? service.price : BigInt(amountAtomic),
+      amount,
+      hold,
+      pricing: parsed.data.pricing,
       url,
       payment: paymentSignature ?? undefined,
       fingerprint: () => fingerprintOf(method, url, bodyHash === undefined ? undefined : Buffer.from(bodyHash)),
@@ -112,7 +148,7 @@ export function createChargesApi(options: ChargesApiOptions): Hono<ChargesEnv> {
         return problem(409, 'ticket.used', 'This ticket was used or given up before.', { detail: `Ticket: ${ticket}` })
       }
       call.ticket = verdict.charge.ticket
-      open.set(ticket, { merchantId, charge: verdict.charge, call })
+      open.set(ticket, { merchantId, charge: verdict.charge, call, extending: Promise.resolve() })
       return c.json({ outcome: 'charged', ticket, headers: { 'payment-response': verdict.charge.receipt } })
     }
     if (verdict.kind === 'replay') throw new Error('a merchant-served answer is never kept here')
@@ -122,14 +158,37 @@ export function createChargesApi(options: ChargesApiOptions): Hono<ChargesEnv> {
     return c.json({ outcome: 'answer', status: response.status, headers, body: await response.text() })
   })
 
+  api.post('/:ticket/capture', async (c) => {
+    const entry = openOf(c.req.param('ticket'), c.get('merchantId'))
+    if (!entry?.charge.capture) return unknownTicket(c.req.param('ticket'))
+    const parsed = captureSchema.safeParse(await c.req.json().catch(() => undefined))
+    if (!parsed.success) return invalid('amountAtomic: must be a whole number of base units, as a decimal string')
+    entry.captured ??= entry.charge.capture(BigInt(parsed.data.amountAtomic))
+    const { amount, receipt } = await entry.captured
+    return c.json({ amountAtomic: amount.toString(), headers: { 'payment-response': receipt } })
+  })
+
+  api.post('/:ticket/extend', async (c) => {
+    const entry = openOf(c.req.param('ticket'), c.get('merchantId'))
+    const parsed = extendSchema.safeParse(await c.req.json().catch(() => undefined))
+    if (!entry?.charge.extend || entry.captured) return unknownTicket(c.req.param('ticket'))
+    if (!parsed.success) {
+      const [issue] = parsed.error.issues
+      return invalid(`${issue?.path.join('.')}: ${issue?.message}`)
+    }
+    // It is not over while it asks for more.
+    open.set(c.req.param('ticket'), entry)
+    const extended = entry.extending.then(() => extend(entry.charge, parsed.data))
+    entry.extending = extended.catch(() => undefined)
+    return c.json(await extended)
+  })
+
   api.post('/:ticket/:outcome{served|release}', async (c) => {
     const ticket = c.req.param('ticket')
-    const entry = open.get(ticket)
-    if (!entry || entry.merchantId !== c.get('merchantId')) {
+    const entry = openOf(ticket, c.get('merchantId'))
+    if (!entry) {
       if (c.req.param('outcome') === 'release') cancelled.set(`${c.get('merchantId')} ${ticket.slice(0, 64)}`, true)
-      return problem(404, 'ticket.unknown', 'No open charge has this ticket.', {
-        detail: `Ticket: ${ticket}`,
-      })
+      return unknownTicket(ticket)
     }
     open.delete(ticket)
     if (c.req.param('outcome') === 'served') {
@@ -142,5 +201,36 @@ export function createChargesApi(options: ChargesApiOptions): Hono<ChargesEnv> {
     return c.json({ released })
   })
 
+  function openOf(ticket: string, merchantId: string): OpenTicket | undefined {
+    const entry = open.get(ticket)
+    return entry?.merchantId === merchantId ? entry : undefined
+  }
+
   return api
+}
+
+async function extend(
+  charge: ServedCharge,
+  { amountAtomic, usedAtomic, segment }: z.output<typeof extendSchema>,
+): Promise<Record<string, unknown>> {
+  if (segment !== undefined && segment <= (charge.segments ?? 1)) {
+    return { outcome: 'charged', headers: { 'payment-response': charge.receipt } }
+  }
+  const used = usedAtomic === undefined ? undefined : BigInt(usedAtomic)
+  const extended = await charge.extend?.(BigInt(amountAtomic), used)
+  if (extended?.ok) return { outcome: 'charged', headers: { 'payment-response': extended.receipt } }
+  if (extended === undefined || !('requiredCumulative' in extended)) return { outcome: 'refused', code: extended?.code }
+  return {
+    outcome: 'exhausted',
+    requiredCumulative: extended.requiredCumulative.toString(),
+    acceptedCumulative: extended.acceptedCumulative.toString(),
+  }
+}
+
+function invalid(detail: string): Response {
+  return problem(400, 'request.invalid', 'The request is not valid.', { detail })
+}
+
+function unknownTicket(ticket: string): Response {
+  return problem(404, 'ticket.unknown', 'No open charge has this ticket.', { detail: `Ticket: ${ticket}` })
 }

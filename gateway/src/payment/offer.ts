@@ -1,7 +1,9 @@
 import {
+  formatPricing,
   grantSources,
   type PaymentRequired,
   type PaymentRequirements,
+  type Pricing,
   paymentIdentifierKey,
   paymentRequiredHeader,
   requestIdPattern,
@@ -20,8 +22,16 @@ const maxTimeoutSeconds = 60
 /** Of a merchant who serves nothing on credit. */
 const reserveOnly = grantSources.filter((source) => source === 'reserve')
 
-/** The `session` entry of `accepts` for one call. */
-export function sessionRequirements(chain: Chain, service: Service, amount: bigint): PaymentRequirements {
+/**
+ * The `session` entry of `accepts` for one call. What is priced by use says in `extra.pricing` how, in base units, and in
+ * `amount` how much is held at most.
+ */
+export function sessionRequirements(
+  chain: Chain,
+  service: Service,
+  amount: bigint,
+  pricing: Pricing | undefined = service.pricing,
+): PaymentRequirements {
   return {
     scheme: sessionScheme,
     network: networkOf(chain),
@@ -35,6 +45,7 @@ export function sessionRequirements(chain: Chain, service: Service, amount: bigi
       service: service.id,
       scope: service.pathPrefix,
       sources: service.credit?.mode === 'reserve_only' ? reserveOnly : grantSources,
+      ...(pricing !== undefined && pricing.kind !== 'call' && { pricing: formatPricing(pricing, 0) }),
     },
   }
 }
@@ -57,6 +68,8 @@ type Refusal = {
   code: PaymentRefusal
   service: Service
   amount: bigint
+  /** Instead of the service's. */
+  pricing?: Pricing | undefined
   url: string
   /** What the channel stands at: only for a client that proved to hold the session key. */
   channel?: ({ grantId: string } & ChannelMeter) | undefined
@@ -69,7 +82,7 @@ type Refusal = {
 
 /** The refusal of a call: problem+json, and with a 402 the offer of x402 v2 in `PAYMENT-REQUIRED`. */
 export function refusePayment(chain: Chain, refusal: Refusal): Response {
-  const { code, service, amount, url, channel, detail, others = [] } = refusal
+  const { code, service, amount, pricing, url, channel, detail, others = [] } = refusal
   const { status, title, hint } = refusals[code]
   const retryAfterSeconds = refusal.retryAfterSeconds ?? refusals[code].retryAfterSeconds
   const headers: Record<string, string> = { 'cache-control': 'no-store' }
@@ -78,7 +91,7 @@ export function refusePayment(chain: Chain, refusal: Refusal): Response {
       x402Version,
       error: code,
       resource: { url, description: service.name },
-      accepts: [sessionRequirements(chain, service, amount), ...others],
+      accepts: [sessionRequirements(chain, service, amount, pricing), ...others],
       extensions: {
         [paymentIdentifierKey]: others.length === 0 ? { info: { required: true } } : optionalIdentifier,
         ...(channel && {

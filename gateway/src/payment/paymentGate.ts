@@ -2,6 +2,7 @@ import {
   createVoucherHasher,
   type GrantSource,
   type PaymentRequirements,
+  type Pricing,
   verifyVoucher,
 } from '@protocolbanks/stream-protocol'
 import { formatTraceparent, type TraceContext } from '@protocolbanks/stream-runtime'
@@ -15,15 +16,22 @@ import { type Chain, networkOf } from './chain.ts'
 import type { ReceiptSigner } from './createReceiptSigner.ts'
 import { createReceiptWriter } from './createReceiptWriter.ts'
 import { describeLimit } from './describeLimit.ts'
+import { createMeteredCharge } from './meteredCharge.ts'
 import { refusePayment, sessionRequirements } from './offer.ts'
 import { readPayment } from './readPayment.ts'
 import type { PaymentRefusal } from './refusals.ts'
+import { serveCharge } from './serveCharge.ts'
+import { createVoucherWaiters } from './voucherWaiters.ts'
 
 /** A call of a paid service, as the gate sees it. */
 export type PaidRequest = {
   service: Service
-  /** Price of this call, base units. */
+  /** Price of this call, base units; of one that is priced by use the most that it holds. */
   amount: bigint
+  /** What it holds, where the request bounds what it can use; `amount` when left out. */
+  hold?: bigint | undefined
+  /** How it is priced, where that is not as the service is. */
+  pricing?: Pricing | undefined
   /** The resource, absolute. */
   url: string
   /** PAYMENT-SIGNATURE as received. */
@@ -42,6 +50,7 @@ export type Verdict =
   | { kind: 'serve'; charge: ServedCharge }
   /** The same request was answered before. */
   | { kind: 'replay'; answer: Answer; receipt: string }
+  /** It is not served: refused, or no more than a voucher for a stream that runs (code `voucher`, 204). */
   | { kind: 'refused'; code: string; response: Response }
 
 /** A charged call on its way to being served: exactly one of the three must be called. */
@@ -50,6 +59,19 @@ export type ServedCharge = {
   receipt: string
   /** Undefined for a payment that no meter knows. */
   ticket: Ticket | undefined
+  /** What may be used by now, base units. The rest of the meter's part is left out where no meter knows the payment. */
+  held?: bigint | undefined
+  /** How many segments were charged. */
+  segments?: number | undefined
+  /**
+   * Charges `total`, base units, in the place of what was held, once and before `served`; see `MeteredCharge`. The receipt
+   * tells what was charged.
+   */
+  capture?: ((total: bigint) => Promise<CaptureOutcome>) | undefined
+  /** Charges the next segment with the newest voucher of the channel; `used` is what all before it have cost. */
+  extend?: ((amount: bigint, used?: bigint) => Promise<ExtendOutcome>) | undefined
+  /** Until the channel's next voucher comes to this process, at most `ms`: it may come to another. */
+  untilVoucher?: ((ms: number) => Promise<void>) | undefined
   /**
    * Of a payment that moves before its answer leaves: to be called once the call was served, and before `served`. Who is
    * not settled is not answered. Undefined where the meter has charged already.
@@ -62,6 +84,15 @@ export type ServedCharge = {
   /** It was not served. True: nobody pays. False: it is too late for that, and a retry with the same id is free. */
   release(): Promise<boolean>
 }
+
+/** `late`: nothing could be given back any more. `short`: so much was used that no voucher covers. */
+export type CaptureOutcome = { receipt: string; amount: bigint; late?: true; short?: bigint }
+
+export type ExtendOutcome =
+  | { ok: true; receipt: string }
+  /** The voucher is used up: the next has to say `requiredCumulative`. */
+  | { ok: false; code: 'voucher.exhausted'; requiredCumulative: bigint; acceptedCumulative: bigint }
+  | { ok: false; code: string }
 
 export type Settled = { ok: true; receipt: string } | { ok: false; code: string; response: Response }
 
@@ -110,14 +141,16 @@ export function createPaymentGate(deps: PaymentGateDeps): PaymentGate {
   const hashVoucher = createVoucherHasher(chain)
   const writeReceipt = createReceiptWriter(networkOf(chain), deps.receiptSigner)
 
-  /** Of each service the offer that was compared last; the table of services brings new ones when something changed. */
-  const offers = new WeakMap<Service, { amount: bigint; offer: PaymentRequirements }>()
+  const vouchers = createVoucherWaiters()
 
-  function offerOf(service: Service, amount: bigint): PaymentRequirements {
+  /** Of each service the offer that was compared last; the table of services brings new ones when something changed. */
+  const offers = new WeakMap<Service, { amount: bigint; pricing: Pricing | undefined; offer: PaymentRequirements }>()
+
+  function offerOf({ service, amount, pricing }: PaidRequest): PaymentRequirements {
     const known = offers.get(service)
-    if (known?.amount === amount) return known.offer
-    const offer = sessionRequirements(chain, service, amount)
-    offers.set(service, { amount, offer })
+    if (known?.amount === amount && known.pricing === pricing) return known.offer
+    const offer = sessionRequirements(chain, service, amount, pricing)
+    offers.set(service, { amount, pricing, offer })
     return offer
   }
 
@@ -125,13 +158,13 @@ export function createPaymentGate(deps: PaymentGateDeps): PaymentGate {
     const { service, amount } = request
     if (request.payment === undefined) return refuse(request, 'payment.required')
 
-    const read = readPayment(request.payment, offerOf(service, amount))
+    const read = readPayment(request.payment, offerOf(request))
     if (!read.ok) {
       const other = read.code === 'scheme.unsupported' && (await deps.otherSchemes?.authorize(request, request.payment))
       if (other) return other
       return read.code === 'payment.malformed' ? malformed(read.detail) : refuse(request, read.code)
     }
-    const { requestId, payeeProof, ...signed } = read.payment
+    const { requestId, payeeProof, voucherFor, ...signed } = read.payment
 
     const ageMs = deps.chainAgeMs()
     if (ageMs > deps.maxChainAgeMs) return stale(ageMs)
@@ -151,7 +184,7 @@ export function createPaymentGate(deps: PaymentGateDeps): PaymentGate {
       account: grant.account,
       grantId: voucher.grantId,
       payee: voucher.payee,
-      amount,
+      amount: request.hold ?? amount,
       cumulativeAmount: voucher.cumulativeAmount,
       requestId,
       fingerprint: request.fingerprint(),
@@ -173,12 +206,13 @@ export function createPaymentGate(deps: PaymentGateDeps): PaymentGate {
         client: request.client,
       },
     }
+    if (voucherFor !== undefined) return takeVoucher(request, use, voucherFor)
     crashPoint('charge.before')
     const decision = await chargeMirrored(use, service)
     if (decision.ok) crashPoint('charge.after')
     const paid = { ...request, source: grant.source }
-    if (decision.ok) return serve(paid, decision.ticket, decision.channel, answers.begin(keyOf(decision.ticket)))
-    if (decision.code === 'request.duplicate') return repeat({ ...paid, trace: undefined }, decision)
+    if (decision.ok) return serve(paid, use, decision.ticket, decision.channel, answers.begin(keyOf(decision.ticket)))
+    if (decision.code === 'request.duplicate') return repeat({ ...paid, trace: undefined }, use, decision)
     if (decision.limit !== undefined) deps.onLimit?.(decision.limit)
     const channel = decision.channel && { grantId: grant.grantId, ...decision.channel }
     return refuse(request, decision.code, channel, decision.limit)
@@ -202,9 +236,27 @@ export function createPaymentGate(deps: PaymentGateDeps): PaymentGate {
     return decision
   }
 
+  /** The next voucher of a stream that runs, here or in another process: what is authorised rises, nothing is charged. */
+  async function takeVoucher(request: PaidRequest, use: Use, voucherFor: string): Promise<Verdict> {
+    // Clients cannot choose such an id. A charge of nothing, taken back, leaves its voucher.
+    const requestId = `${voucherFor}~v${use.cumulativeAmount}`
+    const decision = await chargeMirrored({ ...use, amount: 0n, requestId }, request.service)
+    if (!decision.ok && decision.code !== 'request.duplicate') {
+      if (decision.limit !== undefined) deps.onLimit?.(decision.limit)
+      return refuse(request, decision.code, decision.channel && { grantId: use.grantId, ...decision.channel })
+    }
+    if (decision.ok) {
+      const released = await meter.capture(decision.ticket, 0n).catch(() => undefined)
+      if (!released?.ok) meter.served(decision.ticket)
+    }
+    vouchers.wake(channelOf(use))
+    return voucherTaken()
+  }
+
   /** A request id that was charged before: the first answer, or the call once more when it was never answered. */
   async function repeat(
     request: ChargedRequest,
+    use: Use,
     first: Extract<Decision, { code: 'request.duplicate' }>,
   ): Promise<Verdict> {
     const { ticket, channel, instance } = first
@@ -212,46 +264,47 @@ export function createPaymentGate(deps: PaymentGateDeps): PaymentGate {
     if (instance !== deps.instance) {
       const adopted = await meter.adopt({ ...ticket, from: instance })
       // While the other process lives it may be serving the call; when it is gone, a later retry is served here.
-      return adopted ? serve(request, ticket, channel, answers.begin(key)) : inProgress(ticket, adoptionSeconds)
+      return adopted ? serve(request, use, ticket, channel, answers.begin(key)) : inProgress(ticket, adoptionSeconds)
     }
     const outcome = await answers.find(key, deps.retryWaitMs)
     if (outcome === 'pending' || (outcome !== undefined && outcome.state === 'released')) return inProgress(ticket)
-    if (outcome?.state === 'kept')
-      return { kind: 'replay', answer: outcome.answer, receipt: receiptOf(request, ticket, channel) }
+    if (outcome?.state === 'kept') {
+      return { kind: 'replay', answer: outcome.answer, receipt: receiptOf(request, costOf(ticket, outcome), channel) }
+    }
     const finish = outcome?.state === 'broken' ? answers.resume(key) : undefined
-    return finish ? serve(request, ticket, channel, finish) : answered(request, ticket, channel)
+    return finish ? serve(request, use, ticket, channel, finish) : answered(request, costOf(ticket, outcome), channel)
   }
 
   function serve(
     request: ChargedRequest,
+    use: Use,
     ticket: Ticket,
     channel: ChannelMeter,
     finish: (outcome: Outcome) => void,
   ): Verdict {
-    return {
-      kind: 'serve',
-      charge: {
-        ticket,
-        receipt: receiptOf(request, ticket, channel),
-        served(answer) {
-          meter.served(ticket)
-          // Once the answer is on its way.
-          if (deps.crashPoint) setImmediate(() => crashPoint('charge.served'))
-          finish(answer ? { state: 'kept', answer } : { state: 'given' })
-        },
-        broken() {
-          meter.served(ticket)
-          finish({ state: 'broken' })
-        },
-        async release() {
-          // When the meter cannot be asked the charge stands: the client may repeat the id free of charge.
-          const released = await meter.capture(ticket, 0n).catch(() => ({ ok: false }))
-          if (!released.ok) meter.served(ticket)
-          finish({ state: released.ok ? 'released' : 'broken' })
-          return released.ok
-        },
+    const { instance } = deps
+    const charge = serveCharge({
+      meter,
+      ticket,
+      channel,
+      finish,
+      createMetered: () =>
+        createMeteredCharge({
+          meter,
+          use,
+          ticket,
+          channel,
+          instance,
+          charge: (segment) => chargeMirrored({ ...segment, nowMs: deps.now() }, request.service),
+        }),
+      writeReceipt: (charged, counted) => receiptOf(request, charged, counted),
+      untilVoucher: (ms) => vouchers.wait(channelOf(ticket), ms),
+      onServed() {
+        // Once the answer is on its way.
+        if (deps.crashPoint) setImmediate(() => crashPoint('charge.served'))
       },
-    }
+    })
+    return { kind: 'serve', charge }
   }
 
   function refuse(
@@ -260,9 +313,18 @@ export function createPaymentGate(deps: PaymentGateDeps): PaymentGate {
     channel?: { grantId: string } & ChannelMeter,
     limit?: ReachedLimit,
   ): Verdict {
-    const { service, amount, url } = request
+    const { service, amount, pricing, url } = request
     const reached = limit && describeLimit(limit, deps.now())
-    const refusal = { code, service, amount, url, channel, ...reached, others: deps.otherSchemes?.offer(request) }
+    const refusal = {
+      code,
+      service,
+      amount,
+      pricing,
+      url,
+      channel,
+      ...reached,
+      others: deps.otherSchemes?.offer(request),
+    }
     return { kind: 'refused', code, response: refusePayment(chain, refusal) }
   }
 
@@ -320,6 +382,21 @@ function inProgress(ticket: Ticket, retryAfterSeconds = 1): Verdict {
     headers: { 'retry-after': `${retryAfterSeconds}` },
   })
   return { kind: 'refused', code, response }
+}
+
+function voucherTaken(): Verdict {
+  const response = new Response(null, { status: 204, headers: { 'cache-control': 'no-store' } })
+  return { kind: 'refused', code: 'voucher', response }
+}
+
+function channelOf({ grantId, payee }: Pick<Ticket, 'grantId' | 'payee'>): string {
+  return `${grantId}:${payee}`.toLowerCase()
+}
+
+/** With what the request cost in all. */
+function costOf(ticket: Ticket, outcome: Outcome | undefined): Ticket {
+  const amount = outcome && 'amount' in outcome ? outcome.amount : undefined
+  return amount === undefined ? ticket : { ...ticket, amount }
 }
 
 function keyOf({ grantId, payee, requestId }: Ticket): string {

@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util'
 import {
   type Address,
   decodeHeader,
@@ -11,6 +12,7 @@ import {
   sessionExtraSchema,
   sessionPayloadSchema,
   sessionScheme,
+  voucherForSchema,
   x402Version,
 } from '@protocolbanks/stream-protocol'
 import type { PaymentRefusal } from './refusals.ts'
@@ -22,6 +24,8 @@ export type SessionPayment = {
   signature: Hex
   payeeProof: readonly Hex[]
   requestId: string
+  /** Request id of the stream that this is the next voucher of: it pays for nothing by itself. */
+  voucherFor?: string | undefined
 }
 
 export type ReadPayment =
@@ -46,8 +50,10 @@ export function readWithSchemas(header: string, offer: PaymentRequirements): Rea
   const decoded = decodeHeader(header, paymentPayloadSchema)
   if (!decoded.ok) return malformed(`PAYMENT-SIGNATURE ${decoded.reason}.`)
   const { accepted, payload, extensions } = decoded.value
+  const next = voucherForSchema.safeParse(extensions?.session)
   const mismatch = compareTerms(accepted, offer)
-  if (mismatch) return { ok: false, code: mismatch }
+  // A voucher for a stream buys nothing at this price.
+  if (mismatch && !(next.success && mismatch === 'price.changed')) return { ok: false, code: mismatch }
   const session = sessionPayloadSchema.safeParse(payload)
   if (!session.success) {
     const [issue] = session.error.issues
@@ -65,7 +71,7 @@ export function readWithSchemas(header: string, offer: PaymentRequirements): Rea
     payeeProof,
     requestId: identifier.data.info.id,
   }
-  return { ok: true, payment }
+  return { ok: true, payment: next.success ? { ...payment, voucherFor: next.data.voucherFor } : payment }
 }
 
 /** Of a single-payee grant, with `accepted` as it was offered; undefined for anything else, right or wrong. */
@@ -73,7 +79,7 @@ function readUsual(header: string, offer: PaymentRequirements): SessionPayment |
   const value = parseStrictly(header)
   const { x402Version: version, accepted, payload, extensions } = fieldsOf(value, 4)
   const { scheme, network, amount, asset, payTo, maxTimeoutSeconds, extra } = fieldsOf(accepted, 7)
-  const { module, settler, service, scope, sources } = fieldsOf(extra, 5)
+  const { module, settler, service, scope, sources, pricing } = fieldsOf(extra, offer.extra?.pricing ? 6 : 5)
   const isOffered =
     version === x402Version &&
     scheme === offer.scheme &&
@@ -86,7 +92,8 @@ function readUsual(header: string, offer: PaymentRequirements): SessionPayment |
     settler === offer.extra?.settler &&
     service === offer.extra?.service &&
     scope === offer.extra?.scope &&
-    isSameList(sources, offer.extra?.sources)
+    isSameList(sources, offer.extra?.sources) &&
+    isSamePricing(pricing, offer)
   if (!isOffered) return undefined
 
   const { grantId, cumulativeAmount, signature } = fieldsOf(payload, 3)
@@ -108,6 +115,11 @@ function readUsual(header: string, offer: PaymentRequirements): SessionPayment |
 function isSameList(left: unknown, right: unknown): boolean {
   if (!Array.isArray(left) || !Array.isArray(right)) return left === right
   return left.length === right.length && left.every((one, index) => one === right[index])
+}
+
+/** The same fields in the same order, as clients send back what they were offered. */
+function isSamePricing(pricing: unknown, { extra }: PaymentRequirements): boolean {
+  return pricing === extra?.pricing || JSON.stringify(pricing) === JSON.stringify(extra?.pricing)
 }
 
 /** Node's decoder skips what is not base64; here nothing may be skipped. */
@@ -135,6 +147,10 @@ function compareTerms(accepted: PaymentRequirements, offer: PaymentRequirements)
   const extra = sessionExtraSchema.safeParse(accepted.extra)
   if (!extra.success || extra.data.module !== (offer.extra?.module as Address)) return 'payment.wrong_module'
   if (BigInt(accepted.amount) !== BigInt(offer.amount)) return 'price.changed'
+  // Who leaves it out agrees with `amount` alone, which is the most.
+  if (extra.data.pricing !== undefined && !isDeepStrictEqual(extra.data.pricing, offer.extra?.pricing)) {
+    return 'price.changed'
+  }
   return undefined
 }
 

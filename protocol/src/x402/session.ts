@@ -15,6 +15,8 @@ export const sessionExtraSchema = z.looseObject({
   scope: z.string().max(2048),
   /** Sources of grants that are taken here (see `grantSources`; others may be added). Left out: the allowance. */
   sources: z.array(z.string().max(32)).max(16).optional(),
+  /** How the price comes about, where `amount` is the most that is held: see `pricingSchema(0)`. */
+  pricing: z.record(z.string(), z.unknown()).optional(),
 })
 export type SessionExtra = z.output<typeof sessionExtraSchema>
 

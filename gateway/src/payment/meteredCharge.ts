@@ -1,0 +1,135 @@
+import type { ChannelMeter, Decision, Meter, Ticket, Use } from '../meter/meter.ts'
+
+/**
+ * A charge whose amount is known in the end only: it holds one segment after the other. Each segment is a charge of its own,
+ * under the request's id and then `<id>~2`, `<id>~3` and so on, which no client can choose.
+ */
+export type MeteredCharge = {
+  /** What all segments so far may cost together, base units. */
+  readonly held: bigint
+  /** What is charged by now: a segment counts as held until it is captured. */
+  readonly amount: bigint
+  readonly channel: ChannelMeter
+  /** How many segments were charged. */
+  readonly segments: number
+  /**
+   * Charges the next segment with the newest voucher of the channel. What was used of the one before is final: all of it, or up
+   * to `used` of all together. Where nothing was used of it, it stays, and nothing more is held.
+   */
+  extend(amount: bigint, used?: bigint): Promise<Extended>
+  /**
+   * Charges `total` for everything. What is above what was held is charged if the newest voucher allows it. Less than what
+   * earlier segments cost is charged as that.
+   */
+  capture(total: bigint): Promise<Captured>
+  /** What is held is charged: nobody can say how much was used. */
+  stand(): void
+}
+
+export type Extended = { ok: true } | { ok: false; decision: Extract<Decision, { ok: false }> }
+
+/** `late`: the amount was lower than held and could not be lowered any more. `short`: it was higher, and no voucher covers it. */
+export type Captured = { amount: bigint; late?: true; short?: bigint }
+
+export type MeteredChargeOptions = {
+  meter: Pick<Meter, 'capture' | 'served' | 'adopt'>
+  /** As the first segment was charged. */
+  charge(use: Use): Promise<Decision>
+  use: Use
+  ticket: Ticket
+  channel: ChannelMeter
+  /** Of this process, in the meter. */
+  instance: string
+}
+
+/** Starts with the first segment charged. */
+export function createMeteredCharge(options: MeteredChargeOptions): MeteredCharge {
+  const { meter, use } = options
+  let { channel } = options
+  /** The segment that is not final. */
+  let open: Ticket | undefined = options.ticket
+  let closed = 0n
+  let segments = 1
+
+  /** Makes the open segment final at this amount, or as it is held when that is too late. */
+  async function close(amount: bigint): Promise<boolean> {
+    if (!open) return true
+    const ticket = open
+    open = undefined
+    if (amount === ticket.amount) {
+      meter.served(ticket)
+      closed += amount
+      return true
+    }
+    // When the meter cannot be asked, what is held is charged.
+    const captured = await meter.capture(ticket, amount).catch(() => undefined)
+    if (captured?.ok) {
+      channel = captured.channel
+      closed += amount
+      return true
+    }
+    meter.served(ticket)
+    closed += ticket.amount
+    return false
+  }
+
+  async function next(amount: bigint): Promise<Extended> {
+    const requestId = `${use.requestId}~${segments + 1}`
+    const decision = await options.charge({ ...use, requestId, amount })
+    if (decision.ok) {
+      open = decision.ticket
+      channel = decision.channel
+    } else if (decision.code === 'request.duplicate') {
+      // A process that is gone, or a call that broke off, has paid for it.
+      const { instance: from, ticket } = decision
+      if (from !== options.instance && !(await meter.adopt({ ...ticket, from }))) return { ok: false, decision }
+      open = ticket
+      channel = decision.channel
+    } else return { ok: false, decision }
+    segments += 1
+    return { ok: true }
+  }
+
+  return {
+    get held() {
+      return closed + (open?.amount ?? 0n)
+    },
+    get amount() {
+      return closed + (open?.amount ?? 0n)
+    },
+    get channel() {
+      return channel
+    },
+    get segments() {
+      return segments
+    },
+    async extend(amount, used) {
+      if (open) {
+        const rest = used === undefined ? open.amount : clamp(used - closed, open.amount)
+        if (rest === 0n && open.amount > 0n) return { ok: true }
+        await close(rest)
+      }
+      return next(amount)
+    },
+    async capture(total) {
+      const rest = clamp(total - closed, open?.amount ?? 0n)
+      const isExact = await close(rest)
+      if (!isExact) return { amount: closed, late: true }
+      if (total <= closed) return { amount: closed }
+      const more = await next(total - closed)
+      if (!more.ok) return { amount: closed, short: total - closed }
+      await close(open?.amount ?? 0n)
+      return { amount: closed }
+    },
+    stand() {
+      if (open) meter.served(open)
+      closed += open?.amount ?? 0n
+      open = undefined
+    },
+  }
+}
+
+function clamp(amount: bigint, max: bigint): bigint {
+  if (amount < 0n) return 0n
+  return amount > max ? max : amount
+}
