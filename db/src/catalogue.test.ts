@@ -47,7 +47,8 @@ test('an API key authenticates until it is revoked, and is not stored', async ()
   const { merchant } = await arrangeMerchant(database.db)
   const { id, key } = await issueApiKey(database.db, { merchantId: merchant.id, name: 'ci' })
   expect(key).toMatch(/^pb_[A-Za-z0-9_-]{43}$/)
-  expect(await authenticateApiKey(database.db, key)).toEqual({ apiKeyId: id, merchantId: merchant.id })
+  const known = { apiKeyId: id, merchantId: merchant.id, scopes: ['*'], expiresAt: null }
+  expect(await authenticateApiKey(database.db, key)).toEqual(known)
   const [listed] = (await listApiKeys(database.db)).items
   expect(listed).toMatchObject({ id, prefix: key.slice(0, 11), lastUsedAt: expect.any(Date), revokedAt: null })
   expect(JSON.stringify(await database.query('select * from api_key'))).not.toContain(key)

@@ -2,6 +2,7 @@ import { receiptKeysPath } from '@protocolbanks/stream-protocol'
 import { createStatusApp, type StatusDeps } from '@protocolbanks/stream-runtime'
 import { type Handler, Hono, type MiddlewareHandler } from 'hono'
 import type { Logger } from 'pino'
+import { ApiRefusal } from './api/apiProblem.ts'
 import type { createChargesApi } from './payment/chargesApi.ts'
 import { crossOrigin, originsOnly } from './payment/crossOrigin.ts'
 import { problem } from './problem.ts'
@@ -54,6 +55,7 @@ export function createApp({
   if (receiptKeys) app.get(receiptKeysPath, receiptKeys)
   app.all('*', crossOrigin, payment, proxy)
   app.onError((error, c) => {
+    if (error instanceof ApiRefusal) return error.response
     const unavailable = unavailableProblem(error)
     if (unavailable) return unavailable
     logger.error({ err: error, traceId: requestTraceId(c) }, 'request failed')

@@ -4,11 +4,12 @@ import { Server } from 'node:http'
 import { setTimeout as delay } from 'node:timers/promises'
 import { serve } from '@hono/node-server'
 import { getConnInfo } from '@hono/node-server/conninfo'
-import { authenticateApiKey, createDb, migrate, readHeartbeat } from '@protocolbanks/stream-db'
+import { createDb, migrate, readHeartbeat } from '@protocolbanks/stream-db'
 import { createCrashPoints, createLogger, createTracing, runChecks, stopOnSignals } from '@protocolbanks/stream-runtime'
 import type { Context } from 'hono'
 import { createPublicClient, http } from 'viem'
 import { createAnswerStore } from './answers/answerStore.ts'
+import { chargingCaller } from './api/chargingCaller.ts'
 import { createApi } from './api/createApi.ts'
 import { createApp } from './app.ts'
 import { createClientHasher } from './clients/clientHasher.ts'
@@ -220,7 +221,7 @@ const app = createApp({
   charges: createChargesApi({
     gate,
     services,
-    merchantOf,
+    merchantOf: async (authorization) => (await chargingCaller(db, authorization))?.merchantId ?? undefined,
     createTicketId: randomUUID,
     outcomeTimeoutMs: 60_000,
     hashClient,
@@ -278,7 +279,7 @@ function createFacilitatorApp(access: 'keys' | 'open') {
     ],
     relayer: exact?.relayer.address,
     access,
-    callerOf: facilitatorCaller,
+    callerOf: (authorization) => chargingCaller(db, authorization),
     clientOf: (c) => addressOf(c) ?? 'unknown',
     limit: createRateLimit({
       max: config.FACILITATOR_REQUESTS_PER_MINUTE,
@@ -288,21 +289,6 @@ function createFacilitatorApp(access: 'keys' | 'open') {
     }),
     maxAtOnce: config.EXACT_MAX_ACTIVE,
   })
-}
-
-/** A merchant's key, or a key of the operator. */
-async function facilitatorCaller(
-  authorization: string | undefined,
-): Promise<{ merchantId: string | null } | undefined> {
-  const [, key] = /^Bearer (\S{1,200})$/.exec(authorization ?? '') ?? []
-  if (key === undefined) return undefined
-  const found = await authenticateApiKey(db, key)
-  return found && { merchantId: found.merchantId }
-}
-
-async function merchantOf(authorization: string | undefined): Promise<string | undefined> {
-  const [, key] = /^Bearer (pb_\S+)$/.exec(authorization ?? '') ?? []
-  return (key && (await authenticateApiKey(db, key))?.merchantId) ?? undefined
 }
 
 /** Lets requests end, then journals what they charged. */

@@ -8,7 +8,9 @@ import {
   expireSponsorships,
   findGrantByTerms,
   gasOfDay,
+  hasScope,
   isDatabaseUnavailable,
+  type KnownApiKey,
   listMerchantsByPayee,
   migrate,
   oldestReservation,
@@ -123,8 +125,14 @@ function reserve(reservation: Reservation): Promise<ReservationResult> {
   })
 }
 
+/** A key that may ask for gas. */
+async function sponsoringKey(key: string): Promise<KnownApiKey | undefined> {
+  const found = await authenticateApiKey(db, key)
+  return found && hasScope(found.scopes, 'sponsorships:write') ? found : undefined
+}
+
 const app = createApp({
-  auth: { operatorApiKey: config.OPERATOR_API_KEY, authenticateApiKey: (key) => authenticateApiKey(db, key) },
+  auth: { operatorApiKey: config.OPERATOR_API_KEY, authenticateApiKey: sponsoringKey },
   rpc: {
     methods: createSponsorMethods({
       services: places.map(({ entryPoint, service }) => ({ entryPoint: entryPoint.address, service })),

@@ -1,8 +1,9 @@
 import { createHash, randomBytes } from 'node:crypto'
-import { and, desc, eq, isNull, lt, or, sql } from 'drizzle-orm'
+import { and, desc, eq, gt, isNull, lt, or, sql } from 'drizzle-orm'
 import type { Queryable } from '../createDb.ts'
 import { newId } from '../newId.ts'
 import { limitOf, type Page, type PageRequest, toPage } from '../page.ts'
+import { allScopes } from './scopes.ts'
 import { apiKeyTable } from './table.ts'
 
 /** What is kept of an API key. The key itself is shown once, when it is issued. */
@@ -13,10 +14,18 @@ export type ApiKey = {
   name: string
   /** The first characters of the key, to tell keys apart. */
   prefix: string
+  /** What it may do; `*` is everything that its holder may do. */
+  scopes: string[]
   createdAt: Date
+  /** Null: it does not end. */
+  expiresAt: Date | null
   revokedAt: Date | null
   /** To the minute. */
   lastUsedAt: Date | null
+  rotatedAt: Date | null
+  /** The first characters of the key before the last rotation, and until when that is good; null: there was none. */
+  previousPrefix: string | null
+  previousUntil: Date | null
 }
 
 const visibleColumns = {
@@ -24,32 +33,71 @@ const visibleColumns = {
   merchantId: apiKeyTable.merchantId,
   name: apiKeyTable.name,
   prefix: apiKeyTable.prefix,
+  scopes: apiKeyTable.scopes,
   createdAt: apiKeyTable.createdAt,
+  expiresAt: apiKeyTable.expiresAt,
   revokedAt: apiKeyTable.revokedAt,
   lastUsedAt: apiKeyTable.lastUsedAt,
+  rotatedAt: apiKeyTable.rotatedAt,
+  previousPrefix: apiKeyTable.previousPrefix,
+  previousUntil: apiKeyTable.previousUntil,
 }
+
+/** The old key of a rotation is good for this long at most, in seconds. */
+export const maxOverlapSeconds = 86_400
 
 /** A new key with 256 random bits. `key` cannot be had again. */
 export async function issueApiKey(
   db: Queryable,
-  { merchantId, name }: { merchantId: string | null; name: string },
+  of: {
+    merchantId: string | null
+    name: string
+    /** Everything by default. */
+    scopes?: readonly string[] | undefined
+    /** It does not end by default. */
+    expiresAt?: Date | null | undefined
+  },
 ): Promise<{ id: string; key: string }> {
-  const key = `pb_${randomBytes(32).toString('base64url')}`
+  const { merchantId, name, scopes = [allScopes], expiresAt = null } = of
+  const secret = newSecret()
   const id = newId('key')
-  await db.insert(apiKeyTable).values({ id, merchantId, name, prefix: key.slice(0, 11), hash: hashOf(key) })
-  return { id, key }
+  const { prefix, hash } = secret
+  await db.insert(apiKeyTable).values({ id, merchantId, name, prefix, hash, scopes: [...scopes], expiresAt })
+  return { id, key: secret.key }
 }
 
-/** Whose key this is; undefined when there is no such key or it was revoked. */
-export async function authenticateApiKey(
-  db: Queryable,
-  key: string,
-): Promise<{ apiKeyId: string; merchantId: string | null } | undefined> {
+/** Whose key a secret is, and what it may do. */
+export type KnownApiKey = {
+  apiKeyId: string
+  merchantId: string | null
+  scopes: string[]
+  expiresAt: Date | null
+}
+
+/**
+ * Whose key this is; undefined when there is no such key, or it was revoked, has ended, or was changed for another longer ago
+ * than its overlap.
+ */
+export async function authenticateApiKey(db: Queryable, key: string): Promise<KnownApiKey | undefined> {
   if (!/^pb_[A-Za-z0-9_-]{43}$/.test(key)) return undefined
+  const hash = hashOf(key)
   const [found] = await db
-    .select({ apiKeyId: apiKeyTable.id, merchantId: apiKeyTable.merchantId })
+    .select({
+      apiKeyId: apiKeyTable.id,
+      merchantId: apiKeyTable.merchantId,
+      scopes: apiKeyTable.scopes,
+      expiresAt: apiKeyTable.expiresAt,
+    })
     .from(apiKeyTable)
-    .where(and(eq(apiKeyTable.hash, hashOf(key)), isNull(apiKeyTable.revokedAt)))
+    .where(
+      and(
+        or(
+          eq(apiKeyTable.hash, hash),
+          and(eq(apiKeyTable.previousHash, hash), gt(apiKeyTable.previousUntil, sql`now()`)),
+        ),
+        isUsable,
+      ),
+    )
   if (!found) return undefined
   // At most one write a minute and key.
   await db
@@ -76,6 +124,45 @@ export async function listApiKeys(db: Queryable, page: PageRequest = {}): Promis
   return toPage(rows, limit, (last) => last.id)
 }
 
+/** A key that can be used, locked until the transaction ends, so that nothing of it changes between look and change. */
+export async function lockApiKey(db: Queryable, id: string): Promise<ApiKey | undefined> {
+  const [found] = await db
+    .select(visibleColumns)
+    .from(apiKeyTable)
+    .where(and(eq(apiKeyTable.id, id), isUsable))
+    .for('update')
+  return found
+}
+
+/**
+ * Gives a key a new secret. The one before is good for `overlapSeconds` more; one that was still good from an earlier rotation
+ * is not any more. Undefined when there is no such key that can be used.
+ *
+ * @param overlapSeconds 0 to `maxOverlapSeconds`
+ */
+export async function rotateApiKey(
+  db: Queryable,
+  id: string,
+  overlapSeconds: number,
+): Promise<(ApiKey & { key: string }) | undefined> {
+  if (!(overlapSeconds >= 0 && overlapSeconds <= maxOverlapSeconds)) throw new RangeError(`overlap ${overlapSeconds} s`)
+  const { key, prefix, hash } = newSecret()
+  const [rotated] = await db
+    .update(apiKeyTable)
+    .set({
+      prefix,
+      hash,
+      rotatedAt: sql`now()`,
+      // Of the row as it was.
+      previousHash: sql`${apiKeyTable.hash}`,
+      previousPrefix: sql`${apiKeyTable.prefix}`,
+      previousUntil: sql`now() + make_interval(secs => ${overlapSeconds})`,
+    })
+    .where(and(eq(apiKeyTable.id, id), isUsable))
+    .returning(visibleColumns)
+  return rotated && { ...rotated, key }
+}
+
 /** False when there is no such key, or it was revoked before. */
 export async function revokeApiKey(db: Queryable, id: string): Promise<boolean> {
   const rows = await db
@@ -84,6 +171,16 @@ export async function revokeApiKey(db: Queryable, id: string): Promise<boolean> 
     .where(and(eq(apiKeyTable.id, id), isNull(apiKeyTable.revokedAt)))
     .returning({ id: apiKeyTable.id })
   return rows.length === 1
+}
+
+const isUsable = and(
+  isNull(apiKeyTable.revokedAt),
+  or(isNull(apiKeyTable.expiresAt), gt(apiKeyTable.expiresAt, sql`now()`)),
+)
+
+function newSecret(): { key: string; prefix: string; hash: string } {
+  const key = `pb_${randomBytes(32).toString('base64url')}`
+  return { key, prefix: key.slice(0, 11), hash: hashOf(key) }
 }
 
 function hashOf(key: string): string {

@@ -1,4 +1,5 @@
 import { appendRefusal, type Db } from '@protocolbanks/stream-db'
+import { problemSchema } from '@protocolbanks/stream-protocol'
 import type { MiddlewareHandler } from 'hono'
 import type { Logger } from 'pino'
 import type { ApiEnv } from './caller.ts'
@@ -9,13 +10,22 @@ export function auditRefusals({ db, logger }: { db: Db; logger: Logger }): Middl
     await next()
     const { status } = c.res
     if (status !== 401 && status !== 403) return
-    const errorCode = status === 401 ? 'api_key.invalid' : 'operator.required'
+    const errorCode = status === 401 ? 'api_key.invalid' : await codeOf(c.res)
     const actor = c.get('caller')?.actor ?? 'unknown'
     await writeRefusal(
       { db, logger },
       { actor, action: 'api_request', subject: `${c.req.method} ${c.req.path}`, errorCode },
     )
   }
+}
+
+/** As the answer says: a problem, and a short one. */
+async function codeOf(response: Response): Promise<string> {
+  const body: unknown = await response
+    .clone()
+    .json()
+    .catch(() => undefined)
+  return problemSchema.safeParse(body).data?.code ?? 'operator.required'
 }
 
 /** The refusal stands, whether or not it can be written down. */

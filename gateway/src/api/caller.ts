@@ -1,5 +1,13 @@
 import { createHash, timingSafeEqual } from 'node:crypto'
-import { authenticateApiKey, type Db, type Tx, withService, withTenant } from '@protocolbanks/stream-db'
+import {
+  allScopes,
+  authenticateApiKey,
+  type Db,
+  type KeyRights,
+  type Tx,
+  withService,
+  withTenant,
+} from '@protocolbanks/stream-db'
 import type { MiddlewareHandler } from 'hono'
 import { problem } from '../problem.ts'
 
@@ -7,29 +15,38 @@ import { problem } from '../problem.ts'
 export type Caller = { merchantId: string | null; actor: string }
 
 /** Variables of every route of the management API. */
-export type ApiEnv = { Variables: { caller: Caller } }
+export type ApiEnv = {
+  Variables: {
+    caller: Caller
+    /** What the key may do that the caller sent. */
+    key: KeyRights
+  }
+}
 
 /** Lets a request with a known API key through (RFC 6750, bearer), and says whose it is. */
 export function authenticate(db: Db, operatorApiKey: string): MiddlewareHandler<ApiEnv> {
   const operatorHash = hashOf(operatorApiKey)
   return async (c, next) => {
     const key = /^Bearer +([\x21-\x7e]{1,200})$/i.exec(c.req.header('authorization') ?? '')?.[1]
-    const caller = key === undefined ? undefined : await callerOf(key)
-    if (!caller) {
+    const known = key === undefined ? undefined : await callerOf(key)
+    if (!known) {
       return problem(401, 'api_key.invalid', 'The API key is missing or not known.', {
         hint: 'Send an API key as `Authorization: Bearer pb_...`.',
         headers: { 'www-authenticate': 'Bearer', 'cache-control': 'no-store' },
       })
     }
-    c.set('caller', caller)
+    c.set('caller', known.caller)
+    c.set('key', known.key)
     return next()
   }
 
-  async function callerOf(key: string): Promise<Caller | undefined> {
+  async function callerOf(key: string): Promise<ApiEnv['Variables'] | undefined> {
     // Hashes have one length, and comparing them takes the same time wherever they differ.
-    if (timingSafeEqual(hashOf(key), operatorHash)) return { merchantId: null, actor: 'operator' }
+    if (timingSafeEqual(hashOf(key), operatorHash)) {
+      return { caller: { merchantId: null, actor: 'operator' }, key: { scopes: [allScopes], expiresAt: null } }
+    }
     const found = await authenticateApiKey(db, key)
-    return found && { merchantId: found.merchantId, actor: found.apiKeyId }
+    return found && { caller: { merchantId: found.merchantId, actor: found.apiKeyId }, key: found }
   }
 }
 

@@ -28,6 +28,7 @@ import { idempotentRequests } from './requests/idempotentRequests.ts'
 import { createRequestLimit, limitRequests } from './requests/limitRequests.ts'
 import type { RequestCaller } from './requests/requestCaller.ts'
 import { requestIdOf, requestIds } from './requests/requestIds.ts'
+import { requireScope } from './requireScope.ts'
 import { createRuleHoldRoutes } from './rules/ruleHoldRoutes.ts'
 import { createRuleRoutes } from './rules/ruleRoutes.ts'
 import { createServiceRoutes } from './serviceRoutes.ts'
@@ -83,6 +84,7 @@ export function createApi(deps: ApiDeps): Hono {
   routes.use(auditRefusals({ db, logger }))
   routes.use(authenticate(db, deps.operatorApiKey))
   routes.use(noStore)
+  routes.use(requireScope())
   routes.use(limitRequests(requestLimit, keyCaller))
   routes.use(idempotentRequests({ db, clock, logger, callerOf: keyCaller }))
   routes.get('/chain', (c) => {
@@ -96,7 +98,7 @@ export function createApi(deps: ApiDeps): Hono {
   })
   routes.route('/merchants', createMerchantRoutes({ db }))
   routes.route('/merchants', createCreditRoutes({ ...deps, tokenDecimals }))
-  routes.route('/api-keys', createApiKeyRoutes({ db }))
+  routes.route('/api-keys', createApiKeyRoutes(deps))
   routes.route('/services', createServiceRoutes({ ...deps, tokenDecimals }))
   routes.route('/session-keys', createSessionKeyRoutes({ ...deps, tokenDecimals }))
   routes.route('/session-keys', createGrantLimitRoutes({ ...deps, tokenDecimals }))
