@@ -7,10 +7,11 @@ export type Answer = { status: number; headers: [string, string][]; body: Uint8A
  * What became of a charged request in this process.
  * `kept`: the answer is here. `given`: it was answered, but the answer was too large to keep or is gone.
  * `broken`: it broke off half-way; the same request may be made again without a charge.
+ * `amount`: what it cost in all, where that is not what the meter has under its id.
  */
 export type Outcome =
-  | { state: 'kept'; answer: Answer }
-  | { state: 'given' }
+  | { state: 'kept'; answer: Answer; amount?: bigint }
+  | { state: 'given'; amount?: bigint }
   | { state: 'broken' }
   | { state: 'released' }
 
