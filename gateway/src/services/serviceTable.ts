@@ -1,5 +1,5 @@
 import type { MerchantCredit, SpendingLimits } from '@protocolbanks/stream-db'
-import type { Address } from '@protocolbanks/stream-protocol'
+import type { Address, PricedRoute, Pricing } from '@protocolbanks/stream-protocol'
 
 /** One priced API of a merchant, with what one grant may spend at it. Amounts in base units. */
 export type Service = SpendingLimits & {
@@ -11,6 +11,12 @@ export type Service = SpendingLimits & {
   price: bigint
   /** What a call costs by x402's `exact`; undefined: it is not taken. */
   exactPrice?: bigint | undefined
+  /** How the price of a call comes about; undefined: `price`, whatever happens. Else `price` is the most that is held. */
+  pricing?: Pricing | undefined
+  /** Other prices for some requests behind the proxy: the first that a request belongs to. */
+  routes?: readonly PricedRoute[] | undefined
+  /** How long a stream whose voucher is used up waits for the next; undefined: 10 s. */
+  voucherGraceMs?: number | undefined
   /** Where the proxy serves it, e.g. `/weather`; no slash at the end. */
   pathPrefix: string
   /** Base URL of the API behind the proxy; undefined when the merchant's own process serves it. */
