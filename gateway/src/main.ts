@@ -216,6 +216,7 @@ const app = createApp({
     checkUpstream: upstreams.check,
     webhooks: { secrets, checkUrl: (url) => checkEndpointUrl(url, urlPolicy) },
     ownerSignIn,
+    receiptSigner,
     requestsPerMinute: config.API_REQUESTS_PER_MINUTE,
   }),
   charges: createChargesApi({

@@ -32,6 +32,10 @@ export async function listCharges(
     grantId?: Hex | undefined
     account?: Address | undefined
     serviceId?: string | undefined
+    merchantId?: string | undefined
+    /** In [`from`, `to`). */
+    from?: Date | undefined
+    to?: Date | undefined
   } = {},
 ): Promise<Page<Charge>> {
   const limit = limitOf(filter)
@@ -43,6 +47,9 @@ export async function listCharges(
         filter.grantId === undefined ? undefined : eq(chargeTable.grantId, filter.grantId),
         filter.account === undefined ? undefined : eq(chargeTable.account, filter.account),
         filter.serviceId === undefined ? undefined : eq(chargeTable.serviceId, filter.serviceId),
+        filter.merchantId === undefined ? undefined : eq(chargeTable.merchantId, filter.merchantId),
+        filter.from === undefined ? undefined : gte(chargeTable.occurredAt, filter.from),
+        filter.to === undefined ? undefined : lt(chargeTable.occurredAt, filter.to),
         filter.cursor === undefined ? undefined : before(filter.cursor),
       ),
     )

@@ -1,4 +1,4 @@
-import { type Db, newId } from '@protocolbanks/stream-db'
+import { type Db, newId, type Tx, withOwner } from '@protocolbanks/stream-db'
 import { type Address, type Hex, reserveOf } from '@protocolbanks/stream-protocol'
 import { type Context, Hono, type MiddlewareHandler } from 'hono'
 import type { Logger } from 'pino'
@@ -6,6 +6,7 @@ import type { Freshness } from '../indexer/indexer.ts'
 import type { Meter } from '../meter/meter.ts'
 import type { OwnerSignIn } from '../owners/ownerSignIn.ts'
 import type { Chain } from '../payment/chain.ts'
+import type { ReceiptSigner } from '../payment/createReceiptSigner.ts'
 import { problem } from '../problem.ts'
 import { requestTraceId } from '../tracing/traceRequests.ts'
 import { createAlertLinkRoutes } from './alertLinkRoutes.ts'
@@ -23,6 +24,7 @@ import { createOwnerAlertRoutes } from './ownerAlertRoutes.ts'
 import { authenticateOwnerSession, type OwnerEnv } from './ownerCaller.ts'
 import { createOwnerRoutes } from './ownerRoutes.ts'
 import { createOwnerSessionRoutes } from './ownerSessionRoutes.ts'
+import { createReceiptRoutes } from './receiptRoutes.ts'
 import { createReconciliationRoutes } from './reconciliationRoutes.ts'
 import { idempotentRequests } from './requests/idempotentRequests.ts'
 import { createRequestLimit, limitRequests } from './requests/limitRequests.ts'
@@ -64,6 +66,8 @@ export type ApiDeps = {
   checkUpstream(upstream: string): Promise<string | undefined>
   webhooks: Pick<WebhookRoutesDeps<ApiEnv>, 'secrets' | 'checkUrl'>
   ownerSignIn: OwnerSignIn
+  /** Signs receipts that are asked for again; without one they carry no signature. */
+  receiptSigner?: ReceiptSigner | undefined
   /** The gateway stops: what streams has to end. */
   stopping: AbortSignal
   /** 24 bytes, for the terms of a new grant; random by default. */
@@ -102,6 +106,7 @@ export function createApi(deps: ApiDeps): Hono {
   routes.route('/services', createServiceRoutes({ ...deps, tokenDecimals }))
   routes.route('/session-keys', createSessionKeyRoutes({ ...deps, tokenDecimals }))
   routes.route('/session-keys', createGrantLimitRoutes({ ...deps, tokenDecimals }))
+  routes.route('/receipts', createReceiptRoutes<ApiEnv>({ ...deps, tokenDecimals, run: runAsKey }))
   routes.route('/settlements', createSettlementRoutes({ db, logger, tokenDecimals }))
   routes.route('/reconciliations', createReconciliationRoutes({ db }))
   routes.route('/audit', createAuditRoutes({ db }))
@@ -126,6 +131,7 @@ export function createApi(deps: ApiDeps): Hono {
   owners.route('/owners', createOwnerSessionRoutes({ ...deps, signIn: deps.ownerSignIn }))
   owners.route('/owner', createOwnerRoutes({ ...deps, tokenDecimals, changes: deps.ownerSignIn.limits.change }))
   owners.route('/owner', createOwnerLimitRoutes({ ...deps, tokenDecimals, changes: deps.ownerSignIn.limits.change }))
+  owners.route('/owner/receipts', createReceiptRoutes<OwnerEnv>({ ...deps, tokenDecimals, run: runAsOwner }))
   owners.route('/owner', createOwnerAlertRoutes({ ...deps, changes: deps.ownerSignIn.limits.change }))
   for (const path of ['/owners/*', '/owner/*'] as const) owners.all(path, unknownRoute)
   const { clientOf, limits } = deps.ownerSignIn
@@ -145,6 +151,9 @@ export function createApi(deps: ApiDeps): Hono {
   })
   return api
 
+  function runAsKey<T>(c: Context<ApiEnv>, work: (tx: Tx) => Promise<T>): Promise<T> {
+  function runAsOwner<T>(c: Context<OwnerEnv>, work: (tx: Tx) => Promise<T>): Promise<T> {
+    return withOwner(db, c.get('owner').account, work)
   function callerOf(c: Context<ApiEnv>): WebhookCaller {
     const caller = c.get('caller')
     const audience = caller.merchantId === null ? 'operator' : 'merchant'

@@ -31,6 +31,9 @@ export const routeScopes: Readonly<Record<string, ApiKeyScope | 'any'>> = {
   'GET /session-keys/:sessionKey/limits': 'grants:read',
   'PUT /session-keys/:sessionKey/limits': 'grants:write',
 
+  'GET /receipts': 'receipts:read',
+  'GET /receipts/:requestId': 'receipts:read',
+
   'GET /settlements': 'settlements:read',
   'POST /settlements': 'settlements:write',
   'GET /settlements/:id': 'settlements:read',

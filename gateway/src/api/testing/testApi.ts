@@ -10,6 +10,7 @@ import { createEmbeddedMeter } from '../../meter/embedded.ts'
 import type { Meter } from '../../meter/meter.ts'
 import { createOwnerSignIn, type OwnerSignInOptions } from '../../owners/ownerSignIn.ts'
 import type { Chain } from '../../payment/chain.ts'
+import { createReceiptSigner } from '../../payment/createReceiptSigner.ts'
 import { createUpstreamGuard } from '../../proxy/upstreamGuard.ts'
 import { parseEndpointUrl } from '../../webhooks/endpointUrl.ts'
 import { createSecretBox } from '../../webhooks/secretBox.ts'
@@ -25,6 +26,9 @@ export const chain: Chain = {
   token: addressOf('c'),
   entryPoint: addressOf('d'),
 }
+
+/** Of this API's receipts. */
+export const receiptSigner = createReceiptSigner(`0x${'7a'.repeat(32)}`)
 
 /** The page that owners sign in at. */
 export const consoleOrigin = 'https://console.example.com'
@@ -67,6 +71,7 @@ export function createTestApi(
       chain,
       freshness: () => ({ block: 7n, checkedAt: 5 }),
       mirrorAccount: mirror.mirrorAccount,
+      receiptSigner,
       services: { invalidate: () => void invalidated++ },
       stopping: new AbortController().signal,
       checkUpstream: createUpstreamGuard({ allowedHosts: [], allowPrivateNetworks: false, lookup }).check,

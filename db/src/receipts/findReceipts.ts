@@ -1,0 +1,79 @@
+import type { Address, GrantSource, Hex } from '@protocolbanks/stream-protocol'
+import { and, desc, eq, inArray, sql } from 'drizzle-orm'
+import type { Queryable } from '../createDb.ts'
+import { channelTable, grantTable } from '../grants/table.ts'
+import type { Charge } from '../journal/journal.ts'
+import { chargeTable } from '../journal/table.ts'
+import type { SettlementState } from '../settlements/settlement.ts'
+import { settlementTable } from '../settlements/table.ts'
+import { settlementsOfCharge } from '../traces/settlementsOfCharge.ts'
+
+/** A charge with what became of it. Amounts in base units. */
+export type ChargeReceipt = Charge & {
+  /** What pays the grant; null: the grant is not known any more. */
+  source: GrantSource | null
+  /** What the payee had charged under the grant with this charge, in the order of time. */
+  chargedUpTo: bigint
+  /** Whether the payee has that much from the chain. */
+  isSettled: boolean
+  /** Those that claimed the charge, oldest first, up to the one that was confirmed. */
+  settlements: { id: string; state: SettlementState; txHash: Hex | null }[]
+}
+
+/** Charges with one request id that are looked at: ids are unique for a grant and payee alone. */
+export const maxReceipts = 20
+
+/** The charges with a request id, newest first. As a tenant or an owner: their own. */
+export async function findReceipts(
+  db: Queryable,
+  of: { requestId: string; grantId?: Hex | undefined; payee?: Address | undefined },
+): Promise<ChargeReceipt[]> {
+  const charges = await db
+    .select()
+    .from(chargeTable)
+    .where(
+      and(
+        eq(chargeTable.requestId, of.requestId),
+        of.grantId === undefined ? undefined : eq(chargeTable.grantId, of.grantId),
+        of.payee === undefined ? undefined : eq(chargeTable.payee, of.payee),
+      ),
+    )
+    .orderBy(desc(chargeTable.occurredAt), desc(chargeTable.eventId))
+    .limit(maxReceipts)
+  const receipts: ChargeReceipt[] = []
+  for (const charge of charges) receipts.push({ ...charge, ...(await readOutcome(db, charge)) })
+  return receipts
+}
+
+type Outcome = Pick<ChargeReceipt, 'source' | 'chargedUpTo' | 'isSettled' | 'settlements'>
+
+async function readOutcome(db: Queryable, charge: Charge): Promise<Outcome> {
+  const { grantId, payee, occurredAt, eventId } = charge
+  const ofChannel = and(eq(chargeTable.grantId, grantId), eq(chargeTable.payee, payee))
+  const [sum] = await db
+    .select({ charged: sql`sum(${chargeTable.amount})`.mapWith(BigInt) })
+    .from(chargeTable)
+    .where(
+      and(
+        ofChannel,
+        sql`(${chargeTable.occurredAt}, ${chargeTable.eventId}) <= (${occurredAt.toISOString()}::timestamptz, ${eventId})`,
+      ),
+    )
+  const chargedUpTo = sum?.charged ?? charge.amount
+  const [grant] = await db.select({ source: grantTable.source }).from(grantTable).where(eq(grantTable.grantId, grantId))
+  const [channel] = await db
+    .select({ settled: channelTable.settled })
+    .from(channelTable)
+    .where(and(eq(channelTable.grantId, grantId), eq(channelTable.payee, payee)))
+  const ids = await settlementsOfCharge(db, charge)
+  const settlements =
+    ids.length === 0
+      ? []
+      : await db
+          .select({ id: settlementTable.id, state: settlementTable.state, txHash: settlementTable.txHash })
+          .from(settlementTable)
+          .where(inArray(settlementTable.id, ids))
+          .orderBy(settlementTable.createdAt, settlementTable.id)
+  const isSettled = channel !== undefined && channel.settled >= chargedUpTo
+  return { source: grant?.source ?? null, chargedUpTo, isSettled, settlements }
+}
