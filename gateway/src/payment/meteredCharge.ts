@@ -13,8 +13,9 @@ export type MeteredCharge = {
   /** How many segments were charged. */
   readonly segments: number
   /**
-   * Charges the next segment with the newest voucher of the channel. What was used of the one before is final: all of it, or up
-   * to `used` of all together. Where nothing was used of it, it stays, and nothing more is held.
+   * Charges the next segment with the newest voucher of the channel. What was used of the one before is final then: all of it,
+   * or up to `used` of all together. Where nothing was used of it, it stays, and nothing more is held. A refusal leaves
+   * everything as it was where all was used.
    */
   extend(amount: bigint, used?: bigint): Promise<Extended>
   /**
@@ -50,6 +51,8 @@ export function createMeteredCharge(options: MeteredChargeOptions): MeteredCharg
   let open: Ticket | undefined = options.ticket
   let closed = 0n
   let segments = 1
+  let isFinal = false
+  let last: Promise<unknown> = Promise.resolve()
 
   /** Makes the open segment final at this amount, or as it is held when that is too late. */
   async function close(amount: bigint): Promise<boolean> {
@@ -90,6 +93,42 @@ export function createMeteredCharge(options: MeteredChargeOptions): MeteredCharg
     return { ok: true }
   }
 
+  async function extend(amount: bigint, used?: bigint): Promise<Extended> {
+    if (isFinal) return { ok: false, decision: { ok: false, code: 'request.conflict' } }
+    const before = open
+    const rest = before && used !== undefined ? clamp(used - closed, before.amount) : undefined
+    if (rest === 0n) return { ok: true }
+    if (before && rest !== undefined && rest < before.amount) {
+      await close(rest)
+      return next(amount)
+    }
+    const extended = await next(amount)
+    if (extended.ok && before) {
+      meter.served(before)
+      closed += before.amount
+    }
+    return extended
+  }
+
+  async function capture(total: bigint): Promise<Captured> {
+    isFinal = true
+    const isExact = await close(clamp(total - closed, open?.amount ?? 0n))
+    if (!isExact) return { amount: closed, late: true }
+    if (total <= closed) return { amount: closed }
+    const short = total - closed
+    const more = await next(short).catch(() => undefined)
+    if (!more?.ok) return { amount: closed, short }
+    await close(open?.amount ?? 0n)
+    return { amount: closed }
+  }
+
+  /** One after the other: a client may leave while a segment is being charged. */
+  function inTurn<result>(task: () => Promise<result>): Promise<result> {
+    const done = last.then(task)
+    last = done.catch(() => undefined)
+    return done
+  }
+
   return {
     get held() {
       return closed + (open?.amount ?? 0n)
@@ -103,25 +142,10 @@ export function createMeteredCharge(options: MeteredChargeOptions): MeteredCharg
     get segments() {
       return segments
     },
-    async extend(amount, used) {
-      if (open) {
-        const rest = used === undefined ? open.amount : clamp(used - closed, open.amount)
-        if (rest === 0n && open.amount > 0n) return { ok: true }
-        await close(rest)
-      }
-      return next(amount)
-    },
-    async capture(total) {
-      const rest = clamp(total - closed, open?.amount ?? 0n)
-      const isExact = await close(rest)
-      if (!isExact) return { amount: closed, late: true }
-      if (total <= closed) return { amount: closed }
-      const more = await next(total - closed)
-      if (!more.ok) return { amount: closed, short: total - closed }
-      await close(open?.amount ?? 0n)
-      return { amount: closed }
-    },
+    extend: (amount, used) => inTurn(() => extend(amount, used)),
+    capture: (total) => inTurn(() => capture(total)),
     stand() {
+      isFinal = true
       if (open) meter.served(open)
       closed += open?.amount ?? 0n
       open = undefined

@@ -1,3 +1,4 @@
+import { holdOf } from '@protocolbanks/stream-protocol'
 import { formatTraceparent } from '@protocolbanks/stream-runtime'
 import type { Context, MiddlewareHandler } from 'hono'
 import type { Answer } from '../answers/answerStore.ts'
@@ -5,9 +6,12 @@ import type { Service } from '../services/serviceTable.ts'
 import type { EndedCall } from '../tracing/logCall.ts'
 import type { RequestTrace } from '../tracing/traceRequests.ts'
 import { answerAtHand } from './answerAtHand.ts'
+import { answerByUse, isMeterable } from './answerByUse.ts'
 import { fingerprintOf } from './fingerprint.ts'
 import { headerOf } from './headerOf.ts'
+import type { MeteredOutcome } from './meterStream.ts'
 import type { PaymentGate, ServedCharge } from './paymentGate.ts'
+import { priceOf } from './priceOf.ts'
 
 export type PaymentMiddlewareOptions = {
   gate: PaymentGate
@@ -21,6 +25,8 @@ export type PaymentMiddlewareOptions = {
   clientOf?: ((c: Context) => string | undefined) | undefined
   /** Called with the refusal code or `served`, `replayed`, `released`, `broken`. */
   onOutcome?(outcome: string, call: EndedCall): void
+  /** How the charge of a call that is priced by use ended. */
+  onMetered?: ((outcome: MeteredOutcome, call: EndedCall) => void) | undefined
 }
 
 /** Bodies and answers up to this many bytes are buffered: to compare a retry, and to give its answer again. */
@@ -34,11 +40,13 @@ export function paymentMiddleware({
   publicUrl,
   clientOf,
   onOutcome,
+  onMetered,
 }: PaymentMiddlewareOptions): MiddlewareHandler {
   return async (c, next) => {
     const startedAt = performance.now()
-    const service = serviceOf(c.req.path) ?? (await findService?.(c.req.path))
-    if (!service) return next()
+    const found = serviceOf(c.req.path) ?? (await findService?.(c.req.path))
+    if (!found) return next()
+    const service = priceOf(found, c.req.method, c.req.url)
     c.set('service', service)
 
     const trace: RequestTrace | undefined = c.get('trace')
@@ -50,6 +58,7 @@ export function paymentMiddleware({
     const verdict = await gate.authorize({
       service,
       amount: service.price,
+      hold: holdFor(service, body),
       url,
       payment: headerOf(c, 'payment-signature'),
       fingerprint: () => fingerprintOf(method, url, body),
@@ -93,12 +102,25 @@ export function paymentMiddleware({
         return
       }
       const upstreamMs: number = c.get('upstreamMs') ?? servedAt - calledAt
-      const answer = await answerWith(c.res, charge, () => ({
-        'payment-response': settled.receipt,
+      const toOwnHeaders = (receipt: string) => ({
+        'payment-response': receipt,
         'cache-control': 'private',
         'server-timing': `gateway;dur=${(performance.now() - startedAt - upstreamMs).toFixed(3)}`,
         ...(trace && { traceresponse: formatTraceparent(trace.context) }),
-      }))
+      })
+      const { pricing } = service
+      const answer =
+        pricing !== undefined && pricing.kind !== 'call' && isMeterable(charge)
+          ? await answerByUse(c.res, charge, {
+              service,
+              pricing,
+              requestBytes: lengthOf(body),
+              startedAtMs: calledAt,
+              now: () => performance.now(),
+              onEnd: (outcome) => onMetered?.(outcome, call),
+              toOwnHeaders,
+            })
+          : await answerWith(c.res, charge, () => toOwnHeaders(settled.receipt))
       c.set('traceTold', trace !== undefined)
       // As above.
       c.res = undefined
@@ -111,6 +133,16 @@ export function paymentMiddleware({
       serving?.end()
     }
   }
+}
+
+/** What a request holds; undefined: the whole price, as every call of a fixed price does. */
+function holdFor({ pricing, price }: Service, body: Uint8Array | { length: string } | undefined): bigint | undefined {
+  if (pricing === undefined || pricing.kind === 'call') return undefined
+  return holdOf(pricing, price, { body: body instanceof Uint8Array ? body : undefined })
+}
+
+function lengthOf(body: Uint8Array | { length: string } | undefined): number {
+  return Number(body?.length ?? 0) || 0
 }
 
 /** Small bodies of known length are read, others are left to stream and count by their length. */

@@ -45,7 +45,7 @@ export function createProxy({ dispatcherOf }: ProxyOptions): Handler {
     try {
       const upstream = await request(targetOf(service, service.upstream, c.req.url), {
         method: c.req.method as Dispatcher.HttpMethod,
-        headers: forwardHeaders(c),
+        headers: forwardHeaders(c, service),
         body: await forwardBody(c),
         dispatcher: dispatcherOf(service),
         headersTimeout: service.upstreamTimeoutMs,
@@ -83,7 +83,7 @@ function endOfSegment(url: string, from: number): number {
   return length === -1 ? url.length : from + length
 }
 
-function forwardHeaders(c: Context): Record<string, string> {
+function forwardHeaders(c: Context, { pricing }: Service): Record<string, string> {
   const headers: Record<string, string> = {}
   const named = new Set((c.req.header('connection') ?? '').toLowerCase().split(/\s*,\s*/))
   for (const [name, value] of Object.entries(c.req.header())) {
@@ -93,6 +93,8 @@ function forwardHeaders(c: Context): Record<string, string> {
   const trace: RequestTrace | undefined = c.get('trace')
   if (trace) headers.traceparent = formatTraceparent(trace.context)
   headers['x-forwarded-proto'] = c.req.url.startsWith('https:') ? 'https' : 'http'
+  // What a model used is read from its answer.
+  if (pricing?.kind === 'token') headers['accept-encoding'] = 'identity'
   return headers
 }
 

@@ -1,0 +1,277 @@
+import { setTimeout as delay } from 'node:timers/promises'
+import {
+  amountOf,
+  coveredBy,
+  formatEvent,
+  isEventStream,
+  type MeteredPricing,
+  needVoucherEvent,
+  streamErrorEvent,
+  streamReceiptEvent,
+} from '@protocolbanks/stream-protocol'
+import type { Answer } from '../answers/answerStore.ts'
+import { problem } from '../problem.ts'
+import { measureUse } from './measureUse.ts'
+import type { ServedCharge } from './paymentGate.ts'
+
+/** A charge that can be captured and extended. */
+export type MeterableCharge = ServedCharge & {
+  [part in 'held' | 'capture' | 'extend' | 'untilVoucher']: NonNullable<ServedCharge[part]>
+}
+
+/** How the charge of a metered call ended: `cut` for want of a voucher, `unmeasured` when the answer did not say what it used. */
+export type MeteredOutcome = 'captured' | 'late' | 'short' | 'unmeasured' | 'cut'
+
+export type MeterStreamOptions = {
+  charge: MeterableCharge
+  /** As the events that ask for a voucher name the channel. */
+  channelId: string
+  pricing: MeteredPricing
+  /** What a further segment holds, base units. */
+  segment: bigint
+  /** How long the stream waits for the next voucher. */
+  graceMs: number
+  head: Pick<Answer, 'status' | 'headers'>
+  contentType: string | null
+  /** Length of the request's body. */
+  requestBytes: number
+  /** When the work began, by `now`. */
+  startedAtMs: number
+  /** Milliseconds, monotonic. */
+  now(): number
+  /** Answers up to this are kept for a retry. */
+  maxKeptBytes: number
+  onEnd(outcome: MeteredOutcome): void
+}
+
+/** A voucher may come to another process: so often the meter is asked. */
+const pollMs = 100
+/** After this what was used of a segment is made final, so that the journal does not wait for the end of the stream. */
+const maxSegmentMs = 30_000
+/** Events up to this are passed as a whole, so that something can be said between them. */
+const maxEventBytes = 64 * 1024
+
+/**
+ * Passes an answer on byte by byte, at the reader's pace, and charges it while it passes: nothing leaves that is not held.
+ * When what is held is used up the next segment is charged, with the voucher that the channel has by then; until it has one
+ * the stream stands, and of server-sent events says so. Whoever leaves pays for what was delivered.
+ */
+export function meterStream(
+  stream: ReadableStream<Uint8Array>,
+  options: MeterStreamOptions,
+): ReadableStream<Uint8Array> {
+  const { charge, pricing, segment, head, now } = options
+  const reader = stream.getReader()
+  const isEvents = isEventStream(options.contentType)
+  const measure = measureUse(options)
+  /** What has come and is not delivered, and how much of it is measured. */
+  let rest: Uint8Array = new Uint8Array()
+  let scanned = 0
+  let endsEvent = true
+  let reading: ReturnType<typeof reader.read> | undefined
+  let isBetweenEvents = true
+  /** What was delivered costs. */
+  let delivered = 0n
+  let hasDelivered = false
+  let segmentAtMs = now()
+  let kept: Uint8Array[] | undefined = []
+  let keptBytes = 0
+  let settling: Promise<string> | undefined
+  let isLeft = false
+
+  /** Charges what was delivered, once; the receipt. */
+  function settle(total: bigint, outcome: MeteredOutcome, answer: 'kept' | 'given'): Promise<string> {
+    settling ??= charge.capture(total).then(({ receipt, late, short }) => {
+      options.onEnd(late ? 'late' : short !== undefined ? 'short' : outcome)
+      const told = encoder.encode(formatEvent(streamReceiptEvent, parseReceipt(receipt)))
+      const body = answer === 'kept' && kept ? Buffer.concat(isEvents ? [...kept, told] : kept) : undefined
+      charge.served(body && { ...head, body: Uint8Array.from(body) })
+      return receipt
+    })
+    return settling
+  }
+
+  /** Holds at least `cost`, waiting for vouchers if need be; else why not. */
+  async function cover(cost: bigint, controller: Controller): Promise<string | undefined> {
+    let waitsUntilMs: number | undefined
+    let isTold = false
+    try {
+      while (charge.held < cost) {
+        if (isLeft) return 'left'
+        const extended = await charge.extend(segment > 0n ? segment : cost - charge.held).catch(() => undefined)
+        if (extended?.ok) {
+          segmentAtMs = now()
+          waitsUntilMs = undefined
+          isTold = false
+          continue
+        }
+        if (extended && !('requiredCumulative' in extended)) return extended.code
+        measure.pause()
+        waitsUntilMs ??= now() + options.graceMs
+        if (extended && !isTold && isEvents && isBetweenEvents && !isLeft) {
+          isTold = true
+          tell(controller, needVoucherEvent, {
+            channelId: options.channelId,
+            requiredCumulative: extended.requiredCumulative.toString(),
+            acceptedCumulative: extended.acceptedCumulative.toString(),
+          })
+        }
+        const leftMs = waitsUntilMs - now()
+        if (leftMs <= 0) return extended?.code ?? 'meter.unavailable'
+        await charge.untilVoucher(Math.min(pollMs, leftMs))
+      }
+      return undefined
+    } finally {
+      measure.resume()
+    }
+  }
+
+  /** The next chunk; undefined when the time that is held runs out before. */
+  async function readOn(): Promise<Awaited<ReturnType<typeof reader.read>> | undefined> {
+    reading ??= reader.read()
+    const covered = pricing.kind === 'second' ? coveredBy(pricing, charge.held) : undefined
+    if (covered === undefined) return done(await reading)
+    const leftMs = Math.max(0, Number(covered) - (measure.usage().milliseconds ?? 0))
+    const stop = new AbortController()
+    const timeUp = delay(Math.min(leftMs + 1, maxTimerMs), undefined, { signal: stop.signal, ref: false }).catch(
+      () => undefined,
+    )
+    const read = await Promise.race([reading, timeUp])
+    stop.abort()
+    return read && done(read)
+  }
+
+  function done<read>(read: read): read {
+    reading = undefined
+    return read
+  }
+
+  /**
+   * Measures how much of what has come is passed on at once: a whole event, or what the bytes that are held cover; 0 when more
+   * of it has to come.
+   */
+  function cutPiece(isLast: boolean): number {
+    if (isEvents) {
+      const { to, isEvent } = measure.read(rest, scanned)
+      scanned = to
+      endsEvent = isEvent
+      return isEvent || isLast || rest.length > maxEventBytes ? to : 0
+    }
+    const covered = pricing.kind === 'byte' ? coveredBy(pricing, charge.held) : undefined
+    const room = covered === undefined ? rest.length : Number(covered) - (measure.usage().bytes ?? 0)
+    // At least one byte: what it costs asks for the next segment.
+    return measure.read(rest.subarray(0, Math.max(1, room))).to
+  }
+
+  /** Passes a piece on once it is held. False when the stream was cut before it. */
+  async function pass(length: number, controller: Controller): Promise<boolean> {
+    const cost = amountOf(pricing, measure.usage())
+    const refusal = await cover(cost, controller)
+    if (refusal !== undefined) {
+      await cut(refusal, controller)
+      return false
+    }
+    const piece = rest.subarray(0, length)
+    rest = rest.subarray(length)
+    scanned = 0
+    delivered = cost
+    hasDelivered = true
+    isBetweenEvents = endsEvent
+    keptBytes += length
+    if (keptBytes > options.maxKeptBytes) kept = undefined
+    kept?.push(piece)
+    controller.enqueue(piece)
+    return true
+  }
+
+  /** What was delivered costs, when nothing more is. */
+  function costNow(): bigint {
+    if (!hasDelivered && pricing.kind !== 'second') return 0n
+    if (!measure.isMeasured) return charge.held
+    const cost = pricing.kind === 'second' ? amountOf(pricing, measure.usage()) : delivered
+    // The last bit of time may be above it.
+    if (cost > charge.held) return charge.held
+    return cost
+  }
+
+  /** What was used of a segment becomes final now and then, and the rest is held anew. */
+  async function renew(): Promise<void> {
+    if (now() - segmentAtMs < maxSegmentMs || delivered >= charge.held) return
+    segmentAtMs = now()
+    await charge.extend(charge.held - delivered, delivered).catch(() => undefined)
+  }
+
+  async function finish(controller: Controller): Promise<void> {
+    const unmeasured = head.status >= 400 ? 0n : charge.held
+    const total = measure.isMeasured ? amountOf(pricing, measure.usage()) : unmeasured
+    const receipt = await settle(total, measure.isMeasured ? 'captured' : 'unmeasured', 'kept')
+    if (isEvents && isBetweenEvents) tell(controller, streamReceiptEvent, parseReceipt(receipt))
+    controller.close()
+  }
+
+  /** Ends a stream that is not paid any further. What was delivered is. */
+  async function cut(code: string, controller: Controller): Promise<void> {
+    const receipt = await settle(costNow(), 'cut', 'given')
+    await reader.cancel().catch(() => undefined)
+    if (isLeft) return
+    if (!isEvents || !isBetweenEvents)
+      return controller.error(new Error(`The stream is not paid any further: ${code}.`))
+    tell(controller, streamReceiptEvent, parseReceipt(receipt))
+    const detail = `Charged: ${charge.held}`
+    const hint = 'Call again with a new request id to go on; send the next voucher in time.'
+    const title = 'The stream ends here: it is not paid any further.'
+    tell(controller, streamErrorEvent, await problem(402, code, title, { detail, hint }).json())
+    controller.close()
+  }
+
+  return new ReadableStream<Uint8Array>(
+    {
+      async pull(controller) {
+        try {
+          await renew()
+          for (;;) {
+            const length = rest.length > scanned ? cutPiece(false) : 0
+            if (length > 0) return void (await pass(length, controller))
+            const read = await readOn()
+            if (isLeft) return
+            if (read?.done) break
+            if (read) rest = rest.length === 0 ? read.value : Buffer.concat([rest, read.value])
+            else {
+              const refusal = await cover(amountOf(pricing, measure.usage()), controller)
+              if (refusal !== undefined) return await cut(refusal, controller)
+            }
+          }
+          // An event that nothing ends.
+          if (rest.length > 0 && !(await pass(rest.length, controller))) return
+          await finish(controller)
+        } catch (error) {
+          // What the API left half-way is paid as far as it came.
+          if (hasDelivered) await settle(costNow(), 'captured', 'given')
+          else if (!settling) await charge.release()
+          controller.error(error)
+        }
+      },
+      async cancel(reason) {
+        isLeft = true
+        const cost = costNow()
+        await reader.cancel(reason).catch(() => undefined)
+        await settle(cost, 'captured', 'given')
+      },
+    },
+    { highWaterMark: 0 },
+  )
+}
+
+type Controller = ReadableStreamDefaultController<Uint8Array>
+
+const maxTimerMs = 2 ** 31 - 1
+const encoder = new TextEncoder()
+
+/** Says something between the events of the API. */
+function tell(controller: Controller, event: string, data: unknown): void {
+  controller.enqueue(encoder.encode(formatEvent(event, data)))
+}
+
+function parseReceipt(receipt: string): unknown {
+  return JSON.parse(Buffer.from(receipt, 'base64').toString())
+}
