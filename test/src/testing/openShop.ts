@@ -52,6 +52,8 @@ export async function openShop(
   const { id: merchantId } = await create<{ id: string }>(stack.operatorApiKey, 'merchants', { name, payee })
   const { key: apiKey } = await create<{ key: string }>(stack.operatorApiKey, 'api-keys', { merchantId, name })
   const upstream = from === 'gateway' ? `http://127.0.0.1:${port}` : null
-  await create(apiKey, 'services', { name, pathPrefix: `/${name}`, upstream, price: '0.01' })
+  // This machine is a private network: the operator may name it in every deployment, a merchant in development alone.
+  const service = { merchantId, name, pathPrefix: `/${name}`, upstream, price: '0.01' }
+  await create(stack.operatorApiKey, 'services', service)
   return { merchantId, payee, apiKey, url: `${stack.gateway.url}/${name}`, calls, stop }
 }

@@ -30,6 +30,7 @@ export function gatewayEnv(stack: Stack): Record<string, string> {
     SETTLER_ADDRESS: devAccounts.settler.address,
     START_BLOCK: '0',
     INDEXER_POLL_MS: '250',
+    UPSTREAM_ALLOW_PRIVATE_NETWORKS: 'true',
     ...(stack.redis ? { REDIS_URL: stack.redis.url } : {}),
   }
 }
