@@ -12,6 +12,7 @@ test('the public surface is exactly this', () => {
       "InvalidGrantError",
       "InvalidLimitError",
       "InvalidMerchantOptionsError",
+      "InvalidReportError",
       "LimitExceededError",
       "OfferUnmatchedError",
       "PBStream",

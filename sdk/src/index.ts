@@ -23,10 +23,11 @@ export { type StopReason, StreamStoppedError } from './agent/payStream.ts'
 export type { VoucherSigner } from './agent/signer.ts'
 export { GatewayAnswerError, ReleaseFailedError } from './merchant/chargesClient.ts'
 export type { KeptAnswer, KeptAnswers } from './merchant/keptAnswers.ts'
+export { InvalidMerchantOptionsError, InvalidReportError } from './merchant/merchantErrors.ts'
 export {
   defaultGatewayUrl,
-  InvalidMerchantOptionsError,
   PBStream,
   type PBStreamOptions,
   type StreamMiddleware,
 } from './merchant/PBStream.ts'
+export type { Price, PricedRequest, UnitRate } from './merchant/price.ts'

@@ -6,7 +6,8 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi 
 import { createPayingFetch } from '../src/index.ts'
 import { problem, startTestGateway, type TestGateway } from '../src/testing/startTestGateway.ts'
 import { createTestGrant } from '../src/testing/testGrant.ts'
-import type { Behaviour, Merchant, StartMerchant } from './frameworks/behaviour.ts'
+import type { Behaviour, Merchant, Priced, StartMerchant } from './frameworks/behaviour.ts'
+import { describeMetered } from './frameworks/describeMetered.ts'
 import { startExpress } from './frameworks/startExpress.ts'
 import { startFastify } from './frameworks/startFastify.ts'
 import { startHono } from './frameworks/startHono.ts'
@@ -81,10 +82,10 @@ describe.each<[string, StartMerchant]>([
         return fetch(input, init)
       },
     })
-  const url = (path = 'x') => `${merchant.url}/paid/${path}`
+  const url = (path = 'x', priced: Priced = 'paid') => `${merchant.url}/${priced}/${path}`
   /** As it was sent last, by somebody who asks once more. */
-  const again = (path = 'x', payment = sent.at(-1) ?? '') =>
-    fetch(url(path), { headers: { 'payment-signature': payment } })
+  const again = (path = 'x', payment = sent.at(-1) ?? '', priced: Priced = 'paid') =>
+    fetch(url(path, priced), { headers: { 'payment-signature': payment } })
 
   test('without a payment the answer is 402 with the price, and the handler does not run', async () => {
     const answer = await fetch(url())
@@ -218,6 +219,16 @@ describe.each<[string, StartMerchant]>([
     const answer = await again('cheap', encodeHeader(cheap))
     expect([answer.status, await answer.json()]).toMatchObject([402, { code: 'price.changed' }])
     expect(control.calls).toHaveLength(calls)
+  })
+
+  describeMetered({
+    gateway: () => gateway,
+    agent,
+    url,
+    again: (path, priced) => again(path, undefined, priced),
+    behave(behaviour) {
+      control.behave = () => behaviour
+    },
   })
 
   if (name === 'Next.js') {

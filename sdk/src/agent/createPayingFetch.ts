@@ -390,7 +390,7 @@ export function createPayingFetch(options: PayingFetchOptions): PayingFetch {
     ) {
       const isCharged = receipt === undefined || receipt.amountAtomic <= price
       // What it cost is known at its end.
-      if (isCharged) return payWhileRead(call, hold, expected, response)
+      if (isCharged) return payWhileRead(call, hold, expected, { response, ofHead: receipt })
     }
     if (!receipt) {
       close(call, hold, { kind: response.status >= 400 ? 'released' : 'unknown' })
@@ -415,13 +415,22 @@ export function createPayingFetch(options: PayingFetchOptions): PayingFetch {
   }
 
   /** A metered stream, as it is: its reader pays for one segment after the other, and takes the receipt at its end. */
-  function payWhileRead(call: Call, hold: Hold, expected: ExpectedReceipt, response: Response): Response {
+  function payWhileRead(
+    call: Call,
+    hold: Hold,
+    expected: ExpectedReceipt,
+    { response, ofHead }: { response: Response; ofHead: Receipt | undefined },
+  ): Response {
     const { offer } = hold
     const { requestId } = expected
     let segments = 1
     /** What is reserved for all of it; `pay` leaves it to the stream. */
     const whole: Hold = { ...hold }
     hold.open = false
+    if (ofHead) {
+      const { amountAtomic, chargedAtomic: charged, authorizedAtomic: authorized } = ofHead
+      wallet.meet(offer.payee, amountAtomic, { charged, authorized })
+    }
     const body = payStream(response.body as ReadableStream<Uint8Array>, {
       url: call.url.href,
       channelId: channelIdOf(grant.grantId, offer.payee),
@@ -444,8 +453,9 @@ export function createPayingFetch(options: PayingFetchOptions): PayingFetch {
       },
       sendVoucher: (voucher) => sendVoucher(call, voucher.header),
       readReceipt: (data) => toReceipt(data, expected),
-      end(receipt) {
-        if (receipt) conclude(call, whole, receipt, 'stream')
+      end(receipt, how) {
+        const told = receipt ?? (how === 'complete' && segments === 1 ? ofHead : undefined)
+        if (told) conclude(call, whole, told, 'stream')
         else close(call, whole, { kind: 'unknown' })
       },
     })

@@ -190,6 +190,24 @@ function limitReached(
   return undefined
 }
 
+/**
+ * What the head of a stream tells at the first contact, long before its call is concluded: where the payee's count stands
+ * with what this call holds in it. What cannot be true is left for the conclusion to dispute.
+ */
+export function meet(ledger: Ledger, payee: Address, held: bigint, claim: Claim): Ledger {
+  const channel = ledger.channels.get(payee) ?? newChannel
+  if (channel.contacted || claim.charged < held || claim.charged > larger(channel.authorized, claim.authorized)) {
+    return ledger
+  }
+  const met: Channel = {
+    ...channel,
+    charged: larger(channel.charged, claim.charged - held),
+    authorized: larger(channel.authorized, claim.authorized),
+    contacted: true,
+  }
+  return { ...ledger, channels: withChannel(ledger, payee, met) }
+}
+
 /** Records how a reserved call ended. A disputed figure is not taken over; the channel is closed for this process. */
 export function conclude(
   ledger: Ledger,
@@ -247,10 +265,15 @@ function learn(before: Channel, after: Channel, claim: Claim): bigint {
   return claim.charged > after.charged + after.inFlight ? claim.charged : after.charged
 }
 
-/** Most that may be charged for a call: its price, and for a stream what is signed and not used besides. */
-function mostFor(channel: Channel, price: bigint, { of }: Extract<Outcome, { kind: 'charged' }>): bigint {
+/**
+ * Most that may be charged for a call: its price, and for a stream what is signed and not used besides. What earlier
+ * processes signed is known from the first contact alone.
+ */
+function mostFor(channel: Channel, price: bigint, { of, claim }: Extract<Outcome, { kind: 'charged' }>): bigint {
+  if (of !== 'stream') return price
+  if (!channel.contacted && claim) return larger(price, claim.authorized)
   const unused = channel.authorized - channel.charged - channel.inFlight
-  return of === 'stream' && unused > 0n ? price + unused : price
+  return unused > 0n ? price + unused : price
 }
 
 function disputeOf(channel: Channel, price: bigint, outcome: Outcome): Dispute | undefined {

@@ -22,8 +22,8 @@ export type StreamPayments = {
   sendVoucher(voucher: SegmentVoucher): Promise<void>
   /** The receipt of this very call; undefined for anything else. */
   readReceipt(data: string): Receipt | undefined
-  /** The stream has ended, or nobody reads it any more. Called once; what it throws, the reader gets. */
-  end(receipt: Receipt | undefined): void
+  /** The stream is complete, or nobody reads it any more. Called once; what it throws, the reader gets. */
+  end(receipt: Receipt | undefined, how: 'complete' | 'left'): void
   /** How long a stream may be silent after it got its voucher. */
   silenceMs: number
 }
@@ -58,11 +58,11 @@ export function payStream(body: ReadableStream<Uint8Array>, payments: StreamPaym
     void reader.cancel(error).catch(() => undefined)
   }
 
-  function end(): void {
+  function end(how: 'complete' | 'left'): void {
     if (hasEnded) return
     hasEnded = true
     clearTimeout(silence)
-    payments.end(receipt)
+    payments.end(receipt, how)
   }
 
   /** After a voucher something has to come, as long as somebody reads. */
@@ -124,7 +124,7 @@ export function payStream(body: ReadableStream<Uint8Array>, payments: StreamPaym
           }
           if (failure) throw failure.error
           if (!done) return
-          end()
+          end('complete')
           controller.close()
         } catch (error) {
           fail(error)
@@ -133,7 +133,7 @@ export function payStream(body: ReadableStream<Uint8Array>, payments: StreamPaym
         }
       },
       async cancel(reason) {
-        end()
+        end('left')
         await reader.cancel(reason)
       },
     },
@@ -143,7 +143,7 @@ export function payStream(body: ReadableStream<Uint8Array>, payments: StreamPaym
   /** Why the stream ends; that a dispute was found on the way out says more. */
   function endWith(error: unknown): unknown {
     try {
-      end()
+      end('left')
       return error
     } catch (found) {
       return found

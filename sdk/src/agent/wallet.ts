@@ -3,6 +3,7 @@ import { type AgentState, type AgentStore, readState, writeState } from './agent
 import { HostNotAllowedError, LimitExceededError } from './errors.ts'
 import type { AgentGrant } from './grant.ts'
 import {
+  type Claim,
   conclude,
   type Discrepancy,
   type Dispute,
@@ -10,6 +11,7 @@ import {
   extend,
   type Ledger,
   type LedgerLimits,
+  meet,
   type Outcome,
   type Reservation,
   type ReserveResult,
@@ -36,6 +38,8 @@ export type Wallet = {
    * @throws LimitExceededError; undefined: a dispute closed the payee
    */
   extend(url: URL, hold: WalletHold, more: bigint): WalletHold | undefined
+  /** Takes in what the head of a stream tells of the channel, at the first contact. */
+  meet(payee: Address, heldAtomic: bigint, claim: Claim): void
   /** Undoes what `extend` added, when nobody signed for it. */
   giveBack(extended: WalletHold, more: bigint): void
   conclude(hold: WalletHold, outcome: Outcome): { dispute?: Dispute; discrepancy?: Discrepancy }
@@ -147,6 +151,9 @@ export function createWallet({ grant, limits, decimals, store, clock }: WalletOp
         ...extended.reservation,
         parts: further.map(({ part, reservation }) => ({ part, reservation })),
       }
+    },
+    meet(payee, heldAtomic, claim) {
+      state = { ...state, ledger: meet(state.ledger, payee, heldAtomic, claim) }
     },
     giveBack({ parts, ...reservation }, price) {
       state = { ...state, ledger: conclude(state.ledger, { ...reservation, price }, { kind: 'released' }).ledger }

@@ -1,9 +1,10 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import { BaseError, parseAmount } from '@protocolbanks/stream-protocol'
 import type { Context, Next } from 'hono'
 import type { Charger } from './charger.ts'
 import { type ChargesClient, createChargesClient } from './chargesClient.ts'
 import { createKeptAnswers, type KeptAnswers } from './keptAnswers.ts'
+import { InvalidMerchantOptionsError, InvalidReportError } from './merchantErrors.ts'
+import { type Price, parsePrice } from './price.ts'
 import { serveExpress } from './serveExpress.ts'
 import { type FastifyReplyLike, type FastifyRequestLike, serveFastify } from './serveFastify.ts'
 import { serveHono } from './serveHono.ts'
@@ -16,12 +17,16 @@ export type PBStreamOptions = {
   /** Name of the priced service. */
   service: string
   /** Price of one call in the token's units, e.g. `'0.01'`. */
-  ratePerCall: string
+  ratePerCall?: string | undefined
+  /** In the place of `ratePerCall`: any price, by use or by request too. */
+  price?: Price | undefined
   gatewayUrl?: string | undefined
   /** Of the token. 6, as USDC, by default. */
   decimals?: number | undefined
   /** Each call to the gateway is given up after this long. 5 s by default. */
   timeoutMs?: number | undefined
+  /** How long a stream waits for its next voucher before it is cut. 10 s by default. */
+  voucherGraceMs?: number | undefined
   /** Told what no answer tells: a refused API key, a release that failed. Warns on the console by default. */
   onError?: ((error: Error) => void) | undefined
   /** What asks the gateway: the global `fetch`, or that of a gateway in this very process. */
@@ -51,6 +56,8 @@ export const defaultGatewayUrl = 'https://gateway.protocolbanks.com'
  * above, or a throw) is not charged. When the gateway cannot be reached, calls are answered 503, not served for free.
  * A call that is made again because its answer was lost gets the first answer, free of charge.
  *
+ * What is priced by use holds its maximum before the handler runs, and is charged what it used.
+ *
  * @example
  * const stream = new PBStream({ apiKey, service: 'weather', ratePerCall: '0.01' })
  * app.use('/weather', stream.middleware()) // Hono or Express
@@ -64,16 +71,24 @@ export class PBStream {
 
   /** @throws InvalidAmountError, InvalidMerchantOptionsError */
   constructor(options: PBStreamOptions) {
-    const { service, ratePerCall, decimals = 6 } = options
+    const { service, ratePerCall, decimals = 6, voucherGraceMs = 10_000 } = options
     if (!service) throw new InvalidMerchantOptionsError('service is empty.')
+    const price = options.price ?? ratePerCall
+    if (price === undefined || (options.price !== undefined && ratePerCall !== undefined)) {
+      throw new InvalidMerchantOptionsError('Either price or ratePerCall has to be set.')
+    }
     const onError = options.onError ?? ((error) => console.warn(`PBStream: ${error.message}`))
     this.charger = {
       client: clientOf(options, onError),
       service,
-      amountAtomic: parseAmount(ratePerCall, decimals),
+      priceOf: parsePrice(price, decimals),
       answers: options.answers ?? createKeptAnswers({ maxBytes: keptBytes, ttlMs: keptMs, clock: Date.now }),
       open: new Map(),
       retryWaitMs,
+      metered: new WeakMap(),
+      graceMs: voucherGraceMs,
+      vouchers: new Map(),
+      now: () => performance.now(),
       onError,
     }
   }
@@ -104,6 +119,19 @@ export class PBStream {
     return { canActivate: (context) => serveNest(this.charger, context) }
   }
 
+  /**
+   * Counts units of a call whose price is by unit; those of several reports are added up. What nobody reports costs nothing.
+   *
+   * @param request What the handler got: the request of Express, Fastify and NestJS, Hono's context, the Request of a route.
+   * @param units A number or a decimal string, with at most six digits after the point.
+   * @throws InvalidReportError
+   */
+  report(request: object, units: number | string): void {
+    const metered = this.charger.metered.get(request)
+    if (!metered) throw new InvalidReportError('This request was not charged here, or its price is fixed.')
+    metered.report(units)
+  }
+
   /** A paid handler of the Fetch standard, as Next.js' route handlers are. */
   route<request extends Request, rest extends unknown[]>(
     handler: RouteHandler<request, rest>,
@@ -125,14 +153,4 @@ function clientOf(options: PBStreamOptions, onError: (error: Error) => void): Ch
     fetch: options.fetch ?? ((input, init) => fetch(input, init)),
     onError,
   })
-}
-
-export class InvalidMerchantOptionsError extends BaseError {
-  override readonly code = 'merchant.options_invalid'
-  constructor(reason: string) {
-    super('The options of PBStream are not usable.', {
-      metaMessages: [reason],
-      docsPath: '/errors#merchant-options-invalid',
-    })
-  }
 }

@@ -1,11 +1,24 @@
-import { paymentIdentifierKey, problemContentType } from '@protocolbanks/stream-protocol'
+import {
+  formatPricing,
+  paymentIdentifierKey,
+  problemContentType,
+  voucherForSchema,
+} from '@protocolbanks/stream-protocol'
 import type { Charger, OpenCall } from './charger.ts'
 import type { ChargeRequest, ChargeResult } from './chargesClient.ts'
 import type { KeptAnswer } from './keptAnswers.ts'
+import { createMeteredCall, type MeteredCall } from './meteredCall.ts'
+import type { CallPrice, PriceableRequest } from './price.ts'
 import { sha256 } from './sha256.ts'
 
 /** One call as the adapter of a framework describes it. */
-export type PaidCall = Omit<ChargeRequest, 'service' | 'amountAtomic'>
+export type PaidCall = PriceableRequest & {
+  body?: Uint8Array<ArrayBuffer> | undefined
+  paymentSignature: string | null
+  clientAddress?: string | undefined
+  /** What the handler knows the request by. */
+  handles: readonly object[]
+}
 
 export type Admission =
   /** Give this as it is: a refusal, or the first answer of a call that was paid and answered before. */
@@ -13,6 +26,8 @@ export type Admission =
 
 /** A charged call. The adapter says how it ends: `served` and then once `end`, or `release` alone. */
 export type AdmittedCall = {
+  /** Of what is priced by use: takes the place of `served`. */
+  metered?: MeteredCall | undefined
   /** The head of a good answer is about to leave: the charge stands. Answers the headers to add to it. */
   served(): Record<string, string>
   /**
@@ -32,14 +47,20 @@ const maxWaiters = 16
  * Charges one call, or says what to answer instead. The same payment for the same request is charged once, whatever
  * number of times it comes: while the first is being served the others wait for it, and then get its answer.
  */
-export async function admit(charger: Charger, request: PaidCall): Promise<Admission> {
-  const { client, service, amountAtomic, answers, open } = charger
-  const key = await keyOf(request)
+export async function admit(charger: Charger, call: PaidCall): Promise<Admission> {
+  const { client, answers, open } = charger
+  const price = await charger.priceOf(call)
+  const request = await toChargeRequest(charger, call, price)
+  const named = call.paymentSignature === null ? undefined : readPayment(call.paymentSignature)
+  if (named?.voucherFor !== undefined) return takeVoucher(charger, request, named.voucherFor)
+  const admitted = { call, price, named }
+  const key = await keyOf(request, named)
   if (key !== undefined && !(await firstEnded(charger, key))) return { kind: 'answer', answer: inProgress() }
 
-  const result = await client.charge({ ...request, service, amountAtomic })
+  const result = await client.charge(request)
   const wasPaidBefore = result.outcome === 'answer' && isPaidBefore(result)
-  if (key === undefined || (result.outcome === 'answer' && !wasPaidBefore)) return toAdmission(charger, result, key)
+  if (key === undefined || (result.outcome === 'answer' && !wasPaidBefore))
+    return toAdmission(charger, result, { ...admitted, key })
 
   const kept = await ask(charger, () => answers.get(key))
   if (kept) {
@@ -51,20 +72,52 @@ export async function admit(charger: Charger, request: PaidCall): Promise<Admiss
   if (result.outcome === 'answer' && receipt !== undefined && open.get(key)?.state === 'broken') {
     return { kind: 'serve', call: serveAgain(charger, key, receipt) }
   }
-  return toAdmission(charger, result, key)
+  return toAdmission(charger, result, { ...admitted, key })
 }
 
-function toAdmission(charger: Charger, result: ChargeResult, key: string | undefined): Admission {
-  if (result.outcome === 'answer') {
-    const { status, headers, body } = result
-    return {
-      kind: 'answer',
-      answer: { status, headers: Object.entries(headers), body: new TextEncoder().encode(body) },
-    }
+async function toChargeRequest(charger: Charger, call: PaidCall, price: CallPrice): Promise<ChargeRequest> {
+  const { method, url, body, paymentSignature, clientAddress } = call
+  const { pricing, amountAtomic, holdAtomic } = price
+  return {
+    ...{ service: charger.service, amountAtomic, method, url, paymentSignature, clientAddress },
+    ...(pricing.kind !== 'call' && { pricing: formatPricing(pricing, 0), holdAtomic }),
+    bodyHash: body && (await sha256(body)),
   }
+}
+
+/** The next voucher of a stream that runs, here or elsewhere: nothing is served for it. */
+async function takeVoucher(charger: Charger, request: ChargeRequest, voucherFor: string): Promise<Admission> {
+  const result = await charger.client.charge(request)
+  if (result.outcome === 'charged') {
+    // A gateway that does not know of streams has charged a call.
+    await charger.client.release(result.ticket)
+    return { kind: 'answer', answer: inProgress() }
+  }
+  charger.vouchers.get(voucherFor)?.()
+  return toAnswer(result)
+}
+
+function toAnswer({ status, headers, body }: Extract<ChargeResult, { outcome: 'answer' }>): Admission {
+  const answer = { status, headers: Object.entries(headers), body: new TextEncoder().encode(body) }
+  return { kind: 'answer', answer }
+}
+
+type Admitted = { call: PaidCall; price: CallPrice; named: NamedPayment | undefined; key: string | undefined }
+
+function toAdmission(charger: Charger, result: ChargeResult, admitted: Admitted): Admission {
+  if (result.outcome === 'answer') return toAnswer(result)
   const { ticket, headers } = result
-  const finish = begin(charger, key)
+  const { named, price } = admitted
+  const { pricing, holdAtomic, amountAtomic: segmentAtomic } = price
+  const finish = begin(charger, admitted.key)
+  const { requestId, channelId } = named ?? { requestId: undefined, channelId: undefined }
+  const metered =
+    pricing.kind === 'call'
+      ? undefined
+      : createMeteredCall(charger, { pricing, ticket, headers, holdAtomic, segmentAtomic, requestId, channelId })
+  if (metered) for (const handle of admitted.call.handles) charger.metered.set(handle, metered)
   const call: AdmittedCall = {
+    metered,
     served() {
       charger.client.served(ticket)
       return headers
@@ -150,19 +203,34 @@ async function ask<value>(charger: Charger, work: () => value | Promise<value>):
  * Names a payment for one exact request. Nothing is given out under it before the gateway has said that the payment is
  * good and was made before for this very request, so the header need not be proved here.
  */
-async function keyOf({ method, url, bodyHash = '', paymentSignature }: PaidCall): Promise<string | undefined> {
+async function keyOf(
+  { method, url, bodyHash = '', paymentSignature }: ChargeRequest,
+  named: NamedPayment | undefined,
+): Promise<string | undefined> {
   if (paymentSignature === null) return undefined
-  const text = [idOf(paymentSignature) ?? paymentSignature, method, url, bodyHash].join('\0')
+  const id = named?.requestId === undefined ? undefined : `${named.grantId} ${named.requestId}`
+  const text = [id ?? paymentSignature, method, url, bodyHash].join('\0')
   return sha256(new TextEncoder().encode(text))
 }
 
 /** Grant and request id of a session payment; the same in every voucher for one request. */
-function idOf(paymentSignature: string): string | undefined {
+type NamedPayment = {
+  grantId: string
+  requestId: string
+  channelId: string
+  /** Of the stream that this is a further voucher for. */
+  voucherFor: string | undefined
+}
+
+function readPayment(paymentSignature: string): NamedPayment | undefined {
   try {
-    const { payload, extensions } = JSON.parse(atob(paymentSignature))
-    const id = extensions?.[paymentIdentifierKey]?.info?.id
+    const { accepted, payload, extensions } = JSON.parse(atob(paymentSignature))
+    const requestId = extensions?.[paymentIdentifierKey]?.info?.id
     const grantId = payload?.grantId
-    return typeof id === 'string' && typeof grantId === 'string' ? `${grantId.toLowerCase()} ${id}` : undefined
+    if (typeof requestId !== 'string' || typeof grantId !== 'string') return undefined
+    const marked = voucherForSchema.safeParse(extensions.session)
+    const channelId = `${grantId}:${accepted?.payTo}`.toLowerCase()
+    return { grantId: grantId.toLowerCase(), requestId, channelId, voucherFor: marked.data?.voucherFor }
   } catch {
     return undefined
   }

@@ -1,4 +1,4 @@
-import { BaseError, type Problem, problemContentType } from '@protocolbanks/stream-protocol'
+import { BaseError, type PricingJson, type Problem, problemContentType } from '@protocolbanks/stream-protocol'
 
 export type ChargesClientOptions = {
   gatewayUrl: string
@@ -12,8 +12,12 @@ export type ChargesClientOptions = {
 
 export type ChargeRequest = {
   service: string
-  /** Base units. */
+  /** Base units. Of what is priced by use the most that one call costs. */
   amountAtomic: bigint
+  /** What this call holds, where that is less. */
+  holdAtomic?: bigint | undefined
+  /** How the price comes about, for whoever asks, in base units; left out: it is fixed. */
+  pricing?: PricingJson | undefined
   method: string
   /** Absolute URL as the agent called it. */
   url: string
@@ -31,12 +35,35 @@ export type ChargeResult =
   /** Give this answer to the agent as it is. */
   | { outcome: 'answer'; status: number; headers: Record<string, string>; body: string }
 
+export type ExtendResult =
+  /** So much more is held. */
+  | { outcome: 'charged' }
+  /** The newest voucher does not cover it; another may come. */
+  | { outcome: 'exhausted'; requiredCumulative: string; acceptedCumulative: string }
+  | { outcome: 'refused'; code: string }
+
+/** One more segment of a stream. Base units. */
+export type Segment = {
+  amountAtomic: bigint
+  /** What everything before it cost; all of what was held when left out. */
+  usedAtomic: bigint | undefined
+  /** From 2; asked for again it is charged once. */
+  segment: number
+}
+
 /** The gateway's charges API. */
 export type ChargesClient = {
   /** Never throws: an unreachable gateway is a 503 answer, so that no call is free. */
   charge(request: ChargeRequest): Promise<ChargeResult>
   /** Undoes a charge. Resolves after the first try, so that the answer need not wait; two more follow if it fails. */
   release(ticket: string): Promise<void>
+  /**
+   * Charges what was used instead of what was held. Answers the headers of the answer, and none when it could not be done: then
+   * what was held stands. Never throws.
+   */
+  capture(ticket: string, amountAtomic: bigint): Promise<Record<string, string>>
+  /** Holds one more segment of a stream. Never throws: an unreachable gateway refuses. */
+  extend(ticket: string, segment: Segment): Promise<ExtendResult>
   /** Says that the charge stands. Does not wait. */
   served(ticket: string): void
 }
@@ -73,6 +100,12 @@ export function createChargesClient(options: ChargesClientOptions): ChargesClien
     await response.body?.cancel()
   }
 
+  async function postJson(path: string, body: unknown): Promise<Record<string, unknown>> {
+    const response = await post(path, body)
+    const value: unknown = await response.json()
+    return typeof value === 'object' && value !== null ? { ...value } : {}
+  }
+
   /** The answer to a charge was lost, so perhaps it was made: it must not stand. Unknown to the gateway is fine too. */
   async function cancel(ticket: string): Promise<void> {
     try {
@@ -94,11 +127,25 @@ export function createChargesClient(options: ChargesClientOptions): ChargesClien
     }
   }
 
+  function served(ticket: string): void {
+    if (servedCalls >= maxServedCalls) return
+    servedCalls++
+    tell(ticket, 'served')
+      .catch((error: Error) => onError(error))
+      .finally(() => servedCalls--)
+  }
+
   return {
     async charge(request) {
       const ticket = crypto.randomUUID()
       try {
-        const body = { ...request, ticket, amountAtomic: request.amountAtomic.toString() }
+        const { amountAtomic, holdAtomic } = request
+        const body = {
+          ...request,
+          ticket,
+          amountAtomic: amountAtomic.toString(),
+          ...(holdAtomic !== undefined && { holdAtomic: holdAtomic.toString() }),
+        }
         const response = await post('/api/charges', body)
         const text = await response.text()
         const result = text.length <= maxAnswerLength ? parseChargeResult(text) : undefined
@@ -117,13 +164,27 @@ export function createChargesClient(options: ChargesClientOptions): ChargesClien
         void releaseAgain(ticket)
       }
     },
-    served(ticket) {
-      if (servedCalls >= maxServedCalls) return
-      servedCalls++
-      tell(ticket, 'served')
-        .catch((error: Error) => onError(error))
-        .finally(() => servedCalls--)
+    async capture(ticket, amountAtomic) {
+      try {
+        const body = { amountAtomic: amountAtomic.toString() }
+        const { headers } = await postJson(`/api/charges/${encodeURIComponent(ticket)}/capture`, body)
+        served(ticket)
+        return isHeaders(headers) ? headers : {}
+      } catch (error) {
+        onError(error instanceof Error ? error : new Error(String(error)))
+        return {}
+      }
     },
+    async extend(ticket, { amountAtomic, usedAtomic, segment }) {
+      try {
+        const body = { amountAtomic: amountAtomic.toString(), usedAtomic: usedAtomic?.toString(), segment }
+        return parseExtendResult(await postJson(`/api/charges/${encodeURIComponent(ticket)}/extend`, body))
+      } catch (error) {
+        onError(error instanceof Error ? error : new Error(String(error)))
+        return { outcome: 'refused', code: 'gateway.unavailable' }
+      }
+    },
+    served,
   }
 }
 
@@ -141,6 +202,15 @@ function unavailable(): ChargeResult {
     headers: { 'content-type': problemContentType, 'cache-control': 'no-store', 'retry-after': '1' },
     body: JSON.stringify(problem),
   }
+}
+
+function parseExtendResult({ outcome, code, ...rest }: Record<string, unknown>): ExtendResult {
+  if (outcome === 'charged') return { outcome }
+  const { requiredCumulative, acceptedCumulative } = rest
+  if (outcome === 'exhausted' && typeof requiredCumulative === 'string' && typeof acceptedCumulative === 'string') {
+    return { outcome, requiredCumulative, acceptedCumulative }
+  }
+  return { outcome: 'refused', code: typeof code === 'string' ? code : 'gateway.answer' }
 }
 
 /** The gateway's JSON, or undefined when it is not what the API promises. */

@@ -2,7 +2,8 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import { paymentSignatureHeader } from '@protocolbanks/stream-protocol'
 import { type Admission, admit } from './admit.ts'
 import type { Charger } from './charger.ts'
-import { hashParsedBody } from './hashBody.ts'
+import { writeParsedBody } from './requestBody.ts'
+import { serveMeteredNode } from './serveMeteredNode.ts'
 import { serveNode } from './serveNode.ts'
 
 /** What Express, Fastify and NestJS add to a request. */
@@ -37,7 +38,12 @@ export async function admitParsed(charger: Charger, req: ParsedRequest): Promise
   return admit(charger, {
     method: req.method ?? 'GET',
     url: `${req.protocol ?? 'http'}://${req.headers.host ?? 'localhost'}${path}`,
-    bodyHash: await hashParsedBody(req.body),
+    header: (name) => {
+      const value = req.headers[name.toLowerCase()]
+      return Array.isArray(value) ? value.join(', ') : value
+    },
+    body: writeParsedBody(req.body),
+    handles: [req],
     paymentSignature: typeof signature === 'string' ? signature : null,
     // The framework's own honours its settings about proxies.
     clientAddress: req.ip ?? req.socket.remoteAddress,
@@ -58,6 +64,7 @@ export function enter(admission: Admission, res: ServerResponse): boolean {
     void call.release()
     return false
   }
-  serveNode(call, res)
+  if (call.metered) serveMeteredNode(call, call.metered, res)
+  else serveNode(call, res)
   return true
 }

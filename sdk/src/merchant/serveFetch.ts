@@ -1,5 +1,6 @@
 import type { Admission, AdmittedCall } from './admit.ts'
 import { maxKeptBytes, withoutTransport } from './keptHeaders.ts'
+import { serveMeteredFetch } from './serveMeteredFetch.ts'
 
 /**
  * The answer to a call, for whatever framework has answers of the Fetch standard. `handle` runs for a charged call
@@ -24,6 +25,8 @@ export async function serveFetch(
   }
   // The agent left before there was an answer: nothing was served.
   if (response.status >= 500 || signal?.aborted) return withHeaders(response, response.body, await call.release())
+
+  if (call.metered) return serveMeteredFetch(call, call.metered, response)
 
   const charged = call.served()
   const { status } = response

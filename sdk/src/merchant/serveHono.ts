@@ -2,7 +2,7 @@ import { paymentSignatureHeader } from '@protocolbanks/stream-protocol'
 import type { Context, Next } from 'hono'
 import { admit } from './admit.ts'
 import type { Charger } from './charger.ts'
-import { hashRequestBody } from './hashBody.ts'
+import { readSmallBody } from './requestBody.ts'
 import { serveFetch } from './serveFetch.ts'
 
 /** Charges, lets the handlers run, then releases a charge whose answer is a 5xx. */
@@ -11,8 +11,10 @@ export async function serveHono(charger: Charger, c: Context, next: Next): Promi
     method: c.req.method,
     url: c.req.url,
     // Hono keeps what was read, so the handlers can read the body again.
-    bodyHash: await hashRequestBody(c.req.header('content-length'), () => c.req.arrayBuffer()),
+    body: await readSmallBody(c.req.header('content-length'), () => c.req.arrayBuffer()),
     paymentSignature: c.req.header(paymentSignatureHeader) ?? null,
+    header: (name) => c.req.header(name),
+    handles: [c, c.req, c.req.raw],
     clientAddress: remoteAddressOf(c),
   })
   const serve = async () => {

@@ -1,6 +1,7 @@
 import type { ServerResponse } from 'node:http'
 import type { AdmittedCall } from './admit.ts'
-import { maxKeptBytes, withoutTransport } from './keptHeaders.ts'
+import { createCopy, toBytes } from './createCopy.ts'
+import { withoutTransport } from './keptHeaders.ts'
 
 /**
  * Watches an answer of Node's HTTP server, whichever framework writes it. Everything that writes an answer's head
@@ -48,7 +49,7 @@ export function serveNode(call: AdmittedCall, res: ServerResponse): void {
         held.push(() => write.apply(res, args))
         return false
       }
-      if (outcome === 'served') copy.add(args[0], args[1])
+      if (outcome === 'served') copy.add(toBytes(args[0], args[1]))
       return write.apply(res, args)
     },
     end(...args: Parameters<typeof end>) {
@@ -57,7 +58,7 @@ export function serveNode(call: AdmittedCall, res: ServerResponse): void {
         return res
       }
       if (outcome !== 'served' || res.writableEnded) return end.apply(res, args)
-      copy.add(args[0], args[1])
+      copy.add(toBytes(args[0], args[1]))
       const result = end.apply(res, args)
       // `end` may be what writes the head: its headers are known now.
       const body = copy.bytes()
@@ -82,42 +83,8 @@ export function serveNode(call: AdmittedCall, res: ServerResponse): void {
   })
 }
 
-/** What was written, while it is small. */
-function createCopy() {
-  let chunks: Uint8Array[] | undefined = []
-  let size = 0
-  return {
-    add(chunk: unknown, encoding: unknown): void {
-      const bytes = chunks && toBytes(chunk, encoding)
-      size += bytes?.byteLength ?? 0
-      if (bytes && size <= maxKeptBytes) chunks?.push(bytes)
-      else chunks = undefined
-    },
-    /** All of it, or undefined when it was too much. */
-    bytes(): Uint8Array<ArrayBuffer> | undefined {
-      if (!chunks) return undefined
-      const joined = new Uint8Array(size)
-      let offset = 0
-      for (const chunk of chunks) {
-        joined.set(chunk, offset)
-        offset += chunk.byteLength
-      }
-      return joined
-    },
-  }
-}
-
-/**
- * A chunk as Node takes it: bytes, text, or nothing but a callback. Undefined for text in an encoding other than
- * UTF-8, which hardly anybody writes: such an answer is not kept.
- */
-function toBytes(chunk: unknown, encoding: unknown): Uint8Array | undefined {
-  if (chunk instanceof Uint8Array) return chunk.slice()
-  if (typeof chunk !== 'string') return new Uint8Array()
-  return typeof encoding === 'string' && !/^utf-?8$/i.test(encoding) ? undefined : new TextEncoder().encode(chunk)
-}
-
-function headersOf(res: ServerResponse): [string, string][] {
+/** What an answer of Node says of itself. */
+export function headersOf(res: ServerResponse): [string, string][] {
   const headers = Object.entries(res.getHeaders()).flatMap(([name, value]): [string, string][] => {
     if (Array.isArray(value)) return value.map((one) => [name, one])
     return value === undefined ? [] : [[name, String(value)]]

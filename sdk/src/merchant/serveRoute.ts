@@ -1,7 +1,7 @@
 import { paymentSignatureHeader } from '@protocolbanks/stream-protocol'
 import { admit } from './admit.ts'
 import type { Charger } from './charger.ts'
-import { hashRequestBody } from './hashBody.ts'
+import { readSmallBody } from './requestBody.ts'
 import { serveFetch } from './serveFetch.ts'
 
 /** A handler of the Fetch standard: Next.js' route handlers, Deno, Bun, Workers. */
@@ -20,7 +20,9 @@ export async function serveRoute<request extends Request, rest extends unknown[]
   const admission = await admit(charger, {
     method: request.method,
     url: request.url,
-    bodyHash: await hashRequestBody(request.headers.get('content-length'), () => request.clone().arrayBuffer()),
+    header: (name) => request.headers.get(name) ?? undefined,
+    handles: [request],
+    body: await readSmallBody(request.headers.get('content-length'), () => request.clone().arrayBuffer()),
     paymentSignature: request.headers.get(paymentSignatureHeader),
   })
   return serveFetch(admission, async () => handler(request, ...rest), request.signal)

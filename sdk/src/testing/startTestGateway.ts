@@ -15,6 +15,7 @@ import {
   problemContentType,
   sessionPayloadSchema,
   verifyVoucher,
+  voucherForSchema,
 } from '@protocolbanks/stream-protocol'
 import type { AgentGrant } from '../agent/grant.ts'
 
@@ -44,6 +45,9 @@ export type TestGatewayOptions = {
   onCharged?(arrival: Arrival): Fate | Promise<Fate>
 }
 
+/** A merchant's call: what is final, and what is held. */
+type TestTicket = { requestId: string; open: bigint; closed: bigint }
+
 type Reply = { status: number; headers: Record<string, string>; body: string }
 
 /**
@@ -64,6 +68,10 @@ export type TestGateway = {
   arrivals: Arrival[]
   /** Reports of merchants: `release t1`, `served t2`. */
   reports: string[]
+  /** What merchants' calls cost that are priced by use. */
+  captures: bigint[]
+  /** Vouchers for streams, out of band. */
+  vouchers: { method: string; cumulativeAmount: bigint; voucherFor: string }[]
   close(): Promise<void>
 }
 
@@ -76,7 +84,9 @@ export async function startTestGateway(options: TestGatewayOptions): Promise<Tes
   const answered = new Map<string, Reply>()
   /** What merchants' calls asked for, by request id. */
   const fingerprints = new Map<string, string>()
-  const tickets = new Map<string, { requestId: string; price: bigint }>()
+  const tickets = new Map<string, TestTicket>()
+  /** As the merchant said last. */
+  let pricing: object | undefined
 
   const gateway: TestGateway = {
     url: '',
@@ -88,6 +98,8 @@ export async function startTestGateway(options: TestGatewayOptions): Promise<Tes
     unpaid: 0,
     arrivals: [],
     reports: [],
+    captures: [],
+    vouchers: [],
     close: () =>
       new Promise((resolve) => {
         server.close(() => resolve())
@@ -149,16 +161,28 @@ export async function startTestGateway(options: TestGatewayOptions): Promise<Tes
     if (ticket !== undefined) {
       const charge = tickets.get(ticket)
       if (!charge) return problem(404, 'ticket.unknown')
+      if (report === 'capture') return json(capture(charge, BigInt(JSON.parse(body).amountAtomic)))
+      if (report === 'extend') return json(extend(charge, JSON.parse(body)))
       tickets.delete(ticket)
       gateway.reports.push(`${report} ${ticket}`)
-      if (report === 'release') release(charge.requestId, charge.price)
+      if (report === 'release') release(charge.requestId, charge.closed + charge.open)
       return json({ released: report === 'release' })
     }
     const asked = JSON.parse(body)
     gateway.price = BigInt(asked.amountAtomic)
+    pricing = asked.pricing
     const answer = (reply: Reply) => json({ outcome: 'answer', ...reply })
     const paid = readPayment(asked.paymentSignature)
     if ('status' in paid) return answer(paid)
+    if (paid.voucherFor !== undefined) {
+      gateway.vouchers.push({
+        method: asked.method,
+        cumulativeAmount: paid.cumulativeAmount,
+        voucherFor: paid.voucherFor,
+      })
+      if (paid.cumulativeAmount > gateway.authorized) gateway.authorized = paid.cumulativeAmount
+      return answer({ status: 204, headers: {}, body: '' })
+    }
     gateway.arrivals.push({
       number: gateway.arrivals.length + 1,
       headers: {},
@@ -172,16 +196,47 @@ export async function startTestGateway(options: TestGatewayOptions): Promise<Tes
     if (earlier) {
       return answer(fingerprints.get(paid.requestId) === fingerprint ? earlier : problem(409, 'request.conflict'))
     }
-    const charged = charge(paid)
+    const hold = BigInt(asked.holdAtomic ?? asked.amountAtomic)
+    const charged = charge(paid, hold)
     if ('status' in charged) return answer(charged)
     answered.set(paid.requestId, problem(409, 'request.answered', charged.receipt))
     fingerprints.set(paid.requestId, fingerprint)
     const id = `t${gateway.arrivals.length}`
-    tickets.set(id, { requestId: paid.requestId, price: gateway.price })
+    tickets.set(id, { requestId: paid.requestId, open: hold, closed: 0n })
     return json({ outcome: 'charged', ticket: id, headers: charged.receipt })
   }
 
-  function readPayment(header: string | null): Reply | { requestId: string; cumulativeAmount: bigint } {
+  /** What the call cost in all, at most what is held. */
+  function capture(charge: TestTicket, amount: bigint) {
+    const rest = amount < charge.closed ? 0n : amount - charge.closed
+    const used = rest < charge.open ? rest : charge.open
+    gateway.charged -= charge.open - used
+    Object.assign(charge, { closed: charge.closed + used, open: 0n })
+    gateway.captures.push(charge.closed)
+    const headers = receiptOf(charge.requestId, charge.closed)
+    answered.set(charge.requestId, problem(409, 'request.answered', headers))
+    return { amountAtomic: `${charge.closed}`, headers }
+  }
+
+  /** One more segment; what the ones before cost is final. */
+  function extend(charge: TestTicket, asked: { amountAtomic: string; usedAtomic?: string }) {
+    const amount = BigInt(asked.amountAtomic)
+    const used = asked.usedAtomic === undefined ? charge.open : BigInt(asked.usedAtomic) - charge.closed
+    gateway.charged -= charge.open - used
+    Object.assign(charge, { closed: charge.closed + used, open: 0n })
+    const requiredCumulative = gateway.charged + amount
+    if (requiredCumulative > gateway.authorized) {
+      const acceptedCumulative = `${gateway.authorized}`
+      return { outcome: 'exhausted', requiredCumulative: `${requiredCumulative}`, acceptedCumulative }
+    }
+    gateway.charged = requiredCumulative
+    charge.open = amount
+    return { outcome: 'charged', headers: receiptOf(charge.requestId, charge.closed + amount) }
+  }
+
+  type Paid = { requestId: string; cumulativeAmount: bigint; voucherFor?: string | undefined }
+
+  function readPayment(header: string | null): Reply | Paid {
     if (header === null) {
       gateway.unpaid++
       return paymentRequired('payment.required')
@@ -203,22 +258,26 @@ export async function startTestGateway(options: TestGatewayOptions): Promise<Tes
     if (!verifyVoucher(hash, voucher, sessionKey)) return paymentRequired('voucher.invalid_signature')
     if (!isPayee(root, gateway.payee, session.payeeProof ?? [])) return paymentRequired('payee.not_granted')
     if (BigInt(accepted.amount) !== gateway.price) return paymentRequired('price.changed')
-    return { requestId, cumulativeAmount }
+    return { requestId, cumulativeAmount, voucherFor: voucherForSchema.safeParse(extensions?.session).data?.voucherFor }
   }
 
-  function charge(paid: { requestId: string; cumulativeAmount: bigint }): Reply | { receipt: Record<string, string> } {
+  function charge(paid: Paid, amount = gateway.price): Reply | { receipt: Record<string, string> } {
     if (paid.cumulativeAmount > gateway.authorized) gateway.authorized = paid.cumulativeAmount
-    if (gateway.charged + gateway.price > gateway.authorized) return paymentRequired('voucher.exhausted', channel())
-    gateway.charged += gateway.price
+    if (gateway.charged + amount > gateway.authorized) return paymentRequired('voucher.exhausted', channel())
+    gateway.charged += amount
+    return { receipt: receiptOf(paid.requestId, amount) }
+  }
+
+  function receiptOf(requestId: string, amount: bigint): Record<string, string> {
     const receipt = {
       success: true,
       transaction: '',
       network: `eip155:${grant.chainId}`,
       payer: grant.account,
-      amount: gateway.price.toString(),
-      extra: { ...channel(), requestId: paid.requestId, service: 'weather' },
+      amount: amount.toString(),
+      extra: { ...channel(), requestId, service: 'weather' },
     }
-    return { receipt: { 'payment-response': encodeHeader(receipt), 'cache-control': 'private' } }
+    return { 'payment-response': encodeHeader(receipt), 'cache-control': 'private' }
   }
 
   function release(requestId: string, price: bigint): void {
@@ -248,7 +307,13 @@ export async function startTestGateway(options: TestGatewayOptions): Promise<Tes
           asset: grant.token,
           payTo: gateway.payee,
           maxTimeoutSeconds: 60,
-          extra: { module: grant.module, settler: grant.account, service: 'weather', scope },
+          extra: {
+            module: grant.module,
+            settler: grant.account,
+            service: 'weather',
+            scope,
+            ...(pricing && { pricing }),
+          },
         },
       ],
       extensions: { [paymentIdentifierKey]: { info: { required: true } }, ...(session !== undefined && { session }) },

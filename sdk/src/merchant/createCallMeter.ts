@@ -1,0 +1,95 @@
+import {
+  amountOf,
+  coveredBy,
+  createEventStream,
+  createUsageReader,
+  type EventStream,
+  isEventStream,
+  type MeteredPricing,
+  parseUnits,
+  readAll,
+  type UsageReader,
+} from '@protocolbanks/stream-protocol'
+import { InvalidReportError } from './merchantErrors.ts'
+
+/** Measures one call that is priced by use. */
+export type CallMeter = {
+  /** What it costs so far, base units. */
+  amount(): bigint
+  /** Units that the handler reports, added to those before. @throws InvalidReportError */
+  report(units: number | string): void
+  /** The answer has begun. */
+  begin(contentType: string | null | undefined): void
+  /** Bytes of the answer that are delivered. */
+  add(bytes: Uint8Array): void
+  /** How many more bytes `heldAtomic` pays for; infinite where bytes are not what is paid for. */
+  room(heldAtomic: bigint): number
+  /**
+   * Of a stream of events: where the event ends that `bytes` goes on with from `from`; `bytes.length` when it does not end
+   * there. Each byte is looked at once.
+   */
+  endOfEvent(bytes: Uint8Array, from: number): number
+  /** False in the middle of an event, where nothing may be said in between. */
+  readonly isBetweenEvents: boolean
+  /** The answer is a stream of server-sent events. */
+  readonly isEvents: boolean
+}
+
+export type CallMeterOptions = {
+  pricing: MeteredPricing
+  /** Milliseconds, from any moment, that never go back. */
+  now(): number
+}
+
+/** Starts to measure a call: its time runs from here. */
+export function createCallMeter({ pricing, now }: CallMeterOptions): CallMeter {
+  const startedAt = now()
+  let microUnits = 0n
+  let bytes = 0
+  let isEvents = false
+  let reader: UsageReader | undefined
+  let events: EventStream | undefined
+
+  return {
+    get isEvents() {
+      return isEvents
+    },
+    get isBetweenEvents() {
+      return events?.isBetweenEvents ?? true
+    },
+    amount() {
+      return amountOf(pricing, {
+        microUnits,
+        bytes,
+        milliseconds: Math.max(0, Math.floor(now() - startedAt)),
+        // An answer that ends before it says its usage is counted by the texts that it brought.
+        ...(reader && { outputTokens: reader.texts, ...reader.usage }),
+      })
+    },
+    report(units) {
+      if (pricing.kind !== 'unit') throw new InvalidReportError(`The call is priced by ${pricing.kind}, not by unit.`)
+      const more = parseUnits(String(units))
+      if (more === undefined) {
+        throw new InvalidReportError(`Units: ${String(units).slice(0, 40)}. At most six digits may follow the point.`)
+      }
+      microUnits += more
+    },
+    begin(contentType) {
+      isEvents = isEventStream(contentType)
+      if (isEvents) events = createEventStream({ onData() {} })
+      if (pricing.kind === 'token') reader = createUsageReader({ contentType })
+    },
+    add(chunk) {
+      bytes += chunk.byteLength
+      if (reader) readAll(reader, chunk)
+    },
+    room(heldAtomic) {
+      const covered = pricing.kind === 'byte' ? coveredBy(pricing, heldAtomic) : undefined
+      return covered === undefined ? Number.POSITIVE_INFINITY : Math.max(0, Number(covered) - bytes)
+    },
+    endOfEvent(chunk, from) {
+      for (let at = from; at < chunk.length; at++) if (events?.push(chunk[at] ?? 0)) return at + 1
+      return chunk.length
+    },
+  }
+}

@@ -1,0 +1,74 @@
+import type { MeteredPricing } from '@protocolbanks/stream-protocol'
+import type { Charger } from './charger.ts'
+import { createCallMeter } from './createCallMeter.ts'
+import { passStream, type StreamCharge, smaller } from './passStream.ts'
+
+/** A charged call that is priced by use: what it holds is charged unless one of these tells what it used. */
+export type MeteredCall = {
+  /** For the head of an answer that is charged while it passes: its receipt tells what is held. */
+  headers: Record<string, string>
+  /** More units, as the handler counts them. */
+  report(units: number | string): void
+  /** The answer is complete and has not left yet: what it used is charged. Answers the headers to add. */
+  complete(contentType: string | null | undefined, body: Uint8Array): Promise<Record<string, string>>
+  /** The head of an answer is about to leave that is charged while it passes. */
+  begin(contentType: string | null | undefined): StreamCharge
+}
+
+export type MeteredCallOptions = {
+  pricing: MeteredPricing
+  ticket: string
+  /** Headers of the charge, with a receipt of what is held. */
+  headers: Record<string, string>
+  holdAtomic: bigint
+  /** What each further segment of a stream holds. */
+  segmentAtomic: bigint
+  /** The request id, when it is known. */
+  requestId: string | undefined
+  /** See `channelIdOf`. */
+  channelId: string | undefined
+}
+
+/** Starts to measure: the handler runs from here. */
+export function createMeteredCall(charger: Charger, options: MeteredCallOptions): MeteredCall {
+  const { client, graceMs, now } = charger
+  const { ticket, headers, holdAtomic } = options
+  const meter = createCallMeter({ pricing: options.pricing, now })
+  return {
+    headers,
+    report: meter.report,
+    async complete(contentType, body) {
+      meter.begin(contentType)
+      meter.add(body)
+      // Never more than was agreed to.
+      return { ...headers, ...(await client.capture(ticket, smaller(meter.amount(), holdAtomic))) }
+    },
+    begin(contentType) {
+      meter.begin(contentType)
+      return passStream({
+        client,
+        ticket,
+        channelId: options.channelId,
+        meter,
+        holdAtomic,
+        segmentAtomic: options.segmentAtomic,
+        graceMs,
+        now,
+        wait: (ms) => waitForVoucher(charger, options.requestId, ms),
+      })
+    },
+  }
+}
+
+/** A voucher that comes by another process is found when its time is up. */
+function waitForVoucher({ vouchers }: Charger, requestId: string | undefined, ms: number): Promise<void> {
+  return new Promise((resolve) => {
+    const done = () => {
+      clearTimeout(timer)
+      if (requestId !== undefined && vouchers.get(requestId) === done) vouchers.delete(requestId)
+      resolve()
+    }
+    const timer = setTimeout(done, ms)
+    if (requestId !== undefined) vouchers.set(requestId, done)
+  })
+}

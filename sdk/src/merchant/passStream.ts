@@ -1,0 +1,166 @@
+import {
+  formatEvent,
+  needVoucherEvent,
+  type Problem,
+  streamErrorEvent,
+  streamReceiptEvent,
+} from '@protocolbanks/stream-protocol'
+import type { ChargesClient, ExtendResult } from './chargesClient.ts'
+import type { CallMeter } from './createCallMeter.ts'
+
+/** An answer that is charged while it passes. `write` puts bytes on their way to the agent. */
+export type StreamCharge = {
+  /** Passes a chunk on, as far as it is paid. False: the stream is to be cut. At once, unless a voucher has to be waited for. */
+  pass(chunk: Uint8Array, write: Write): boolean | Promise<boolean>
+  /** It is complete: charges what it was, and says so. */
+  finish(write: Write): Promise<void>
+  /** Its reader left, or its source broke: what was delivered is charged. */
+  leave(): void
+}
+
+export type Write = (bytes: Uint8Array<ArrayBuffer>) => void
+
+export type StreamChargeOptions = {
+  client: Pick<ChargesClient, 'extend' | 'capture'>
+  ticket: string
+  /** As events of the stream name it. */
+  channelId: string | undefined
+  meter: CallMeter
+  /** What is held already, and what each further segment holds; base units. */
+  holdAtomic: bigint
+  segmentAtomic: bigint
+  /** How long the next voucher may take. */
+  graceMs: number
+  now(): number
+  /** Resolves after so long, or when a voucher for this call came by. */
+  wait(ms: number): Promise<void>
+}
+
+/** How often it is asked whether a voucher came, which may have gone by another process. */
+const pollMs = 150
+/** Segments that one chunk may take. */
+const maxSegments = 10_000
+
+/**
+ * Passes a metered answer on segment by segment, each charged before it goes out. Of server-sent events only whole ones count:
+ * nothing is said in the middle of one, and the one under way is let through.
+ */
+export function passStream(options: StreamChargeOptions): StreamCharge {
+  const { client, ticket, channelId, meter, segmentAtomic, graceMs, now } = options
+  let heldAtomic = options.holdAtomic
+  /** Of what is held what is final, and how many segments there were. */
+  let closedAtomic = 0n
+  let segments = 1
+  /** Of what was delivered, while something that was measured waits to be paid. */
+  let deliveredAtomic: bigint | undefined
+  let hasLeft = false
+  let capturing: Promise<Record<string, string>> | undefined
+
+  const isPaid = () => meter.amount() <= heldAtomic
+
+  function capture(): Promise<Record<string, string>> {
+    capturing ??= client.capture(ticket, smaller(deliveredAtomic ?? meter.amount(), heldAtomic))
+    return capturing
+  }
+
+  function pass(chunk: Uint8Array, write: Write): boolean | Promise<boolean> {
+    let at = 0
+    while (at < chunk.length) {
+      if (hasLeft) return false
+      const room = meter.isEvents ? Number.POSITIVE_INFINITY : meter.room(heldAtomic)
+      const before = meter.amount()
+      const mayWait = meter.isBetweenEvents
+      const to = meter.isEvents ? meter.endOfEvent(chunk, at) : Math.min(chunk.length, at + room)
+      meter.add(chunk.subarray(at, to))
+      if (mayWait && (room === 0 || !isPaid())) {
+        if (at > 0) write(chunk.slice(0, at))
+        deliveredAtomic = before
+        return passPaid(chunk.subarray(at), to - at, write)
+      }
+      at = to
+    }
+    write(chunk.slice())
+    return true
+  }
+
+  /** What was measured of a chunk already, once it is paid, and then the rest of it. */
+  async function passPaid(chunk: Uint8Array, measured: number, write: Write): Promise<boolean> {
+    let more = 0
+    do {
+      if (more++ === maxSegments || !(await extend(write))) return false
+    } while (!isPaid())
+    deliveredAtomic = undefined
+    if (measured > 0) write(chunk.slice(0, measured))
+    return measured < chunk.length ? pass(chunk.subarray(measured), write) : true
+  }
+
+  /** One more segment. Says what is missing, and waits for it. */
+  async function extend(write: Write): Promise<boolean> {
+    const say = (event: string, data: unknown) => {
+      if (meter.isEvents) write(new TextEncoder().encode(formatEvent(event, data)))
+    }
+    const until = now() + graceMs
+    for (let hasAsked = false; ; hasAsked = true) {
+      const result = await hold()
+      if (hasLeft) return false
+      if (result.outcome === 'charged') return true
+      if (result.outcome === 'refused' || now() >= until) {
+        say(streamErrorEvent, problemOf(result.outcome === 'refused' ? result.code : 'voucher.exhausted'))
+        await capture()
+        return false
+      }
+      const { outcome: _, ...needed } = result
+      if (!hasAsked) say(needVoucherEvent, { channelId, ...needed })
+      await options.wait(Math.min(pollMs, Math.max(0, until - now())))
+      if (hasLeft) return false
+    }
+  }
+
+  /** Asks for one more segment; the ones before are final at what was delivered. */
+  async function hold(): Promise<ExtendResult> {
+    const used = smaller(deliveredAtomic ?? meter.amount(), heldAtomic)
+    // Of what nothing was used all is taken: a single piece costs more.
+    const usedAtomic = used > closedAtomic ? used : undefined
+    const result = await client.extend(ticket, { amountAtomic: segmentAtomic, usedAtomic, segment: segments + 1 })
+    if (result.outcome !== 'charged') return result
+    closedAtomic = usedAtomic ?? heldAtomic
+    heldAtomic = closedAtomic + segmentAtomic
+    segments++
+    return result
+  }
+
+  return {
+    pass,
+    async finish(write) {
+      // A voucher that is there already pays for what came last.
+      if (!isPaid()) await hold()
+      const { 'payment-response': receipt } = await capture()
+      if (!meter.isEvents || receipt === undefined || !meter.isBetweenEvents) return
+      write(new TextEncoder().encode(formatEvent(streamReceiptEvent, decodeReceipt(receipt))))
+    },
+    leave() {
+      if (hasLeft) return
+      hasLeft = true
+      void capture()
+    },
+  }
+}
+
+function problemOf(code: string): Problem {
+  return {
+    type: `https://docs.protocolbanks.com/errors#${code.replaceAll(/[._]/g, '-')}`,
+    title: 'The next segment of the stream is not paid.',
+    status: 402,
+    code,
+    hint: 'What was delivered is paid. Call again to go on.',
+  }
+}
+
+/** As the gateway wrote it. */
+function decodeReceipt(header: string): unknown {
+  return JSON.parse(new TextDecoder().decode(Uint8Array.from(atob(header), (character) => character.charCodeAt(0))))
+}
+
+export function smaller(a: bigint, b: bigint): bigint {
+  return a < b ? a : b
+}
