@@ -8,8 +8,13 @@ import type { SettlementState } from '../settlements/settlement.ts'
 import { settlementTable } from '../settlements/table.ts'
 import { settlementsOfCharge } from '../traces/settlementsOfCharge.ts'
 
-/** A charge with what became of it. Amounts in base units. */
+/**
+ * A charge with what became of it. Amounts in base units: of all its segments, where it was charged in several, each under the
+ * request's id with `~2`, `~3` and so on; `cumulativeAmount` is of the last.
+ */
 export type ChargeReceipt = Charge & {
+  /** How many charges it is made of. */
+  segments: number
   /** What pays the grant; null: the grant is not known any more. */
   source: GrantSource | null
   /** What the payee had charged under the grant with this charge, in the order of time. */
@@ -22,27 +27,57 @@ export type ChargeReceipt = Charge & {
 
 /** Charges with one request id that are looked at: ids are unique for a grant and payee alone. */
 export const maxReceipts = 20
+/** Segments of a request that are looked for at once, and how often. */
+const segmentBatch = 100
+const maxBatches = 100
 
 /** The charges with a request id, newest first. As a tenant or an owner: their own. */
 export async function findReceipts(
   db: Queryable,
   of: { requestId: string; grantId?: Hex | undefined; payee?: Address | undefined },
 ): Promise<ChargeReceipt[]> {
-  const charges = await db
-    .select()
-    .from(chargeTable)
-    .where(
-      and(
-        eq(chargeTable.requestId, of.requestId),
-        of.grantId === undefined ? undefined : eq(chargeTable.grantId, of.grantId),
-        of.payee === undefined ? undefined : eq(chargeTable.payee, of.payee),
-      ),
+  const select = (...ids: string[]) =>
+    db
+      .select()
+      .from(chargeTable)
+      .where(
+        and(
+          inArray(chargeTable.requestId, ids),
+          of.grantId === undefined ? undefined : eq(chargeTable.grantId, of.grantId),
+          of.payee === undefined ? undefined : eq(chargeTable.payee, of.payee),
+        ),
+      )
+      .orderBy(desc(chargeTable.occurredAt), desc(chargeTable.eventId))
+  const charges = await select(of.requestId).limit(maxReceipts)
+  const segments: Charge[] = []
+  for (let batch = 0; batch < maxBatches && charges.length > 0; batch++) {
+    const ids = Array.from(
+      { length: segmentBatch },
+      (_, index) => `${of.requestId}~${batch * segmentBatch + index + 2}`,
     )
-    .orderBy(desc(chargeTable.occurredAt), desc(chargeTable.eventId))
-    .limit(maxReceipts)
+    const found = await select(...ids).limit(segmentBatch * maxReceipts)
+    segments.push(...found)
+    if (found.length < segmentBatch) break
+  }
   const receipts: ChargeReceipt[] = []
-  for (const charge of charges) receipts.push({ ...charge, ...(await readOutcome(db, charge)) })
+  for (const charge of charges) {
+    const own = segments.filter((segment) => charge === charges.find((first) => isSegmentOf(segment, first)))
+    const all = [charge, ...own].sort(inTime)
+    const last = all.at(-1) ?? charge
+    const amount = all.reduce((sum, one) => sum + one.amount, 0n)
+    const { cumulativeAmount } = last
+    receipts.push({ ...charge, amount, cumulativeAmount, segments: all.length, ...(await readOutcome(db, last)) })
+  }
   return receipts
+}
+
+/** Of charges with one request id, newest first, the first that this is true of: ids may come again after some time. */
+function isSegmentOf(segment: Charge, first: Charge): boolean {
+  return segment.grantId === first.grantId && segment.payee === first.payee && inTime(first, segment) < 0
+}
+
+function inTime(left: Charge, right: Charge): number {
+  return left.occurredAt.getTime() - right.occurredAt.getTime() || (left.eventId < right.eventId ? -1 : 1)
 }
 
 type Outcome = Pick<ChargeReceipt, 'source' | 'chargedUpTo' | 'isSettled' | 'settlements'>

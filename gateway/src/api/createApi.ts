@@ -152,6 +152,9 @@ export function createApi(deps: ApiDeps): Hono {
   return api
 
   function runAsKey<T>(c: Context<ApiEnv>, work: (tx: Tx) => Promise<T>): Promise<T> {
+    return asCaller(db, c.get('caller'), work)
+  }
+
   function runAsOwner<T>(c: Context<OwnerEnv>, work: (tx: Tx) => Promise<T>): Promise<T> {
     return withOwner(db, c.get('owner').account, work)
   function callerOf(c: Context<ApiEnv>): WebhookCaller {

@@ -82,8 +82,11 @@ export function createReceiptRoutes<E extends Env>(deps: ReceiptRoutesDeps<E>): 
 
   function toJson(found: ChargeReceipt) {
     const receipt = signReceipt(settleResponseOf(found), receiptSigner)
+    const { segment: _, ...one } = chargeToJson(found)
     return {
-      ...chargeToJson(found),
+      ...one,
+      /** How many charges `amount` is the sum of. */
+      segments: found.segments,
       settlement: settlementOf(found),
       receipt,
       /** As PAYMENT-RESPONSE carries it. */
@@ -115,9 +118,12 @@ export function createReceiptRoutes<E extends Env>(deps: ReceiptRoutesDeps<E>): 
   }
 
   function chargeToJson({ amount, occurredAt, ...charge }: Charge) {
-    const { eventId, requestId, journalledAt, grantId, account, payee, merchantId, serviceId, traceId } = charge
+    const { eventId, journalledAt, grantId, account, payee, merchantId, serviceId, traceId } = charge
+    const [requestId = '', segment = '1'] = charge.requestId.split('~')
     return {
       requestId,
+      /** A stream that is charged by use is charged in several: this is which of them, and `amount` its own. */
+      segment: Number(segment),
       eventId,
       occurredAt,
       journalledAt,

@@ -174,6 +174,29 @@ test('one request id at two payees is two receipts, which payee or grant narrow 
   expect(elsewhere).toMatchObject(unknown)
 })
 
+test('a stream that was charged in segments is one receipt over all of them, settled with the last', async () => {
+  const given = await arrange()
+  const { shop, token, grantId } = given
+  const requestId = newRequestId()
+  for (const [index, id] of [requestId, `${requestId}~2`, `${requestId}~3`].entries()) {
+    await charge(given, shop, index + 1, id)
+  }
+  await charge(given, shop, 4, newRequestId())
+  const only = async () => (await api.get(`/receipts/${requestId}`, shop.merchant.key)).body.receipts
+  expect(await only()).toMatchObject([{ requestId, segments: 3, amountAtomic: '30000', settlement: { state: 'owed' } }])
+  const [{ receipt }] = await only()
+  expect(receipt).toMatchObject({ amount: '30000', extra: { requestId, charged: '30000', authorized: '30000' } })
+  const { body } = await api.get('/owner/receipts?limit=2', token)
+  expect(body.receipts[1]).toMatchObject({ requestId, segment: 3, amountAtomic: '10000' })
+  expect(await api.get(`/receipts/${requestId}~2`, shop.merchant.key)).toMatchObject(unknown)
+  const settledAt = (amount: number) =>
+    database.query(`update channel set settled = ${amount} where grant_id = '${grantId}'`)
+  await settledAt(29_999)
+  expect(await only()).toMatchObject([{ settlement: { state: 'owed' } }])
+  await settledAt(30_000)
+  expect(await only()).toMatchObject([{ settlement: { state: 'settled' } }])
+})
+
 test('it tells the settlement that claims it, and the transaction that paid it', async () => {
   const given = await arrange()
   const { shop, grantId } = given
