@@ -157,6 +157,8 @@ export function createApi(deps: ApiDeps): Hono {
 
   function runAsOwner<T>(c: Context<OwnerEnv>, work: (tx: Tx) => Promise<T>): Promise<T> {
     return withOwner(db, c.get('owner').account, work)
+  }
+
   function callerOf(c: Context<ApiEnv>): WebhookCaller {
     const caller = c.get('caller')
     const audience = caller.merchantId === null ? 'operator' : 'merchant'
