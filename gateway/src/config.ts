@@ -177,6 +177,7 @@ const secretNames = [
   'WEBHOOK_ENCRYPTION_KEYS',
   'CLIENT_HASH_KEY',
   'RELAYER_KEY',
+  'MPP_SECRETS',
   'RECEIPT_KEY',
 ] as const
 

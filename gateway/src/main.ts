@@ -1,4 +1,4 @@
-import { randomUUID } from 'node:crypto'
+import { randomBytes, randomUUID } from 'node:crypto'
 import { lookup } from 'node:dns'
 import { Server } from 'node:http'
 import { setTimeout as delay } from 'node:timers/promises'
@@ -16,6 +16,8 @@ import { createClientHasher } from './clients/clientHasher.ts'
 import { loadConfig } from './config.ts'
 import { createGatewayCore } from './createGatewayCore.ts'
 import { createMetrics } from './metrics.ts'
+import { challengeKeys } from './mpp/challengeKeys.ts'
+import { createMppGate } from './mpp/mppGate.ts'
 import { clientAddress } from './owners/clientAddress.ts'
 import { createOwnerSignIn } from './owners/ownerSignIn.ts'
 import { createRateLimit } from './owners/rateLimit.ts'
@@ -199,6 +201,19 @@ const upstreams = createUpstreamGuard({
   allowPrivateNetworks: config.UPSTREAM_ALLOW_PRIVATE_NETWORKS,
   lookup,
 })
+const mppSecrets = config.MPP_SECRETS ?? (config.RELAYER_KEY && { current: config.RELAYER_KEY, former: [] })
+const paidGate =
+  exact && mppSecrets
+    ? createMppGate({
+        gate,
+        exact: exact.gate,
+        chain,
+        keys: challengeKeys(mppSecrets, chain),
+        realm: new URL(publicUrl).host,
+        clock,
+        randomBytes,
+      })
+    : gate
 const app = createApp({
   ownerOrigins,
   api: createApi({
@@ -229,7 +244,7 @@ const app = createApp({
     onOutcome,
   }),
   payment: paymentMiddleware({
-    gate,
+    gate: paidGate,
     serviceOf,
     findService: (path) => services.findAnew(() => serviceOf(path)),
     publicUrl,

@@ -6,6 +6,8 @@ type ProblemOptions = {
   /** What to do next, in one sentence. */
   hint?: string | undefined
   headers?: Record<string, string>
+  /** Instead of the page that explains our code: what another protocol calls it. */
+  type?: string | undefined
 }
 
 const docs = 'https://docs.protocolbanks.com/errors'
@@ -15,10 +17,10 @@ export function problem(
   status: number,
   code: string,
   title: string,
-  { detail, hint, headers }: ProblemOptions = {},
+  { detail, hint, headers, type }: ProblemOptions = {},
 ): Response {
   const body: Problem = {
-    type: `${docs}#${code.replaceAll(/[._]/g, '-')}`,
+    type: type ?? `${docs}#${code.replaceAll(/[._]/g, '-')}`,
     title,
     status,
     code,

@@ -44,6 +44,10 @@ export type PaidRequest = {
   client?: string | undefined
   /** Who serves the call settles it before it answers; without that only our own scheme is offered. */
   settles?: true | undefined
+  /** Another header of the request, by its name in lower case. */
+  header?(name: string): string | undefined
+  /** Of the body, as RFC 9530 writes it; undefined when there is none, or none that is buffered. */
+  digest?(): string | undefined
 }
 
 export type Verdict =
@@ -94,7 +98,16 @@ export type ExtendOutcome =
   | { ok: false; code: 'voucher.exhausted'; requiredCumulative: bigint; acceptedCumulative: bigint }
   | { ok: false; code: string }
 
-export type Settled = { ok: true; receipt: string } | { ok: false; code: string; response: Response }
+export type Settled =
+  | {
+      ok: true
+      receipt: string
+      /** Hash of the transfer, where there is one. */
+      transaction?: string | undefined
+      /** Value of Payment-Receipt, for an answer with 2xx to who pays by MPP. */
+      mppReceipt?: string | undefined
+    }
+  | { ok: false; code: string; response: Response }
 
 /** Schemes beside ours. */
 export type OtherSchemes = {

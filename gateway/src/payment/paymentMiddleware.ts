@@ -7,10 +7,11 @@ import type { EndedCall } from '../tracing/logCall.ts'
 import type { RequestTrace } from '../tracing/traceRequests.ts'
 import { answerAtHand } from './answerAtHand.ts'
 import { answerByUse, isMeterable } from './answerByUse.ts'
+import { digestOf } from './digestOf.ts'
 import { fingerprintOf } from './fingerprint.ts'
 import { headerOf } from './headerOf.ts'
 import type { MeteredOutcome } from './meterStream.ts'
-import type { PaymentGate, ServedCharge } from './paymentGate.ts'
+import type { PaymentGate, ServedCharge, Settled } from './paymentGate.ts'
 import { priceOf } from './priceOf.ts'
 
 export type PaymentMiddlewareOptions = {
@@ -65,6 +66,8 @@ export function paymentMiddleware({
       trace: trace?.context,
       client: clientOf?.(c),
       settles: true,
+      header: (name) => headerOf(c, name),
+      digest: () => digestOf(body),
     })
     charging?.end(verdict.kind === 'refused' ? verdict.code : undefined)
     if (verdict.kind === 'refused') {
@@ -92,7 +95,7 @@ export function paymentMiddleware({
         return
       }
       const servedAt = performance.now()
-      const settled = charge.settle ? await charge.settle() : { ok: true as const, receipt: charge.receipt }
+      const settled: Settled = charge.settle ? await charge.settle() : { ok: true, receipt: charge.receipt }
       if (!settled.ok) {
         await c.res.body?.cancel()
         // Hono would add the headers of the answer that is not given.
@@ -101,9 +104,12 @@ export function paymentMiddleware({
         onOutcome?.(settled.code, call)
         return
       }
+      // Of a 2xx alone, as the scheme has it.
+      const mppReceipt = c.res.status < 300 ? settled.mppReceipt : undefined
       const upstreamMs: number = c.get('upstreamMs') ?? servedAt - calledAt
       const toOwnHeaders = (receipt: string) => ({
         'payment-response': receipt,
+        ...(mppReceipt !== undefined && { 'payment-receipt': mppReceipt }),
         'cache-control': 'private',
         'server-timing': `gateway;dur=${(performance.now() - startedAt - upstreamMs).toFixed(3)}`,
         ...(trace && { traceresponse: formatTraceparent(trace.context) }),

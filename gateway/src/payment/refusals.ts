@@ -13,6 +13,7 @@ export type PaymentRefusal =
   | 'payee.not_granted'
   | 'voucher.invalid_signature'
   | ExactRefusal
+  | MppRefusal
 
 /** Why a payment by x402's `exact` is refused. */
 export type ExactRefusal =
@@ -29,6 +30,14 @@ export type ExactRefusal =
   | 'exact.transfer_refused'
   | 'exact.factory_refused'
   | 'exact.settlement_failed'
+
+/** Why a payment by MPP is refused before it is looked at as one by `exact`. */
+export type MppRefusal =
+  | 'credential.malformed'
+  | 'challenge.invalid'
+  | 'challenge.expired'
+  | 'challenge.not_signed'
+  | 'payment.wrong_payer'
 
 type Text = { status: 402 | 409 | 429; title: string; hint: string; retryAfterSeconds?: number }
 
@@ -183,5 +192,30 @@ export const refusals: Record<PaymentRefusal, Text> = {
     status: 402,
     title: 'The transfer failed on the chain; nothing was paid, and the answer is not given.',
     hint: 'See why in `detail`, and pay again with a new authorisation.',
+  },
+  'credential.malformed': {
+    status: 402,
+    title: 'The credential cannot be read.',
+    hint: 'Answer the challenge in WWW-Authenticate with a credential of type authorization.',
+  },
+  'challenge.invalid': {
+    status: 402,
+    title: 'The challenge was not made here, was changed, or is for another request.',
+    hint: 'Answer the challenge in WWW-Authenticate of this answer, and send its parameters back as they are.',
+  },
+  'challenge.expired': {
+    status: 402,
+    title: 'The challenge has ended.',
+    hint: 'Answer the challenge in WWW-Authenticate of this answer before its `expires`.',
+  },
+  'challenge.not_signed': {
+    status: 402,
+    title: 'The authorisation is not for this challenge.',
+    hint: 'Sign keccak256 of the id and the realm of the challenge, one after the other, as the nonce.',
+  },
+  'payment.wrong_payer': {
+    status: 402,
+    title: 'The credential names another payer than its authorisation.',
+    hint: 'Name `from` of the authorisation in `source`, or leave `source` out.',
   },
 }

@@ -2,6 +2,7 @@ import { Readable } from 'node:stream'
 import { formatTraceparent } from '@protocolbanks/stream-runtime'
 import type { Context, Handler } from 'hono'
 import { type Dispatcher, errors, request } from 'undici'
+import { isCredential } from '../mpp/readCredential.ts'
 import { NotPublicError } from '../network/publicLookup.ts'
 import { bufferBody, maxBufferedBytes } from '../payment/paymentMiddleware.ts'
 import { problem } from '../problem.ts'
@@ -27,6 +28,7 @@ const hopByHop = new Set([
   'host',
   'expect',
   'payment-signature',
+  'payment-authorization',
 ])
 
 /**
@@ -89,6 +91,8 @@ function forwardHeaders(c: Context, { pricing }: Service): Record<string, string
   for (const [name, value] of Object.entries(c.req.header())) {
     if (!hopByHop.has(name) && !named.has(name)) headers[name] = value
   }
+  // What else it carries is the upstream's.
+  if (isCredential(headers.authorization)) delete headers.authorization
   headers['x-forwarded-host'] = c.req.header('host') ?? ''
   const trace: RequestTrace | undefined = c.get('trace')
   if (trace) headers.traceparent = formatTraceparent(trace.context)

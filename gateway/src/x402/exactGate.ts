@@ -240,12 +240,15 @@ export function createExactGate(deps: ExactGateDeps): ExactGate {
     const leave = () => write('its lease', dropX402Lease(db, { id: payment.id, owner }, new Date(clock())))
 
     async function settle(): Promise<Settled> {
-      if (!plan) return { ok: true, receipt: say.receipt(payment, request.service) }
+      if (!plan) {
+        return { ok: true, receipt: say.receipt(payment, request.service), transaction: payment.txHash ?? undefined }
+      }
       deps.crashPoint('exact.served')
       const end = await settleChecked(payment, plan)
       if (end.state === 'settled') {
         settled = true
-        return { ok: true, receipt: say.receipt({ ...payment, txHash: end.txHash }, request.service) }
+        const { txHash: transaction } = end
+        return { ok: true, receipt: say.receipt({ ...payment, txHash: transaction }, request.service), transaction }
       }
       finish({ state: 'released' })
       const reason = end.state === 'failed' ? end.reason : undefined
