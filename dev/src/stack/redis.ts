@@ -24,7 +24,11 @@ export async function startRedis(): Promise<Redis | undefined> {
   const server = await startProcess({
     name: 'Redis',
     command,
-    args: ['--port', `${port}`, '--bind', '127.0.0.1', '--dir', directory.path, '--save', '', '--appendonly', 'no'],
+    args: [
+      ...['--port', `${port}`, '--bind', '127.0.0.1', '--dir', directory.path, '--save', '', '--appendonly', 'no'],
+      // As in a deployment: half the memory for a grant.
+      ...['--hash-max-listpack-value', '256'],
+    ],
     cwd: directory.path,
     logFile: join(directory.path, 'redis.log'),
     ready: readyWhenLogged('Ready to accept connections'),
