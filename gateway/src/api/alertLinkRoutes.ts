@@ -5,6 +5,7 @@ import type { RateLimit } from '../owners/rateLimit.ts'
 import { alertLinkPage, pageHeaders } from './alertLinkPage.ts'
 import { endedPage, outcomePage, questionPage } from './alertLinkTexts.ts'
 import { writeRefusal } from './auditRefusals.ts'
+import { describeAlertLinks } from './openapi/operations/webhookOperations.ts'
 import { takeOne } from './takeOne.ts'
 
 export type AlertLinkRoutesDeps = {
@@ -73,5 +74,6 @@ export function createAlertLinkRoutes(deps: AlertLinkRoutesDeps): Hono {
     return c.html(alertLinkPage(page), status, pageHeaders)
   }
 
+  describeAlertLinks(routes)
   return routes
 }

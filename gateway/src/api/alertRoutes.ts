@@ -24,6 +24,7 @@ import { z } from 'zod'
 import type { RateLimit } from '../owners/rateLimit.ts'
 import { alertRefusals, assertActive, unknownChannel, viewAlertDelivery, viewChannel } from './alertAnswers.ts'
 import { unknownMerchant } from './merchantRoutes.ts'
+import { describeAlerts } from './openapi/operations/webhookOperations.ts'
 import { idOf, pageSchema } from './schemas.ts'
 import { takeOne } from './takeOne.ts'
 import { validBody, validQuery } from './validate.ts'
@@ -183,6 +184,7 @@ export function createAlertRoutes<E extends Env>({ db, clock, changes, callerOf 
     return { token, url: `https://t.me/${bot}?start=${token}`, expiresAt: new Date(clock() + startLinkMs) }
   }
 
+  describeAlerts(routes, { created: newChannelSchema })
   return routes
 }
 

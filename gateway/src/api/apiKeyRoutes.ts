@@ -19,6 +19,7 @@ import { problem } from '../problem.ts'
 import { ApiRefusal } from './apiProblem.ts'
 import { type ApiEnv, asCaller } from './caller.ts'
 import { unknownMerchant } from './merchantRoutes.ts'
+import { describeApiKeys } from './openapi/operations/merchantOperations.ts'
 import { idOf, nameSchema, pageSchema } from './schemas.ts'
 import { validBody, validQuery } from './validate.ts'
 
@@ -101,6 +102,7 @@ export function createApiKeyRoutes({ db, clock }: { db: Db; clock(): number }): 
     })
   }
 
+  describeApiKeys(routes, { created: newKeySchema, rotated: rotationSchema })
   return routes
 }
 

@@ -2,6 +2,7 @@ import { type Db, listAudit } from '@protocolbanks/stream-db'
 import { Hono } from 'hono'
 import { z } from 'zod'
 import { type ApiEnv, operatorOnly } from './caller.ts'
+import { describeAudit } from './openapi/operations/settlementOperations.ts'
 import { pageSchema } from './schemas.ts'
 import { validQuery } from './validate.ts'
 
@@ -18,5 +19,6 @@ export function createAuditRoutes({ db }: { db: Db }): Hono<ApiEnv> {
     const { items, nextCursor } = await listAudit(db, validQuery(c, listSchema))
     return c.json({ entries: items, nextCursor })
   })
+  describeAudit(routes, { list: listSchema })
   return routes
 }

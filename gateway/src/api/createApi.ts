@@ -20,6 +20,9 @@ import { createCreditRoutes } from './creditRoutes.ts'
 import { createGrantLimitRoutes, createOwnerLimitRoutes } from './grantLimitRoutes.ts'
 import { createIncidentRoutes } from './incidentRoutes.ts'
 import { createMerchantRoutes } from './merchantRoutes.ts'
+import { createOpenApi } from './openapi/createOpenApi.ts'
+import { describeChain } from './openapi/operations/settlementOperations.ts'
+import { createReferenceRoutes } from './openapi/referenceRoutes.ts'
 import { createOwnerAlertRoutes } from './ownerAlertRoutes.ts'
 import { authenticateOwnerSession, type OwnerEnv } from './ownerCaller.ts'
 import { createOwnerRoutes } from './ownerRoutes.ts'
@@ -100,6 +103,7 @@ export function createApi(deps: ApiDeps): Hono {
       checkedAt: checkedAt === undefined ? null : new Date(checkedAt),
     })
   })
+  describeChain(routes)
   routes.route('/merchants', createMerchantRoutes({ db }))
   routes.route('/merchants', createCreditRoutes({ ...deps, tokenDecimals }))
   routes.route('/api-keys', createApiKeyRoutes(deps))
@@ -139,6 +143,10 @@ export function createApi(deps: ApiDeps): Hono {
 
   const api = new Hono()
   api.use(requestIds(() => newId('req')))
+  api.route(
+    '/',
+    createReferenceRoutes(() => createOpenApi(api, '/api')),
+  )
   // Before the others, which let nobody in without an API key.
   api.route('/', owners)
   api.route('/', routes)

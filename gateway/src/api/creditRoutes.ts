@@ -15,6 +15,7 @@ import type { Chain } from '../payment/chain.ts'
 import { writeRefusal } from './auditRefusals.ts'
 import { type ApiEnv, asCaller, type Caller } from './caller.ts'
 import { unknownMerchant } from './merchantRoutes.ts'
+import { describeCredit } from './openapi/operations/merchantOperations.ts'
 import { amountSchema, idOf } from './schemas.ts'
 import { validBody } from './validate.ts'
 
@@ -103,5 +104,6 @@ export function createCreditRoutes(deps: CreditRoutesDeps): Hono<ApiEnv> {
     }
   }
 
+  describeCredit(routes, { policy: policySchema })
   return routes
 }

@@ -9,6 +9,7 @@ import { ApiRefusal } from './apiProblem.ts'
 import { writeRefusal } from './auditRefusals.ts'
 import { type ApiEnv, operatorOnly } from './caller.ts'
 import { grantLimitsSchema, viewGrantLimits } from './grantLimits.ts'
+import { describeGrantLimits, describeOwnerLimits } from './openapi/operations/grantOperations.ts'
 import type { OwnerEnv } from './ownerCaller.ts'
 import { grantIdSchema } from './schemas.ts'
 import { takeOne } from './takeOne.ts'
@@ -75,6 +76,7 @@ export function createGrantLimitRoutes(deps: GrantLimitDeps): Hono<ApiEnv> {
     })
   }
 
+  describeGrantLimits(routes, { limits: schema, query: querySchema })
   return routes
 }
 
@@ -111,6 +113,7 @@ export function createOwnerLimitRoutes(deps: GrantLimitDeps & { clock(): number;
     return withOwner(db, c.get('owner').account, (tx) => getGrant(tx, grantId))
   }
 
+  describeOwnerLimits(routes, { limits: schema })
   return routes
 }
 

@@ -14,6 +14,7 @@ import { type Context, type Env, Hono } from 'hono'
 import { z } from 'zod'
 import { problem } from '../problem.ts'
 import { type IncidentReader, viewIncident, viewSentinelEvent, viewStop } from './incidentView.ts'
+import { describeIncidents } from './openapi/operations/ruleOperations.ts'
 import { grantIdSchema, idOf, noteSchema, pageSchema } from './schemas.ts'
 import { validBody, validQuery } from './validate.ts'
 import type { WebhookCaller } from './webhookCaller.ts'
@@ -104,6 +105,7 @@ export function createIncidentRoutes<E extends Env>(deps: IncidentRoutesDeps<E>)
         })
   }
 
+  describeIncidents(routes, { list: listSchema, change: changeSchema })
   return routes
 }
 

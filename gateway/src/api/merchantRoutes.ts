@@ -3,6 +3,7 @@ import { Hono } from 'hono'
 import { z } from 'zod'
 import { problem } from '../problem.ts'
 import { type ApiEnv, asCaller, operatorOnly } from './caller.ts'
+import { describeMerchants } from './openapi/operations/merchantOperations.ts'
 import { idOf, nameSchema, nonZeroAddressSchema, pageSchema } from './schemas.ts'
 import { validBody, validQuery } from './validate.ts'
 
@@ -38,6 +39,7 @@ export function createMerchantRoutes({ db }: { db: Db }): Hono<ApiEnv> {
     return merchant ? c.json(toJson(merchant)) : unknownMerchant(c.req.param('id'))
   })
 
+  describeMerchants(routes, { created: newMerchantSchema })
   return routes
 }
 

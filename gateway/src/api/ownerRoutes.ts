@@ -24,6 +24,7 @@ import { askForChainFreeze } from './askForChainFreeze.ts'
 import { writeRefusal } from './auditRefusals.ts'
 import { holdsOfGrant } from './grantHolds.ts'
 import { createIncidentRoutes } from './incidentRoutes.ts'
+import { describeOwner } from './openapi/operations/grantOperations.ts'
 import type { OwnerCaller, OwnerEnv } from './ownerCaller.ts'
 import { viewOwnerChannel, viewOwnerCharge, viewOwnerGrant } from './ownerView.ts'
 import { createRuleRoutes } from './rules/ruleRoutes.ts'
@@ -184,6 +185,7 @@ export function createOwnerRoutes(deps: OwnerRoutesDeps): Hono<OwnerEnv> {
     )
   }
 
+  describeOwner(routes, { page: pageSchema, charges: chargesSchema, freeze: freezeSchema, unfreeze: reasonSchema })
   return routes
 }
 

@@ -8,6 +8,7 @@ import { maxMessageLength, readSignInMessage, signInStatement } from '../owners/
 import { ChainUnreachableError, type VerifyOwnerSignature } from '../owners/verifyOwnerSignature.ts'
 import { ApiRefusal } from './apiProblem.ts'
 import { writeRefusal } from './auditRefusals.ts'
+import { describeOwnerSessions } from './openapi/operations/grantOperations.ts'
 import { authenticateOwnerSession, type OwnerEnv } from './ownerCaller.ts'
 import { takeOne } from './takeOne.ts'
 import { validBody } from './validate.ts'
@@ -103,5 +104,6 @@ export function createOwnerSessionRoutes(deps: OwnerSessionRoutesDeps): Hono<Own
     return new ApiRefusal(status, code, title, { detail, hint: 'Ask for a nonce and sign a new message with it.' })
   }
 
+  describeOwnerSessions(routes, { session: sessionSchema })
   return routes
 }

@@ -15,6 +15,7 @@ import { Hono } from 'hono'
 import { z } from 'zod'
 import { problem } from '../problem.ts'
 import { type ApiEnv, operatorOnly } from './caller.ts'
+import { describeReconciliations } from './openapi/operations/settlementOperations.ts'
 import { idOf, pageSchema } from './schemas.ts'
 import { validBody, validQuery } from './validate.ts'
 
@@ -60,6 +61,7 @@ export function createReconciliationRoutes({ db }: { db: Db }): Hono<ApiEnv> {
     })
   })
 
+  describeReconciliations(routes, { request: requestSchema })
   return routes
 }
 

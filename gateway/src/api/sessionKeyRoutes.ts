@@ -28,6 +28,7 @@ import { ApiRefusal } from './apiProblem.ts'
 import { type ApiEnv, asCaller, type Caller, operatorRequired } from './caller.ts'
 import { createRegistrationSchema, type GrantRegistrationDeps, registerGrant } from './grantRegistration.ts'
 import { viewGrant } from './grantView.ts'
+import { describeSessionKeys } from './openapi/operations/grantOperations.ts'
 import { grantIdSchema, nameSchema, pageSchema } from './schemas.ts'
 import { valid, validBody, validQuery } from './validate.ts'
 
@@ -224,6 +225,13 @@ export function createSessionKeyRoutes(deps: SessionKeyRoutesDeps): Hono<ApiEnv>
     )
   }
 
+  describeSessionKeys(routes, {
+    registration: registrationSchema,
+    list: listSchema,
+    selection: selectionSchema,
+    grantQuery: grantQuerySchema,
+    hold: holdSchema,
+  })
   return routes
 }
 

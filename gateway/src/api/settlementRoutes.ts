@@ -21,6 +21,7 @@ import { z } from 'zod'
 import { problem } from '../problem.ts'
 import { writeRefusal } from './auditRefusals.ts'
 import { type ApiEnv, asCaller, operatorOnly } from './caller.ts'
+import { describeSettlements } from './openapi/operations/settlementOperations.ts'
 import { idOf, noteSchema, pageSchema } from './schemas.ts'
 import { validBody, validQuery } from './validate.ts'
 
@@ -136,6 +137,12 @@ export function createSettlementRoutes({ db, logger, tokenDecimals }: Settlement
     }
   }
 
+  describeSettlements(routes, {
+    request: requestSchema,
+    list: listSchema,
+    retry: retrySchema,
+    writeOff: writeOffSchema,
+  })
   return routes
 }
 

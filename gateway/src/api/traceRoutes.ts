@@ -3,6 +3,7 @@ import { formatAmount } from '@protocolbanks/stream-protocol'
 import { Hono } from 'hono'
 import { problem } from '../problem.ts'
 import { type ApiEnv, operatorOnly } from './caller.ts'
+import { describeTraces } from './openapi/operations/settlementOperations.ts'
 
 export type TraceRoutesDeps = { db: Db; tokenDecimals: number }
 
@@ -48,6 +49,7 @@ export function createTraceRoutes({ db, tokenDecimals }: TraceRoutesDeps): Hono<
     return { merchantId, serviceId, amount: formatAmount(amount, tokenDecimals), amountAtomic: amount.toString() }
   }
 
+  describeTraces(routes)
   return routes
 }
 

@@ -2,6 +2,7 @@ import { type Db, listUsageQuarantine, quarantineReasons } from '@protocolbanks/
 import { Hono } from 'hono'
 import { z } from 'zod'
 import { type ApiEnv, operatorOnly } from './caller.ts'
+import { describeUsageQuarantine } from './openapi/operations/settlementOperations.ts'
 import { pageSchema } from './schemas.ts'
 import { validQuery } from './validate.ts'
 
@@ -14,5 +15,6 @@ export function createUsageQuarantineRoutes({ db }: { db: Db }): Hono<ApiEnv> {
     const { items, nextCursor } = await listUsageQuarantine(db, validQuery(c, listSchema))
     return c.json({ events: items, nextCursor })
   })
+  describeUsageQuarantine(routes, { list: listSchema })
   return routes
 }

@@ -8,6 +8,7 @@ import type { Meter } from '../meter/meter.ts'
 import { createRefuseAtOnce } from '../usage/refuseAtOnce.ts'
 import { watchUsage } from '../usage/watchUsage.ts'
 import { type ApiEnv, operatorOnly } from './caller.ts'
+import { describeUsage } from './openapi/operations/settlementOperations.ts'
 import { grantIdSchema } from './schemas.ts'
 import { validBody } from './validate.ts'
 
@@ -56,5 +57,6 @@ export function createUsageRoutes(deps: UsageRoutesDeps): Hono<ApiEnv> {
       }
     })
   })
+  describeUsage(routes, { refusals: refusalsSchema })
   return routes
 }

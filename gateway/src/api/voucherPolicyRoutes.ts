@@ -6,6 +6,7 @@ import { z } from 'zod'
 import type { RateLimit } from '../owners/rateLimit.ts'
 import { problem } from '../problem.ts'
 import { writeRefusal } from './auditRefusals.ts'
+import { describeVoucherPolicies } from './openapi/operations/grantOperations.ts'
 import type { OwnerEnv } from './ownerCaller.ts'
 import { grantIdSchema } from './schemas.ts'
 import { takeOne } from './takeOne.ts'
@@ -64,5 +65,6 @@ export function createVoucherPolicyRoutes({ db, logger, changes }: VoucherPolicy
     })
   }
 
+  describeVoucherPolicies(routes, { policy: policySchema })
   return routes
 }

@@ -26,6 +26,7 @@ import { audienceOf, testEventType, toWebhookPayload } from '../webhooks/webhook
 import { ApiRefusal } from './apiProblem.ts'
 import { writeRefusal } from './auditRefusals.ts'
 import { unknownMerchant } from './merchantRoutes.ts'
+import { describeWebhooks } from './openapi/operations/webhookOperations.ts'
 import { idOf, nameSchema, pageSchema } from './schemas.ts'
 import { validBody, validQuery } from './validate.ts'
 import {
@@ -254,6 +255,12 @@ export function createWebhookRoutes<E extends Env>(deps: WebhookRoutesDeps<E>): 
     })
   }
 
+  describeWebhooks(routes, {
+    created: newEndpointSchema,
+    changed: changeSchema,
+    rotated: rotationSchema,
+    deliveries: listSchema,
+  })
   return routes
 }
 

@@ -3,6 +3,7 @@ import { hex32Schema } from '@protocolbanks/stream-protocol'
 import { type Env, Hono } from 'hono'
 import { z } from 'zod'
 import { problem } from '../../problem.ts'
+import { describeAllowances } from '../openapi/operations/ruleOperations.ts'
 import { idOf, nonZeroAddressSchema, pageSchema } from '../schemas.ts'
 import { validBody, validQuery } from '../validate.ts'
 import { holderOf, type RuleRoutesDeps } from './ruleCaller.ts'
@@ -53,5 +54,6 @@ export function createAllowanceRoutes<E extends Env>(deps: RuleRoutesDeps<E>): H
     return c.body(null, 204)
   })
 
+  describeAllowances(routes, { created: entrySchema })
   return routes
 }

@@ -2,6 +2,7 @@ import { createDryRun, type DryRun, getDryRun, getRule, listDryRuns, maxPendingD
 import { type Env, Hono } from 'hono'
 import { z } from 'zod'
 import { problem } from '../../problem.ts'
+import { describeDryRuns } from '../openapi/operations/ruleOperations.ts'
 import { idOf, pageSchema } from '../schemas.ts'
 import { validBody, validQuery } from '../validate.ts'
 import { holderOf, type RuleCaller, type RuleRoutesDeps } from './ruleCaller.ts'
@@ -96,5 +97,6 @@ export function createDryRunRoutes<E extends Env>(deps: RuleRoutesDeps<E>): Hono
     return { expression, action, scope, blockSeconds, ruleId: rule.id, ruleVersion: rule.version }
   }
 
+  describeDryRuns(routes, { created: dryRunSchema })
   return routes
 }

@@ -4,6 +4,7 @@ import { Hono } from 'hono'
 import type { Logger } from 'pino'
 import { problem } from '../../problem.ts'
 import { type ApiEnv, operatorOnly } from '../caller.ts'
+import { describeRuleHolds } from '../openapi/operations/ruleOperations.ts'
 import { idOf } from '../schemas.ts'
 
 export type RuleHoldRoutesDeps = {
@@ -42,5 +43,6 @@ export function createRuleHoldRoutes({ db, clock, logger, mirrorAccount }: RuleH
     await settleRuleHold(db, { ...applied, now: now() })
     return c.json({ id, is: applied.is })
   })
+  describeRuleHolds(routes)
   return routes
 }

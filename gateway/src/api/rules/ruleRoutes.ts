@@ -12,6 +12,7 @@ import {
 } from '@protocolbanks/stream-db'
 import { type Context, type Env, Hono } from 'hono'
 import { problem } from '../../problem.ts'
+import { describeRules } from '../openapi/operations/ruleOperations.ts'
 import { idOf, pageSchema } from '../schemas.ts'
 import { validBody, validQuery } from '../validate.ts'
 import { createAllowanceRoutes } from './allowanceRoutes.ts'
@@ -113,6 +114,7 @@ export function createRuleRoutes<E extends Env>(deps: RuleRoutesDeps<E>): Hono<E
     })
   }
 
+  describeRules(routes, { created: newRuleSchema, changed: ruleChangeSchema })
   return routes
 }
 

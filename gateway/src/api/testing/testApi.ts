@@ -15,6 +15,7 @@ import { createUpstreamGuard } from '../../proxy/upstreamGuard.ts'
 import { parseEndpointUrl } from '../../webhooks/endpointUrl.ts'
 import { createSecretBox } from '../../webhooks/secretBox.ts'
 import { createApi } from '../createApi.ts'
+import { holdToDocument } from './holdToDocument.ts'
 
 const addressOf = (digit: string) => getAddress(`0x${digit.repeat(40)}`)
 
@@ -93,6 +94,9 @@ export function createTestApi(
     }),
   )
 
+  const hold = holdToDocument(app)
+
+  /** Every answer is held to the document of the API. */
   async function request(method: string, path: string, key: string, body?: unknown): Promise<Answer> {
     const response = await app.request(`/api${path}`, {
       method,
@@ -100,7 +104,10 @@ export function createTestApi(
       ...(body !== undefined && { body: JSON.stringify(body) }),
     })
     const text = await response.text()
-    return { status: response.status, headers: response.headers, body: text === '' ? undefined : JSON.parse(text) }
+    const type = response.headers.get('content-type')
+    const answered = text === '' ? undefined : JSON.parse(text)
+    await hold({ method, path: `/api${path}`, status: response.status, type, body: answered })
+    return { status: response.status, headers: response.headers, body: answered }
   }
 
   const api = {
