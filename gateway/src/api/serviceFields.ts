@@ -1,4 +1,4 @@
-import { formatAmount } from '@protocolbanks/stream-protocol'
+import { formatAmount, type PricedRoute, pricingSchema } from '@protocolbanks/stream-protocol'
 import { z } from 'zod'
 import { maxMeterAmount } from '../meter/meter.ts'
 import { amountSchema, nameSchema } from './schemas.ts'
@@ -6,6 +6,9 @@ import { spendingLimitFields } from './spendingLimits.ts'
 
 /** First segments that the gateway itself serves. */
 const reserved = new Set(['api', 'facilitator', 'health', 'ready', 'metrics'])
+
+/** Of one service. */
+const maxRoutes = 100
 
 const upstreamSchema = z
   .url({ protocol: /^https?$/ })
@@ -25,6 +28,27 @@ export function serviceFields({
   minExactPrice?: bigint | undefined
 }) {
   const amount = amountSchema(tokenDecimals, maxMeterAmount)
+  const exactPrice = amount.refine(
+    (atomic) => atomic >= minExactPrice,
+    `must be at least ${formatAmount(minExactPrice, tokenDecimals)}`,
+  )
+  const pricing = pricingSchema(tokenDecimals)
+  const route = z
+    .strictObject({
+      method: z
+        .string()
+        .regex(/^[A-Z]{1,16}$/, 'must be a method in upper case')
+        .optional(),
+      path: z
+        .string()
+        .max(200)
+        .regex(/^\/(:?[A-Za-z0-9._~-]+\/)*(:?[A-Za-z0-9._~-]+|\*)?$/, 'must be like /images/:size or /docs/*'),
+      query: z.record(z.string().min(1).max(64), z.string().max(200)).optional(),
+      price: amount,
+      pricing: pricing.default({ kind: 'call' }),
+      exactPrice: exactPrice.optional(),
+    })
+    .transform((route): PricedRoute => route)
   return z.strictObject({
     name: nameSchema.max(64),
     pathPrefix: z
@@ -36,10 +60,14 @@ export function serviceFields({
     /** Base URL of the API; null: the merchant's own process serves it. */
     upstream: upstreamSchema.nullish(),
     price: amount,
+    /** How the price of a call comes about. Other than by the call `price` is the most that is held. */
+    pricing: pricing.optional(),
+    /** Other prices for some requests behind the proxy: the first that a request belongs to. */
+    routes: z.array(route).max(maxRoutes).optional(),
+    /** How long a stream whose voucher is used up waits for the next. */
+    voucherGraceMs: z.int().min(0).max(120_000).optional(),
     /** What a call costs by x402's `exact`, each settled on its own; null: it is not taken. */
-    exactPrice: amount
-      .refine((atomic) => atomic >= minExactPrice, `must be at least ${formatAmount(minExactPrice, tokenDecimals)}`)
-      .nullish(),
+    exactPrice: exactPrice.nullish(),
     /** What a grant has to owe for a settlement. */
     threshold: amount.optional(),
     /** How old an unsettled charge may become; at most 30 days. */

@@ -8,7 +8,7 @@ import {
   toSpendingLimits,
   updateService,
 } from '@protocolbanks/stream-db'
-import { formatAmount } from '@protocolbanks/stream-protocol'
+import { formatAmount, formatPricing } from '@protocolbanks/stream-protocol'
 import { Hono } from 'hono'
 import { z } from 'zod'
 import type { Chain } from '../payment/chain.ts'
@@ -16,7 +16,6 @@ import { problem } from '../problem.ts'
 import { ApiRefusal } from './apiProblem.ts'
 import { type ApiEnv, asCaller, type Caller } from './caller.ts'
 import { unknownMerchant } from './merchantRoutes.ts'
-import { describeServices } from './openapi/operations/merchantOperations.ts'
 import { idOf, pageSchema } from './schemas.ts'
 import { serviceFields } from './serviceFields.ts'
 import { viewSpendingLimits } from './spendingLimits.ts'
@@ -129,7 +128,7 @@ export function createServiceRoutes(deps: ServiceRoutesDeps): Hono<ApiEnv> {
     })
   }
 
-  function toJson({ price, exactPrice, threshold, ...service }: Service) {
+  function toJson({ price, exactPrice, pricing, routes: priced, threshold, ...service }: Service) {
     const decimal = (atomic: bigint) => formatAmount(atomic, tokenDecimals)
     return {
       ...service,
@@ -137,13 +136,19 @@ export function createServiceRoutes(deps: ServiceRoutesDeps): Hono<ApiEnv> {
       price: decimal(price),
       priceAtomic: price.toString(),
       exactPrice: exactPrice === undefined ? null : decimal(exactPrice),
+      pricing: formatPricing(pricing, tokenDecimals),
+      routes: priced.map((route) => ({
+        ...route,
+        price: decimal(route.price),
+        pricing: formatPricing(route.pricing, tokenDecimals),
+        exactPrice: route.exactPrice === undefined ? undefined : decimal(route.exactPrice),
+      })),
       threshold: decimal(threshold),
       thresholdAtomic: threshold.toString(),
       ...viewSpendingLimits(service, tokenDecimals),
     }
   }
 
-  describeServices(routes, { created: newServiceSchema, changed: changeSchema })
   return routes
 }
 
