@@ -34,6 +34,12 @@ export function createMetrics({
       labelNames: ['outcome'],
       registers: [registry],
     }),
+    meteredCalls: new Counter({
+      name: 'gateway_metered_calls_total',
+      help: 'Calls priced by use by how their charge ended: captured, late, short, unmeasured or cut.',
+      labelNames: ['outcome'],
+      registers: [registry],
+    }),
     limitRefusals: new Counter({
       name: 'gateway_limit_refusals_total',
       help: 'Calls refused by a limit of exposure (grant, account, merchant, operator_grant, operator_account) or of spending (service_, payee_ or grant_ with call, minute, hour or day).',
