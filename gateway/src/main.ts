@@ -250,6 +250,12 @@ const app = createApp({
     publicUrl,
     clientOf: hashClient && ((c) => hashClient(addressOf(c))),
     onOutcome,
+    onMetered(outcome, { service, ticket }) {
+      metrics.meteredCalls.inc({ outcome })
+      if (outcome !== 'unmeasured') return
+      const { requestId } = ticket ?? {}
+      logger.warn({ service: service.id, requestId }, 'an answer did not say what it used: what was held is charged')
+    },
   }),
   facilitator: config.FACILITATOR_ACCESS === 'off' ? undefined : createFacilitatorApp(config.FACILITATOR_ACCESS),
   receiptKeys: createReceiptKeysRoute(receiptSigner, config.RECEIPT_PUBLIC_KEYS),
