@@ -62,8 +62,8 @@ export type Claim = { charged: bigint; authorized: bigint }
 
 /** How a call ended. `unknown`: no answer told; it counts as charged until an answer says otherwise. */
 export type Outcome =
-  /** Segments of a stream are also charged from vouchers that earlier calls left unused. */
-  | { kind: 'charged'; amount: bigint; of?: 'call' | 'stream' | undefined; claim?: Claim | undefined }
+  /** What is priced by use may also be charged from vouchers that earlier calls left unused: segments, and what is above a hold. */
+  | { kind: 'charged'; amount: bigint; of?: 'call' | 'metered' | 'stream' | undefined; claim?: Claim | undefined }
   | { kind: 'released'; claim?: Claim | undefined }
   | { kind: 'unknown' }
 
@@ -72,7 +72,7 @@ export type Dispute = { of: 'call' | 'total'; chargedAtomic: bigint; allowedAtom
 
 /**
  * A payee counts more than the calls of this agent explain, though no more than was signed: it may have kept what it
- * said it refused. What it counts is taken over, because the gateway charges by it.
+ * said it refused, or charged a call above what it held. What it counts is taken over, because the gateway charges by it.
  */
 export type Discrepancy = { chargedAtomic: bigint; explainedAtomic: bigint }
 
@@ -244,6 +244,9 @@ export function conclude(
     hour: spent === price ? ledger.hour : addTo(ledger.hour, bucket, spent - price),
   }
   if (dispute) return { ledger: next, dispute }
+  if (outcome.kind === 'charged' && outcome.of === 'metered' && outcome.amount > price) {
+    return { ledger: next, discrepancy: { chargedAtomic: outcome.amount, explainedAtomic: price } }
+  }
   const explainedAtomic = channel.charged + channel.inFlight - price + spent
   if (!claim || !channel.contacted || claim.charged <= explainedAtomic) return { ledger: next }
   return { ledger: next, discrepancy: { chargedAtomic: claim.charged, explainedAtomic } }
@@ -266,11 +269,11 @@ function learn(before: Channel, after: Channel, claim: Claim): bigint {
 }
 
 /**
- * Most that may be charged for a call: its price, and for a stream what is signed and not used besides. What earlier
+ * Most that may be charged for a call: its price, and by use what is signed and not used besides. What earlier
  * processes signed is known from the first contact alone.
  */
 function mostFor(channel: Channel, price: bigint, { of, claim }: Extract<Outcome, { kind: 'charged' }>): bigint {
-  if (of !== 'stream') return price
+  if (of !== 'stream' && of !== 'metered') return price
   if (!channel.contacted && claim) return larger(price, claim.authorized)
   const unused = channel.authorized - channel.charged - channel.inFlight
   return unused > 0n ? price + unused : price

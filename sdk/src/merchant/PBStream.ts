@@ -120,7 +120,8 @@ export class PBStream {
   }
 
   /**
-   * Counts units of a call whose price is by unit; those of several reports are added up. What nobody reports costs nothing.
+   * Counts units of a call whose price is by unit; those of several reports are added up. A good answer for which
+   * nothing is reported, not even 0, costs the maximum.
    *
    * @param request What the handler got: the request of Express, Fastify and NestJS, Hono's context, the Request of a route.
    * @param units A number or a decimal string, with at most six digits after the point.

@@ -111,10 +111,14 @@ function toAdmission(charger: Charger, result: ChargeResult, admitted: Admitted)
   const { pricing, holdAtomic, amountAtomic: segmentAtomic } = price
   const finish = begin(charger, admitted.key)
   const { requestId, channelId } = named ?? { requestId: undefined, channelId: undefined }
+  const requestBytes = admitted.call.body?.byteLength ?? Number(admitted.call.header('content-length') ?? 0)
   const metered =
     pricing.kind === 'call'
       ? undefined
-      : createMeteredCall(charger, { pricing, ticket, headers, holdAtomic, segmentAtomic, requestId, channelId })
+      : createMeteredCall(charger, {
+          ...{ pricing, ticket, headers, holdAtomic, segmentAtomic, requestId, channelId },
+          requestBytes: Number.isFinite(requestBytes) ? requestBytes : 0,
+        })
   if (metered) for (const handle of admitted.call.handles) charger.metered.set(handle, metered)
   const call: AdmittedCall = {
     metered,

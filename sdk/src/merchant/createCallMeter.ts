@@ -8,6 +8,7 @@ import {
   type MeteredPricing,
   parseUnits,
   readAll,
+  type Usage,
   type UsageReader,
 } from '@protocolbanks/stream-protocol'
 import { InvalidReportError } from './merchantErrors.ts'
@@ -16,6 +17,8 @@ import { InvalidReportError } from './merchantErrors.ts'
 export type CallMeter = {
   /** What it costs so far, base units. */
   amount(): bigint
+  /** False while nobody has told what is paid for: then nobody knows what it used. */
+  readonly isMeasured: boolean
   /** Units that the handler reports, added to those before. @throws InvalidReportError */
   report(units: number | string): void
   /** The answer has begun. */
@@ -37,18 +40,34 @@ export type CallMeter = {
 
 export type CallMeterOptions = {
   pricing: MeteredPricing
+  /** Length of the request's body. */
+  requestBytes: number
   /** Milliseconds, from any moment, that never go back. */
   now(): number
 }
 
+const bytesPerToken = 4
+
 /** Starts to measure a call: its time runs from here. */
-export function createCallMeter({ pricing, now }: CallMeterOptions): CallMeter {
+export function createCallMeter({ pricing, requestBytes, now }: CallMeterOptions): CallMeter {
   const startedAt = now()
-  let microUnits = 0n
+  let microUnits: bigint | undefined
   let bytes = 0
   let isEvents = false
   let reader: UsageReader | undefined
   let events: EventStream | undefined
+  let said: UsageReader['usage']
+  /** Pieces of text that had come when the usage was said. */
+  let textsThen = 0
+
+  /** Those that an answer never told are about as many as its texts, and a quarter of the request's bytes. */
+  function tokens(): Pick<Usage, 'inputTokens' | 'outputTokens'> {
+    if (!reader) return {}
+    return {
+      inputTokens: said?.inputTokens ?? Math.ceil(requestBytes / bytesPerToken),
+      outputTokens: (said?.outputTokens ?? 0) + reader.texts - textsThen,
+    }
+  }
 
   return {
     get isEvents() {
@@ -62,9 +81,12 @@ export function createCallMeter({ pricing, now }: CallMeterOptions): CallMeter {
         microUnits,
         bytes,
         milliseconds: Math.max(0, Math.floor(now() - startedAt)),
-        // An answer that ends before it says its usage is counted by the texts that it brought.
-        ...(reader && { outputTokens: reader.texts, ...reader.usage }),
+        ...tokens(),
       })
+    },
+    get isMeasured() {
+      if (pricing.kind === 'unit') return microUnits !== undefined
+      return pricing.kind !== 'token' || said !== undefined || (reader?.texts ?? 0) > 0
     },
     report(units) {
       if (pricing.kind !== 'unit') throw new InvalidReportError(`The call is priced by ${pricing.kind}, not by unit.`)
@@ -72,7 +94,7 @@ export function createCallMeter({ pricing, now }: CallMeterOptions): CallMeter {
       if (more === undefined) {
         throw new InvalidReportError(`Units: ${String(units).slice(0, 40)}. At most six digits may follow the point.`)
       }
-      microUnits += more
+      microUnits = (microUnits ?? 0n) + more
     },
     begin(contentType) {
       isEvents = isEventStream(contentType)
@@ -81,7 +103,11 @@ export function createCallMeter({ pricing, now }: CallMeterOptions): CallMeter {
     },
     add(chunk) {
       bytes += chunk.byteLength
-      if (reader) readAll(reader, chunk)
+      if (!reader) return
+      readAll(reader, chunk)
+      if (reader.usage === said) return
+      said = reader.usage
+      textsThen = reader.texts
     },
     room(heldAtomic) {
       const covered = pricing.kind === 'byte' ? coveredBy(pricing, heldAtomic) : undefined

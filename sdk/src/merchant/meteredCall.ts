@@ -10,10 +10,12 @@ export type MeteredCall = {
   /** More units, as the handler counts them. */
   report(units: number | string): void
   /** The answer is complete and has not left yet: what it used is charged. Answers the headers to add. */
-  complete(contentType: string | null | undefined, body: Uint8Array): Promise<Record<string, string>>
+  complete(answer: CompleteAnswer): Promise<Record<string, string>>
   /** The head of an answer is about to leave that is charged while it passes. */
-  begin(contentType: string | null | undefined): StreamCharge
+  begin(head: Omit<CompleteAnswer, 'body'>): StreamCharge
 }
+
+export type CompleteAnswer = { status: number; contentType: string | null | undefined; body: Uint8Array }
 
 export type MeteredCallOptions = {
   pricing: MeteredPricing
@@ -23,6 +25,7 @@ export type MeteredCallOptions = {
   holdAtomic: bigint
   /** What each further segment of a stream holds. */
   segmentAtomic: bigint
+  requestBytes: number
   /** The request id, when it is known. */
   requestId: string | undefined
   /** See `channelIdOf`. */
@@ -33,23 +36,26 @@ export type MeteredCallOptions = {
 export function createMeteredCall(charger: Charger, options: MeteredCallOptions): MeteredCall {
   const { client, graceMs, now } = charger
   const { ticket, headers, holdAtomic } = options
-  const meter = createCallMeter({ pricing: options.pricing, now })
+  const meter = createCallMeter({ pricing: options.pricing, requestBytes: options.requestBytes, now })
   return {
     headers,
     report: meter.report,
-    async complete(contentType, body) {
+    async complete({ status, contentType, body }) {
       meter.begin(contentType)
       meter.add(body)
-      // Never more than was agreed to.
-      return { ...headers, ...(await client.capture(ticket, smaller(meter.amount(), holdAtomic))) }
+      // What did not say how much it used costs what was held, unless it is an error. Never more than was agreed to.
+      const unmeasured = status >= 400 ? 0n : holdAtomic
+      const amount = meter.isMeasured ? smaller(meter.amount(), holdAtomic) : unmeasured
+      return { ...headers, ...(await client.capture(ticket, amount)) }
     },
-    begin(contentType) {
+    begin({ status, contentType }) {
       meter.begin(contentType)
       return passStream({
         client,
         ticket,
         channelId: options.channelId,
         meter,
+        isError: status >= 400,
         holdAtomic,
         segmentAtomic: options.segmentAtomic,
         graceMs,

@@ -26,6 +26,8 @@ export type StreamChargeOptions = {
   /** As events of the stream name it. */
   channelId: string | undefined
   meter: CallMeter
+  /** The answer has a status of 400 or above. */
+  isError: boolean
   /** What is held already, and what each further segment holds; base units. */
   holdAtomic: bigint
   segmentAtomic: bigint
@@ -58,8 +60,12 @@ export function passStream(options: StreamChargeOptions): StreamCharge {
 
   const isPaid = () => meter.amount() <= heldAtomic
 
+  const unmeasuredAtomic = () => (options.isError ? 0n : heldAtomic)
+
   function capture(): Promise<Record<string, string>> {
-    capturing ??= client.capture(ticket, smaller(deliveredAtomic ?? meter.amount(), heldAtomic))
+    // A stream that never said how much it used costs what was held.
+    const amount = meter.isMeasured ? smaller(deliveredAtomic ?? meter.amount(), heldAtomic) : unmeasuredAtomic()
+    capturing ??= client.capture(ticket, amount)
     return capturing
   }
 

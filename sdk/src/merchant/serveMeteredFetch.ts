@@ -24,11 +24,11 @@ export async function serveMeteredFetch(
 
   if (!start.rest) {
     const body = new Uint8Array(await new Blob(start.chunks).arrayBuffer())
-    add(await metered.complete(type, body))
+    add(await metered.complete({ status, contentType: type, body }))
     call.end({ status, headers: withoutTransport(headers), body })
     return new Response(response.body === null ? null : body, { status, headers })
   }
-  const charge = metered.begin(type)
+  const charge = metered.begin({ status, contentType: type })
   add(metered.headers)
   // Events of ours come in between.
   if (isEventStream(type)) headers.delete('content-length')

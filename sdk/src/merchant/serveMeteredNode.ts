@@ -56,13 +56,14 @@ export function serveMeteredNode(call: AdmittedCall, metered: MeteredCall, res: 
     const isComplete = isCompleteType(typeOf()) && queuedBytes <= maxCompleteBytes
     if (hasEnded && !isEventStream(typeOf()) && (isComplete || queue.length <= 1)) {
       phase = 'settling'
-      void metered.complete(typeOf(), joined(queue)).then((headers) => {
+      const answer = { status: res.statusCode, contentType: typeOf(), body: joined(queue) }
+      void metered.complete(answer).then((headers) => {
         setHeaders(headers)
         leaveWith({})
       })
     } else if (!isComplete) {
       phase = 'streaming'
-      stream = metered.begin(typeOf())
+      stream = metered.begin({ status: res.statusCode, contentType: typeOf() })
       setHeaders(metered.headers)
       // Events of ours come in between.
       if (isEventStream(typeOf())) res.removeHeader('content-length')
