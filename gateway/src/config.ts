@@ -53,6 +53,8 @@ const configSchema = z.object({
     .enum(['true', 'false'])
     .default('false')
     .transform((text) => text === 'true'),
+  /** YAML with the merchants and services of an operator who wants no API for them; docs/merchants.md. */
+  SERVICES_FILE: z.string().min(1).optional(),
   /** Hosts in private networks at which services of merchants may have their APIs, comma between them; `host` or `host:port`. */
   UPSTREAM_ALLOWED_HOSTS: z
     .string()

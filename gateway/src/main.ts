@@ -31,6 +31,7 @@ import { createProxy } from './proxy/proxy.ts'
 import { createUpstreamGuard } from './proxy/upstreamGuard.ts'
 import { createReconciler } from './reconciliation/reconciler.ts'
 import { createSentinelWatch } from './sentinel/sentinelWatch.ts'
+import { createServicesFile } from './services/file/servicesFile.ts'
 import { type EndedCall, logCall } from './tracing/logCall.ts'
 import { traceJournal } from './tracing/traceJournal.ts'
 import { traceRequests } from './tracing/traceRequests.ts'
@@ -54,6 +55,8 @@ const readinessTimeoutMs = 2_000
 const webhookRecordMs = 5_000
 /** How long the mirror of the chain may differ before reconciliation says so. */
 const mirrorPatienceMs = 5_000
+/** USDC's. */
+const tokenDecimals = 6
 
 const config = loadConfig()
 const logger = createLogger({ service: 'gateway', level: config.LOG_LEVEL, secrets: config.secretValues })
@@ -214,6 +217,19 @@ const paidGate =
         randomBytes,
       })
     : gate
+const servicesFile =
+  config.SERVICES_FILE === undefined
+    ? undefined
+    : createServicesFile({
+        path: config.SERVICES_FILE,
+        db,
+        token: chain.token,
+        tokenDecimals,
+        minExactPrice: config.EXACT_MIN_PRICE_ATOMIC,
+        logger,
+        onApplied: services.refresh,
+        onState: (isInvalid) => metrics.servicesFileInvalid.set(isInvalid ? 1 : 0),
+      })
 const app = createApp({
   ownerOrigins,
   api: createApi({
@@ -229,6 +245,7 @@ const app = createApp({
     stopping: stopping.signal,
     minExactPrice: config.EXACT_MIN_PRICE_ATOMIC,
     checkUpstream: upstreams.check,
+    tokenDecimals,
     webhooks: { secrets, checkUrl: (url) => checkEndpointUrl(url, urlPolicy) },
     ownerSignIn,
     receiptSigner,
@@ -267,9 +284,15 @@ const app = createApp({
   logger,
 })
 
+await servicesFile?.apply()
 // Until it knows what is served, every paid path would be an unknown one.
 await services.refresh()
-const workers = [core.run(stopping.signal), reconciler.run(stopping.signal), webhooks.run(stopping.signal)]
+const workers = [
+  core.run(stopping.signal),
+  reconciler.run(stopping.signal),
+  webhooks.run(stopping.signal),
+  servicesFile?.run(stopping.signal),
+]
 const stopExact = new AbortController()
 const relaying = exact?.run(stopExact.signal)
 const stopJournal = new AbortController()

@@ -40,6 +40,11 @@ export function createMetrics({
       labelNames: ['outcome'],
       registers: [registry],
     }),
+    servicesFileInvalid: new Gauge({
+      name: 'gateway_services_file_invalid',
+      help: '1 while the services file as it is now could not be applied, and the last one counts.',
+      registers: [registry],
+    }),
     limitRefusals: new Counter({
       name: 'gateway_limit_refusals_total',
       help: 'Calls refused by a limit of exposure (grant, account, merchant, operator_grant, operator_account) or of spending (service_, payee_ or grant_ with call, minute, hour or day).',
