@@ -5,7 +5,7 @@ import { hostOf } from '../network/checkPublicHost.ts'
  * One entry of a list of allowed hosts, as they are compared; undefined when it is none. Addresses may be written in any
  * way that a URL allows.
  *
- * @example parseAllowedHost('API.internal') // 'api.internal'
+ * @example parseAllowedHost('API.example.com') // 'api.example.com'
  * @example parseAllowedHost('[::1]:8080') // '[::1]:8080'
  */
 export function parseAllowedHost(text: string): string | undefined {
