@@ -19,6 +19,7 @@ test('the public surface is exactly this', () => {
       "PaymentDeclinedError",
       "PaymentRedirectedError",
       "PaymentRefusedError",
+      "ReceiptForgedError",
       "ReleaseFailedError",
       "StoredStateError",
       "StreamStoppedError",
@@ -27,6 +28,8 @@ test('the public surface is exactly this', () => {
       "createPayingFetch",
       "defaultGatewayUrl",
       "parseGrant",
+      "parseReceiptKeys",
+      "verifyReceipt",
     ]
   `)
 })

@@ -1,4 +1,10 @@
-export { BaseError } from '@protocolbanks/stream-protocol'
+export {
+  BaseError,
+  parseReceiptKeys,
+  type ReceiptCheck,
+  type ReceiptKey,
+  verifyReceipt,
+} from '@protocolbanks/stream-protocol'
 export { type AgentStore, createMemoryStore, StoredStateError } from './agent/agentStore.ts'
 export type { Receipt } from './agent/answer.ts'
 export { UnsupportedUrlError } from './agent/call.ts'
@@ -20,6 +26,7 @@ export { type AgentGrant, InvalidGrantError, parseGrant } from './agent/grant.ts
 export { type AgentLimits, type Amount, type HostLimits, InvalidLimitError } from './agent/limits.ts'
 export { OfferUnmatchedError } from './agent/offer.ts'
 export { type StopReason, StreamStoppedError } from './agent/payStream.ts'
+export { ReceiptForgedError, type ReceiptKeys } from './agent/receiptProofs.ts'
 export type { VoucherSigner } from './agent/signer.ts'
 export { GatewayAnswerError, ReleaseFailedError } from './merchant/chargesClient.ts'
 export type { KeptAnswer, KeptAnswers } from './merchant/keptAnswers.ts'

@@ -27,6 +27,8 @@ export type Receipt = {
   chargedAtomic: bigint
   /** The highest cumulative amount this payee holds a voucher for. */
   authorizedAtomic: bigint
+  /** PAYMENT-RESPONSE as it came. Where it is signed it proves the charge to others: see `verifyReceipt`. */
+  paymentResponse: SettleResponse
 }
 
 /** An answer that says no: every 402, and every problem with a code. */
@@ -62,7 +64,8 @@ export function toReceipt(data: string, expected: Expected): Receipt | undefined
   }
 }
 
-function receiptOf({ success, amount, extra: own }: SettleResponse, expected: Expected): Receipt | undefined {
+function receiptOf(paymentResponse: SettleResponse, expected: Expected): Receipt | undefined {
+  const { success, amount, extra: own } = paymentResponse
   const extra = sessionReceiptSchema.safeParse(own)
   if (!success || !extra.success) return undefined
   const { grantId, requestId, service, charged, authorized } = extra.data
@@ -75,6 +78,7 @@ function receiptOf({ success, amount, extra: own }: SettleResponse, expected: Ex
     amountAtomic: amount === undefined ? expected.price : BigInt(amount),
     chargedAtomic: BigInt(charged),
     authorizedAtomic: BigInt(authorized),
+    paymentResponse,
   }
 }
 

@@ -589,6 +589,7 @@ test('a grant with several payees proves the one it pays', async () => {
       amountAtomic: 10_000n,
       chargedAtomic: 10_000n,
       authorizedAtomic: 10_000n,
+      paymentResponse: expect.objectContaining({ success: true, amount: '10000' }),
     },
   ])
   expect(receipts[0]?.requestId).toMatch(/^req_[0-9a-f]{32}$/)

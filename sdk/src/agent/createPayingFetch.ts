@@ -22,6 +22,7 @@ import type { AgentLimits } from './limits.ts'
 import { findOffer, type Offer, readPaymentRequired } from './offer.ts'
 import { overAsked, payStream, StreamStoppedError } from './payStream.ts'
 import { createPriceBook } from './priceBook.ts'
+import { createReceiptProofs, ReceiptForgedError, type ReceiptKeys } from './receiptProofs.ts'
 import { maxTries, parseRetryAfter, retryDelayMs, sleep as sleepOnTimer } from './retry.ts'
 import { toSigner, type VoucherSigner } from './signer.ts'
 import { createWallet, type WalletHold } from './wallet.ts'
@@ -38,6 +39,11 @@ export type PayingFetchOptions = {
   confirm?: ((request: PaymentRequest) => boolean | Promise<boolean>) | undefined
   /** Called with the receipt of each charged call, before its answer is returned. What it throws, the call throws. */
   onReceipt?: ((receipt: Receipt) => void) | undefined
+  /**
+   * Whose signatures on receipts are taken. By default of whoever publishes keys under the origin that was paid; keys: each
+   * receipt has to be signed by one of these. A wrong signature is ReceiptForgedError.
+   */
+  receiptKeys?: ReceiptKeys | undefined
   /** Told when a payee counts more than this agent's calls explain, within what was signed. Warns on the console by default. */
   onDiscrepancy?: ((found: Discrepancy & { url: string; payee: Address }) => void) | undefined
   /** Where what was signed is remembered across restarts. Without one each process begins by asking the gateway. */
@@ -125,7 +131,8 @@ const refusalCodes = new Set([
  * One grant serves one paying fetch: two that spend from it at once take each other's charges for a dispute.
  *
  * Throws, besides what `fetch` throws: LimitExceededError, HostNotAllowedError, PaymentDeclinedError (nothing was signed),
- * StoredStateError (nothing was sent), PaymentRefusedError, OfferUnmatchedError, PaymentRedirectedError, UnsupportedUrlError, ChargeDisputedError.
+ * StoredStateError (nothing was sent), PaymentRefusedError, OfferUnmatchedError, PaymentRedirectedError, UnsupportedUrlError, ChargeDisputedError,
+ * ReceiptForgedError.
  * The body of a metered stream ends with StreamStoppedError, or one of these, when it is not paid any further.
  *
  * @example
@@ -148,6 +155,9 @@ export function createPayingFetch(options: PayingFetchOptions): PayingFetch {
   const signer = toSigner(options.sessionKey, grant)
   const baseFetch: typeof fetch = options.fetch ?? ((input, init) => fetch(input, init))
 
+  const prove = createReceiptProofs({ keys: options.receiptKeys ?? 'origin', fetch: baseFetch, clock })
+  /** Payees of the grant whose receipts were not theirs. */
+  const forgers = new Set<Address>()
   const prices = createPriceBook()
   /** Calls that are asking for a price, by origin or path. */
   const probes = new Map<string, Promise<void>>()
@@ -257,6 +267,9 @@ export function createPayingFetch(options: PayingFetchOptions): PayingFetch {
   /** Sends the call with a voucher until it has an answer that is final. */
   async function pay(call: Call, offer: Offer): Promise<Response> {
     const requestId = createRequestId()
+    if (forgers.has(offer.payee)) {
+      throw new ReceiptForgedError({ url: call.url.href, payee: offer.payee, receipt: undefined })
+    }
     await wallet.open()
     let hold = await holdFor(call, offer, requestId, undefined)
     /** Sends that failed for a passing reason. */
@@ -281,7 +294,7 @@ export function createPayingFetch(options: PayingFetchOptions): PayingFetch {
         }
 
         const refusal = await readRefusal(response, grant.grantId)
-        if (!refusal) return accept(call, hold, requestId, response)
+        if (!refusal) return await accept(call, hold, requestId, response)
 
         if (passing(refusal)) {
           failures++
@@ -308,7 +321,7 @@ export function createPayingFetch(options: PayingFetchOptions): PayingFetch {
           hold = await holdFor(call, hold.offer, requestId, hold)
           continue
         }
-        return refuse(call, hold, requestId, refusal, response)
+        return await refuse(call, hold, requestId, refusal, response)
       }
       // Unreachable: each reason to go on is counted above, and together they are fewer than maxSends.
       throw new TypeError(`${call.url.href} was sent ${maxSends} times without an answer.`)
@@ -378,7 +391,7 @@ export function createPayingFetch(options: PayingFetchOptions): PayingFetch {
    * An answer to return, with its receipt taken. An error without one was not charged. A good answer without one
    * perhaps was: a browser hides the header unless the service exposes it.
    */
-  function accept(call: Call, hold: Hold, requestId: string, response: Response): Response {
+  async function accept(call: Call, hold: Hold, requestId: string, response: Response): Promise<Response> {
     const { payee, price, pricing } = hold.offer
     const expected = { grantId: grant.grantId, requestId, payee, price, url: call.url.href }
     const receipt = readReceipt(response, expected)
@@ -397,7 +410,8 @@ export function createPayingFetch(options: PayingFetchOptions): PayingFetch {
       return response
     }
     try {
-      conclude(call, hold, receipt, pricing.kind === 'call' ? 'call' : 'metered')
+      conclude(call, hold, receipt, 'call')
+      await assertProven(call.url, receipt)
     } catch (error) {
       void discard(response)
       throw error
@@ -405,8 +419,15 @@ export function createPayingFetch(options: PayingFetchOptions): PayingFetch {
     return response
   }
 
+  /** @throws ReceiptForgedError */
+  async function assertProven(url: URL, { payee, paymentResponse: receipt }: Receipt): Promise<void> {
+    if ((await prove(url, receipt)) !== 'forged') return
+    forgers.add(payee)
+    throw new ReceiptForgedError({ url: url.href, payee, receipt })
+  }
+
   /** Takes a receipt. @throws ChargeDisputedError, what `onReceipt` throws */
-  function conclude(call: Call, hold: Hold, receipt: Receipt, of: 'call' | 'metered' | 'stream'): void {
+  function conclude(call: Call, hold: Hold, receipt: Receipt, of: 'call' | 'stream'): void {
     const { amountAtomic: amount, chargedAtomic: charged, authorizedAtomic: authorized } = receipt
     close(call, hold, { kind: 'charged', of, amount, claim: { charged, authorized } })
     receipts.push(receipt)
@@ -455,8 +476,10 @@ export function createPayingFetch(options: PayingFetchOptions): PayingFetch {
       readReceipt: (data) => toReceipt(data, expected),
       end(receipt, how) {
         const told = receipt ?? (how === 'complete' && segments === 1 ? ofHead : undefined)
-        if (told) conclude(call, whole, told, 'stream')
-        else close(call, whole, { kind: 'unknown' })
+        if (!told) return close(call, whole, { kind: 'unknown' })
+        conclude(call, whole, told, 'stream')
+        // Its bytes are with the reader already: the next call is told.
+        assertProven(call.url, told).catch(() => undefined)
       },
     })
     return withBody(response, body)
@@ -484,7 +507,13 @@ export function createPayingFetch(options: PayingFetchOptions): PayingFetch {
   }
 
   /** Throws what the gateway refused; returns a problem of the service itself as the answer it is. */
-  function refuse(call: Call, hold: Hold, requestId: string, refusal: Refusal, response: Response): Response {
+  async function refuse(
+    call: Call,
+    hold: Hold,
+    requestId: string,
+    refusal: Refusal,
+    response: Response,
+  ): Promise<Response> {
     if (refusal.status !== 402 && !refusalCodes.has(refusal.code)) {
       return accept(call, hold, requestId, response)
     }
