@@ -1,4 +1,4 @@
-import type { Address, Hex } from '@protocolbanks/stream-protocol'
+import { type Address, authorizationFields, type Hex } from '@protocolbanks/stream-protocol'
 import { prepaidReserveAbi } from '@protocolbanks/stream-protocol/abi/prepaidReserveAbi'
 import { encodeAbiParameters, encodeFunctionData, keccak256 } from 'viem'
 import type { Call } from './call.ts'
@@ -34,14 +34,7 @@ export function toDepositAuthorizationData(authorization: DepositAuthorization, 
   return {
     domain: { ...domain, verifyingContract: token },
     types: {
-      ReceiveWithAuthorization: [
-        { name: 'from', type: 'address' },
-        { name: 'to', type: 'address' },
-        { name: 'value', type: 'uint256' },
-        { name: 'validAfter', type: 'uint256' },
-        { name: 'validBefore', type: 'uint256' },
-        { name: 'nonce', type: 'bytes32' },
-      ],
+      ReceiveWithAuthorization: authorizationFields,
     },
     primaryType: 'ReceiveWithAuthorization',
     message: { from, to: reserve, value: amount, validAfter, validBefore, nonce: depositNonce(account, salt) },

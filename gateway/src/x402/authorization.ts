@@ -1,5 +1,5 @@
 import type { TokenDomain } from '@protocolbanks/stream-bundler-client'
-import type { Address, ExactAuthorization, Hex } from '@protocolbanks/stream-protocol'
+import { type Address, authorizationFields, type ExactAuthorization, type Hex } from '@protocolbanks/stream-protocol'
 import { encodeFunctionData, hashTypedData, parseSignature } from 'viem'
 import { isErc6492Signature, parseErc6492Signature } from 'viem/utils'
 import { eip3009Abi } from './eip3009Abi.ts'
@@ -16,14 +16,7 @@ export function hashAuthorization(authorization: Omit<SignedAuthorization, 'sign
   return hashTypedData({
     domain: { ...domain, verifyingContract: token },
     types: {
-      TransferWithAuthorization: [
-        { name: 'from', type: 'address' },
-        { name: 'to', type: 'address' },
-        { name: 'value', type: 'uint256' },
-        { name: 'validAfter', type: 'uint256' },
-        { name: 'validBefore', type: 'uint256' },
-        { name: 'nonce', type: 'bytes32' },
-      ],
+      TransferWithAuthorization: authorizationFields,
     },
     primaryType: 'TransferWithAuthorization',
     message: { from, to, value, validAfter, validBefore, nonce },
