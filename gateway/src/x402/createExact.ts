@@ -8,6 +8,7 @@ import type { PublicClient } from 'viem'
 import { privateKeyToAccount } from 'viem/accounts'
 import type { AnswerStore } from '../answers/answerStore.ts'
 import type { Chain } from '../payment/chain.ts'
+import type { ReceiptSigner } from '../payment/createReceiptSigner.ts'
 import { createExactGate } from './exactGate.ts'
 import { createExactFacilitator } from './facilitator/exactFacilitator.ts'
 import { createRelayer } from './relayer.ts'
@@ -29,6 +30,7 @@ export type ExactDeps = {
   /** Of this process. */
   owner: string
   answers: AnswerStore
+  receiptSigner?: ReceiptSigner | undefined
   clock(): number
   logger: Logger
   metrics: Registry

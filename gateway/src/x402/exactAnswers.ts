@@ -6,6 +6,8 @@ import {
   type SettleResponse,
 } from '@protocolbanks/stream-protocol'
 import { type Chain, networkOf } from '../payment/chain.ts'
+import type { ReceiptSigner } from '../payment/createReceiptSigner.ts'
+import { encodeReceipt } from '../payment/createReceiptWriter.ts'
 import { refusePayment } from '../payment/offer.ts'
 import type { PaidRequest, Settled, Verdict } from '../payment/paymentGate.ts'
 import type { PaymentRefusal } from '../payment/refusals.ts'
@@ -19,7 +21,11 @@ const soon = { 'retry-after': '1', 'cache-control': 'no-store' }
 const samePayment = 'Repeat the request with the same payment: it is not paid twice.'
 
 /** What a client that pays by `exact` is told. */
-export function createExactAnswers(chain: Chain, offer: (request: PaidRequest) => PaymentRequirements[]) {
+export function createExactAnswers(
+  chain: Chain,
+  offer: (request: PaidRequest) => PaymentRequirements[],
+  receiptSigner?: ReceiptSigner | undefined,
+) {
   const network = networkOf(chain)
 
   function refuse(request: PaidRequest, code: PaymentRefusal, detail?: string): Refused {
@@ -33,14 +39,20 @@ export function createExactAnswers(chain: Chain, offer: (request: PaidRequest) =
 
   /** Value of PAYMENT-RESPONSE of a payment that was settled. */
   function receipt(payment: X402Payment, service: Service): string {
-    return encodeHeader({
+    const settled: SettleResponse = {
       success: true,
       transaction: payment.txHash ?? '',
       network,
       payer: payment.payer,
       amount: payment.amount.toString(),
-      extra: { paymentId: payment.id, service: service.id, requestId: payment.paymentIdentifier ?? undefined },
-    } satisfies SettleResponse)
+      extra: {
+        paymentId: payment.id,
+        service: service.id,
+        payee: payment.payee,
+        requestId: payment.paymentIdentifier ?? undefined,
+      },
+    }
+    return encodeReceipt(settled, receiptSigner)
   }
 
   /** Value of PAYMENT-RESPONSE of a payment that was not. */

@@ -15,6 +15,7 @@ import type { Logger } from 'pino'
 import type { PublicClient } from 'viem'
 import type { AnswerStore, Outcome } from '../answers/answerStore.ts'
 import type { Chain } from '../payment/chain.ts'
+import type { ReceiptSigner } from '../payment/createReceiptSigner.ts'
 import type { OtherSchemes, PaidRequest, Settled, Verdict } from '../payment/paymentGate.ts'
 import type { PaymentRefusal } from '../payment/refusals.ts'
 import type { SignedAuthorization } from './authorization.ts'
@@ -44,6 +45,7 @@ export type ExactGateDeps = {
   maxActive: number
   /** How long a retry waits for the first request to end. */
   retryWaitMs: number
+  receiptSigner?: ReceiptSigner | undefined
   clock(): number
   logger: Logger
   crashPoint(name: string): void
@@ -72,7 +74,7 @@ export type BroughtPayment = { payment: ExactPayment; check?(): PaymentRefusal |
 export function createExactGate(deps: ExactGateDeps): ExactGate {
   const { db, chain, settler, answers, owner, clock, logger } = deps
   const active = new Map<string, Active>()
-  const say = createExactAnswers(chain, offer)
+  const say = createExactAnswers(chain, offer, deps.receiptSigner)
 
   return { offer, authorize, requirementsOf, pay, busy: say.busy }
 

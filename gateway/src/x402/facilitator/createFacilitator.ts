@@ -5,6 +5,8 @@ import { apiProblem } from '../../api/apiProblem.ts'
 import { validBody } from '../../api/validate.ts'
 import type { RateLimit } from '../../owners/rateLimit.ts'
 import { type Chain, networkOf } from '../../payment/chain.ts'
+import type { ReceiptSigner } from '../../payment/createReceiptSigner.ts'
+import { signReceipt } from '../../payment/createReceiptWriter.ts'
 import { problem } from '../../problem.ts'
 import { unavailableProblem } from '../../unavailable.ts'
 import type { FacilitatorCaller, FacilitatorScheme } from './facilitatorScheme.ts'
@@ -22,6 +24,8 @@ export type FacilitatorOptions = {
   /** Names the client at the other end, for the limit of those without a key. */
   clientOf(c: Context): string
   limit: RateLimit
+  /** Signs what was settled; without one it carries no signature. */
+  receiptSigner?: Pick<ReceiptSigner, 'sign'> | undefined
   /** Requests that are worked on at once; more are told to come again. */
   maxAtOnce: number
 }
@@ -78,7 +82,8 @@ export function createFacilitator(options: FacilitatorOptions): Hono {
         const answer = scheme
           ? await scheme.settle(request, caller)
           : { success: false, transaction: '', errorReason: 'unsupported_scheme' }
-        return { ...answer, network: request.network }
+        const settled = { ...answer, network: request.network }
+        return settled.success ? signReceipt(settled, options.receiptSigner) : settled
       },
     ),
   )
