@@ -128,6 +128,7 @@ function toAdmission(charger: Charger, result: ChargeResult, admitted: Admitted)
     },
     end: finish,
     async release() {
+      metered?.stop()
       await charger.client.release(ticket)
       finish('given')
       return {}

@@ -47,8 +47,8 @@ export type Segment = {
   amountAtomic: bigint
   /** What everything before it cost; all of what was held when left out. */
   usedAtomic: bigint | undefined
-  /** From 2; asked for again it is charged once. */
-  segment: number
+  /** From 2; asked for again it is charged once. Left out where nothing new was used: then the charge is kept open, no more. */
+  segment?: number | undefined
 }
 
 /** The gateway's charges API. */

@@ -1,5 +1,6 @@
 import type { MeteredPricing } from '@protocolbanks/stream-protocol'
 import type { Charger } from './charger.ts'
+import type { ChargesClient } from './chargesClient.ts'
 import { createCallMeter } from './createCallMeter.ts'
 import { passStream, type StreamCharge, smaller } from './passStream.ts'
 
@@ -13,6 +14,8 @@ export type MeteredCall = {
   complete(answer: CompleteAnswer): Promise<Record<string, string>>
   /** The head of an answer is about to leave that is charged while it passes. */
   begin(head: Omit<CompleteAnswer, 'body'>): StreamCharge
+  /** It is released. */
+  stop(): void
 }
 
 export type CompleteAnswer = { status: number; contentType: string | null | undefined; body: Uint8Array }
@@ -32,13 +35,39 @@ export type MeteredCallOptions = {
   channelId: string | undefined
 }
 
+/** A gateway takes a charge of which it hears nothing for a minute for one that stands. */
+const keepOpenMs = 20_000
+/** A day. */
+const maxKeepOpens = 4_320
+
 /** Starts to measure: the handler runs from here. */
 export function createMeteredCall(charger: Charger, options: MeteredCallOptions): MeteredCall {
-  const { client, graceMs, now } = charger
+  const { graceMs, now } = charger
   const { ticket, headers, holdAtomic } = options
   const meter = createCallMeter({ pricing: options.pricing, requestBytes: options.requestBytes, now })
+  let stream: StreamCharge | undefined
+  let keepOpens = 0
+  const timer = setInterval(keepOpen, keepOpenMs)
+  // Of Node: a process does not wait for it.
+  if (typeof timer === 'object') timer.unref()
+  const stop = () => clearInterval(timer)
+  const client: Pick<ChargesClient, 'capture' | 'extend'> = {
+    extend: charger.client.extend,
+    capture(id, amountAtomic) {
+      stop()
+      return charger.client.capture(id, amountAtomic)
+    },
+  }
+
+  function keepOpen(): void {
+    if (++keepOpens >= maxKeepOpens) stop()
+    const usedAtomic = stream?.closedAtomic() ?? 0n
+    void charger.client.extend(ticket, { amountAtomic: options.segmentAtomic, usedAtomic })
+  }
+
   return {
     headers,
+    stop,
     report: meter.report,
     async complete({ status, contentType, body }) {
       meter.begin(contentType)
@@ -50,7 +79,7 @@ export function createMeteredCall(charger: Charger, options: MeteredCallOptions)
     },
     begin({ status, contentType }) {
       meter.begin(contentType)
-      return passStream({
+      stream = passStream({
         client,
         ticket,
         channelId: options.channelId,
@@ -62,6 +91,7 @@ export function createMeteredCall(charger: Charger, options: MeteredCallOptions)
         now,
         wait: (ms) => waitForVoucher(charger, options.requestId, ms),
       })
+      return stream
     },
   }
 }

@@ -14,6 +14,8 @@ export type StreamCharge = {
   pass(chunk: Uint8Array, write: Write): boolean | Promise<boolean>
   /** It is complete: charges what it was, and says so. */
   finish(write: Write): Promise<void>
+  /** Of what is held so much is final. */
+  closedAtomic(): bigint
   /** Its reader left, or its source broke: what was delivered is charged. */
   leave(): void
 }
@@ -137,6 +139,7 @@ export function passStream(options: StreamChargeOptions): StreamCharge {
 
   return {
     pass,
+    closedAtomic: () => closedAtomic,
     async finish(write) {
       // A voucher that is there already pays for what came last.
       if (!isPaid()) await hold()

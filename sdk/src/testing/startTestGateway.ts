@@ -222,6 +222,9 @@ export async function startTestGateway(options: TestGatewayOptions): Promise<Tes
   function extend(charge: TestTicket, asked: { amountAtomic: string; usedAtomic?: string }) {
     const amount = BigInt(asked.amountAtomic)
     const used = asked.usedAtomic === undefined ? charge.open : BigInt(asked.usedAtomic) - charge.closed
+    // Of what nothing was used nothing more is held.
+    if (used === 0n && charge.open > 0n)
+      return { outcome: 'charged', headers: receiptOf(charge.requestId, charge.closed + charge.open) }
     gateway.charged -= charge.open - used
     Object.assign(charge, { closed: charge.closed + used, open: 0n })
     const requiredCumulative = gateway.charged + amount
