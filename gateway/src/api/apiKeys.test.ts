@@ -24,12 +24,12 @@ async function issue(by: string, body: Record<string, unknown>): Promise<{ id: s
   return answer.body
 }
 
-/** Routes that an API key opens: owners and who follows a link of an alert have none. */
+/** Routes that an API key opens: owners, who follows a link of an alert, and readers of the reference have none. */
 function routesOfKeys(): string[] {
   const served = api.app.routes.filter(({ method }) => method !== 'ALL').map(({ method, path }) => `${method} ${path}`)
   const own = served
     .map((route) => route.replace(' /api/', ' /'))
-    .filter((route) => !/ \/(owners?|alert-links)\b/.test(route))
+    .filter((route) => !/ \/(owners?|alert-links|openapi\.json|reference)\b/.test(route))
   return [...new Set(own)].sort()
 }
 

@@ -34,6 +34,7 @@ export const errorStatuses = {
   'alert.channel_unknown': 404,
   'merchant.payee_taken': 409,
   'service.taken': 409,
+  'service.managed': 409,
   'session_key.too_many_grants': 409,
   'grant.removed': 409,
   'settlement.nothing_due': 409,

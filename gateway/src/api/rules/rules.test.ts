@@ -186,7 +186,22 @@ describe('rules', () => {
 })
 
 describe('dry runs', () => {
-  const result = { charges: 3, stoppedAtomic: '1500000', stops: [], examples: [] } as never
+  const result = {
+    charges: 3,
+    matched: 3,
+    unknown: 0,
+    failed: 0,
+    firstFailure: null,
+    spared: 0,
+    grants: 1,
+    stoppedGrants: 0,
+    stoppedCalls: 0,
+    stoppedAtomic: '1500000',
+    stops: [],
+    examples: [],
+    cutShort: null,
+    learnedFrom: '2026-01-01T00:00:00.000Z',
+  }
 
   test('wait for a sentinel, and a rule that goes live names the one of its version', async () => {
     const rule = await api.post('/owner/rules', token, nights)

@@ -90,7 +90,12 @@ type Schemas = {
 
 export function describeSessionKeys(routes: Routes, of: Schemas): void {
   const change = { query: of.grantQuery, body: of.hold, answers: { 200: ofKey } } as const
-  const errors = ['session_key.unknown', 'session_key.too_many_grants', 'meter.unavailable'] as const
+  const errors = [
+    'session_key.unknown',
+    'session_key.too_many_grants',
+    'meter.unavailable',
+    'operator.required',
+  ] as const
   describe(routes, {
     'POST /': {
       id: 'registerGrant',

@@ -139,13 +139,13 @@ export function describeServices(routes: Routes, of: { created: z.ZodType; chang
       summary: 'Changes what is named; null takes away what is optional.',
       body: of.changed,
       answers: { 200: service },
-      errors: ['service.unknown', 'service.taken', 'service.upstream_refused'],
+      errors: ['service.unknown', 'service.taken', 'service.managed', 'service.upstream_refused'],
     },
     'DELETE /:id': {
       id: 'disableService',
       summary: 'Stops serving it. The journal keeps naming it; `enabled: true` brings it back.',
       answers: { 204: 'none' },
-      errors: ['service.unknown'],
+      errors: ['service.unknown', 'service.managed'],
     },
   })
 }
