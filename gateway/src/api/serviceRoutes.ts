@@ -16,6 +16,7 @@ import { problem } from '../problem.ts'
 import { ApiRefusal } from './apiProblem.ts'
 import { type ApiEnv, asCaller, type Caller } from './caller.ts'
 import { unknownMerchant } from './merchantRoutes.ts'
+import { describeServices } from './openapi/operations/merchantOperations.ts'
 import { idOf, pageSchema } from './schemas.ts'
 import { serviceFields } from './serviceFields.ts'
 import { viewSpendingLimits } from './spendingLimits.ts'
@@ -149,6 +150,7 @@ export function createServiceRoutes(deps: ServiceRoutesDeps): Hono<ApiEnv> {
     }
   }
 
+  describeServices(routes, { created: newServiceSchema, changed: changeSchema })
   return routes
 }
 
