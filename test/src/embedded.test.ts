@@ -26,8 +26,9 @@ afterEach(async () => {
 
 const payee = privateKeyToAddress(generatePrivateKey())
 
-async function startGateway(): Promise<EmbeddedGateway> {
+async function startGateway(options: { tokenDecimals?: number } = {}): Promise<EmbeddedGateway> {
   const gateway = await createEmbeddedGateway({
+    ...options,
     databaseUrl: stack.databaseUrl,
     redisUrl: stack.redis?.url,
     rpcUrl: stack.chain.url,
@@ -136,3 +137,9 @@ test(
   },
   timeout,
 )
+
+test('prices have the decimals of the token on the chain, and a merchant who says others is told before anything runs', async () => {
+  const gateway = await startGateway({ tokenDecimals: 6 })
+  expect(gateway.connection.decimals).toBe(6)
+  await expect(startGateway({ tokenDecimals: 18 })).rejects.toMatchObject({ code: 'token.decimals_differ' })
+}, 60_000)

@@ -13,6 +13,7 @@ import { createChargesApi } from '../payment/chargesApi.ts'
 import { createReceiptSigner, receiptPrivateKeySchema } from '../payment/createReceiptSigner.ts'
 import { unavailableProblem } from '../unavailable.ts'
 import { type EmbeddedMerchant, ensureMerchant } from './ensureMerchant.ts'
+import { tokenDecimals } from './tokenDecimals.ts'
 
 export type EmbeddedGatewayOptions = EmbeddedMerchant & {
   /** Of the merchant's own Postgres: grants, the journal, what settlement reads. */
@@ -21,6 +22,8 @@ export type EmbeddedGatewayOptions = EmbeddedMerchant & {
   redisUrl?: string | undefined
   rpcUrl: string
   chain: Chain
+  /** Of the token, in which prices are written; the chain's word by default, and never another. */
+  tokenDecimals?: number | undefined
   /** The first block that can hold an event of the module. 0 by default. */
   startBlock?: bigint | undefined
   /** On-chain state is never served older than this. 30 by default. */
@@ -37,7 +40,7 @@ export type EmbeddedGatewayOptions = EmbeddedMerchant & {
 
 export type EmbeddedGateway = {
   /** For `new PBStream({ ...connection, service, ratePerCall })`: as a gateway elsewhere, but without a network. */
-  connection: { apiKey: string; gatewayUrl: string; fetch: typeof fetch }
+  connection: { apiKey: string; gatewayUrl: string; fetch: typeof fetch; decimals: number }
   /** The public half of `receiptKey`, to be published as a JSON Web Key Set: `GET /.well-known/jwks.json`. */
   receiptKeys: readonly ReceiptKey[]
   /** `ok`, or what is wrong in one sentence, of Postgres, the meter and the chain; for the merchant's own readiness page. */
@@ -48,7 +51,6 @@ export type EmbeddedGateway = {
 
 /** Never left: the requests to it are answered in this process. */
 const gatewayUrl = 'http://embedded-gateway.invalid'
-const tokenDecimals = 6
 /** A charge whose outcome nobody reported within this time was served. */
 const outcomeTimeoutMs = 60_000
 const requestRetentionMs = 600_000
@@ -65,21 +67,24 @@ const maxLedgerEvents = 100_000
  * @example
  * const gateway = await createEmbeddedGateway({ databaseUrl, redisUrl, rpcUrl, chain, merchant, services })
  * const stream = new PBStream({ ...gateway.connection, service: 'weather', ratePerCall: '0.01' })
- * @throws when Postgres cannot be reached, ServiceTakenError, InvalidAmountError
+ * @throws when Postgres cannot be reached, ServiceTakenError, InvalidAmountError, TokenDecimalsError
  */
 export async function createEmbeddedGateway(options: EmbeddedGatewayOptions): Promise<EmbeddedGateway> {
   const { chain, databaseUrl: url, maxChainStalenessSeconds = 30, settlementMarginSeconds = 600 } = options
-  for (const { price } of options.services) parseAmount(price, tokenDecimals)
   const registry = options.registry ?? new Registry()
   const secrets = [url, options.redisUrl, options.rpcUrl].filter((secret) => secret !== undefined)
   const logger = options.logger ?? createLogger({ service: 'gateway', level: 'warn', secrets })
+
+  const client = createPublicClient({ transport: http(options.rpcUrl, { batch: true, timeout: 5_000 }), cacheTime: 0 })
+  const decimals = await tokenDecimals(client, { token: chain.token, expected: options.tokenDecimals, logger })
+  for (const { price } of options.services) parseAmount(price, decimals)
 
   await migrate({ url })
   const onError = (err: Error) => logger.warn({ err }, 'a database connection was lost')
   const db = createDb({ url, onError })
   // Connections of its own: signs of life must not wait behind anything.
   const recordsDb = createDb({ url, maxConnections: 3, onError })
-  const merchantId = await ensureMerchant(db, options, { token: chain.token, decimals: tokenDecimals })
+  const merchantId = await ensureMerchant(db, options, { token: chain.token, decimals })
 
   const receiptSigner = options.receiptKey && createReceiptSigner(receiptPrivateKeySchema.parse(options.receiptKey))
   const { gate, meter, services, ...core } = createGatewayCore({
@@ -87,7 +92,7 @@ export async function createEmbeddedGateway(options: EmbeddedGatewayOptions): Pr
     recordsDb,
     redisUrl: options.redisUrl,
     chain,
-    client: createPublicClient({ transport: http(options.rpcUrl, { batch: true, timeout: 5_000 }), cacheTime: 0 }),
+    client,
     startBlock: options.startBlock ?? 0n,
     indexerPollMs: options.indexerPollMs ?? 1_000,
     maxChainAgeMs: maxChainStalenessSeconds * 1_000,
@@ -138,6 +143,7 @@ export async function createEmbeddedGateway(options: EmbeddedGatewayOptions): Pr
     connection: {
       apiKey: 'embedded',
       gatewayUrl,
+      decimals,
       fetch: async (input, init) => app.fetch(new Request(input, init)),
     },
     receiptKeys: receiptSigner ? [receiptSigner.key] : [],
