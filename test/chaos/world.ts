@@ -5,6 +5,7 @@ import { pathToFileURL } from 'node:url'
 import {
   type Anvil,
   type ChainClients,
+  compileServices,
   createChainClients,
   createTempDir,
   type DevContracts,
@@ -18,7 +19,6 @@ import type { Address } from 'viem'
 import { environmentOf } from './environmentOf.ts'
 import { type ProcessName, processes, type ServiceName, services, type WireName, wires } from './fault.ts'
 import { type BundlerServer, startBundlerServer } from './parts/bundlerServer.ts'
-import { compileServices } from './parts/compileServices.ts'
 import { createWire, type Wire } from './parts/createWire.ts'
 import { type PostgresServer, startPostgresServer } from './parts/postgresServer.ts'
 import { type RedisServer, startRedisServer } from './parts/redisServer.ts'
@@ -72,7 +72,7 @@ export async function startWorld(options: {
     const compiled = join(directory.path, 'compiled')
     await mkdir(logDirectory, { recursive: true })
     await mkdir(compiled)
-    await compileServices(compiled)
+    await compileServices(compiled, ['test/chaos/parts'])
     options.log('the services are compiled')
 
     const redis = await started('Redis', startRedisServer())

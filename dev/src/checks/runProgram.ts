@@ -7,6 +7,8 @@ export type RunProgramOptions = {
   output?: 'inherit' | 'pipe' | 'all'
   /** Where it runs; the root of the repository by default. */
   directory?: string
+  /** Besides what this process has. */
+  env?: Record<string, string>
   /** An hour by default. */
   timeoutMs?: number
 }
@@ -25,14 +27,14 @@ export const repositoryRoot = fileURLToPath(new URL('../../../', import.meta.url
 export function runProgram(
   command: string,
   args: string[],
-  { output = 'inherit', directory = repositoryRoot, timeoutMs = 60 * 60_000 }: RunProgramOptions = {},
+  { output = 'inherit', directory = repositoryRoot, env = {}, timeoutMs = 60 * 60_000 }: RunProgramOptions = {},
 ): Promise<{ exitCode: number; stdout: string }> {
   const modules = join(repositoryRoot, 'node_modules')
   const path = [join(modules, forgeDirectory), join(modules, '.bin'), process.env.PATH].filter(Boolean).join(delimiter)
   return new Promise((resolve, reject) => {
     const child = spawn(command, args, {
       cwd: directory,
-      env: { ...process.env, PATH: path },
+      env: { ...process.env, ...env, PATH: path },
       stdio: ['ignore', output === 'inherit' ? 'inherit' : 'pipe', output === 'all' ? 'pipe' : 'inherit'],
       timeout: timeoutMs,
     })

@@ -26,6 +26,9 @@ export type Service = {
 
 const root = fileURLToPath(new URL('../../../', import.meta.url))
 
+/** Of a run of all tests: the services as `compileServices` made them. Without it they are started from their sources. */
+export const compiledServicesVariable = 'STREAM_COMPILED_SERVICES'
+
 /** Starts one of our services as a process of its own and waits until GET /ready says yes. */
 export async function startService(name: ServiceName, options: ServiceOptions): Promise<Service> {
   const port = options.port ?? (await freePort())
@@ -34,7 +37,7 @@ export async function startService(name: ServiceName, options: ServiceOptions): 
   const process_ = await startProcess({
     name: label,
     command: process.execPath,
-    args: ['--import', import.meta.resolve('tsx'), join(root, name, 'src', 'main.ts')],
+    args: programOf(name),
     env: { NODE_ENV: 'development', ...options.env, HOST: '127.0.0.1', PORT: `${port}` },
     cwd: root,
     logFile: join(options.logDirectory, `${label}.log`),
@@ -43,4 +46,10 @@ export async function startService(name: ServiceName, options: ServiceOptions): 
     stopTimeoutMs: 15_000,
   })
   return { url, process: process_, stop: process_.stop }
+}
+
+function programOf(name: ServiceName): string[] {
+  const compiled = process.env[compiledServicesVariable]
+  if (compiled) return ['--enable-source-maps', join(compiled, name, 'src', 'main.js')]
+  return ['--import', import.meta.resolve('tsx'), join(root, name, 'src', 'main.ts')]
 }

@@ -7,18 +7,21 @@ import { promisify } from 'node:util'
 const run = promisify(execFile)
 const root = fileURLToPath(new URL('../../../', import.meta.url))
 const ours = '@protocolbanks'
-const packages = ['protocol', 'runtime', 'rules', 'bundler-client', 'db', 'gateway', 'settlement', 'paymaster']
-const parts = 'test/chaos/parts'
+const packages = [
+  ...['protocol', 'runtime', 'rules', 'bundler-client', 'db'],
+  ...['gateway', 'settlement', 'paymaster', 'sentinel'],
+]
 const compileMs = 120_000
 
 /**
  * The services as the container image has them: JavaScript in the folders of the repository, which starts in less than half
- * of the time that TypeScript takes. With it, what is loaded into them and the upstream, from this folder.
+ * of the time that TypeScript takes.
  *
  * @param target an empty folder
+ * @param others more folders to compile, e.g. of what a test loads into services
  */
-export async function compileServices(target: string): Promise<void> {
-  const compile = ['ops/image/compile.mjs', target, ...packages, parts]
+export async function compileServices(target: string, others: readonly string[] = []): Promise<void> {
+  const compile = ['ops/image/compile.mjs', target, ...packages, ...others]
   await run(process.execPath, compile, { cwd: root, timeout: compileMs })
   await writeFile(join(target, 'package.json'), '{ "type": "module" }\n')
   await mkdir(join(target, 'node_modules', ours), { recursive: true })
