@@ -54,6 +54,41 @@ test('an amount with more digits than a number holds is exact', () => {
   expect(parsed).toMatchObject({ file: { merchants: [{ services: [{ price: atomic }, {}] }] } })
 })
 
+test('prices by use and of routes are read, whether or not they have a fraction', () => {
+  const text = `
+merchants:
+  - name: Models Inc
+    payee: ${payee}
+    services:
+      - name: chat
+        pathPrefix: /chat
+        price: 1
+        pricing:
+          kind: token
+          input: { price: 2, per: 1000000 }
+          output: { price: 0.6, per: 1000000 }
+        routes:
+          - { method: GET, path: /models, price: 0.001 }
+        voucherGraceMs: 5000
+`
+  expect(parse(text)).toMatchObject({
+    file: {
+      merchants: [
+        {
+          services: [
+            {
+              price: 1_000_000n,
+              pricing: { kind: 'token', input: { price: 2_000_000n, per: 1_000_000n }, output: { price: 600_000n } },
+              routes: [{ method: 'GET', path: '/models', price: 1_000n, pricing: { kind: 'call' } }],
+              voucherGraceMs: 5_000,
+            },
+          ],
+        },
+      ],
+    },
+  })
+})
+
 test.each([
   [
     'a field that is wrong',
