@@ -3,18 +3,19 @@ import { parseArgs } from 'node:util'
 import { benchCalls } from './calls.ts'
 import { benchGrants } from './grants.ts'
 import { benchMeter } from './meter.ts'
+import { benchPeers } from './peers/benchPeers.ts'
 import { benchProfile } from './profile.ts'
 import { benchScoring } from './sentinel/benchScoring.ts'
 import { benchSentinel } from './sentinel/benchSentinel.ts'
 import { benchSettlement } from './settlement/benchSettlement.ts'
 
-// npm run bench [-- calls | meter | grants | profile | settlement | sentinel | scoring] [-- --json FILE]; each has its figures and its options.
+// npm run bench [-- calls | meter | grants | peers | profile | settlement | sentinel | scoring] [-- --json FILE]; each has its figures and its options.
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: {
     json: { type: 'string' },
-    /** Of the settlement: how many accounts, and how often each way is measured. */
+    /** Of the settlement: how many accounts, and how often each way is measured, as with peers. */
     accounts: { type: 'string', default: '200' },
     rounds: { type: 'string', default: '3' },
     /** Of the sentinel: grants in use, their calls a second, how many run away, and how often there is a block. */
@@ -29,6 +30,7 @@ const subjects: Record<string, () => Promise<object>> = {
   calls: benchCalls,
   meter: benchMeter,
   grants: benchGrants,
+  peers: () => benchPeers({ rounds: Number(values.rounds) }),
   profile: benchProfile,
   sentinel: () =>
     benchSentinel({

@@ -3,7 +3,7 @@ import { startRedis } from '@protocolbanks/stream-dev'
 import { createMeter, type Meter, type Use } from '@protocolbanks/stream-gateway'
 import { machine } from './machine.ts'
 import { median } from './median.ts'
-import { accountAt, chain, funds, grantIdAt, payee, price, terms } from './scenario.ts'
+import { accountAt, accountStateAt, grantIdAt, payee, price } from './scenario.ts'
 
 // The meter alone: charges one after the other, and many at once, over accounts in all partitions.
 
@@ -29,7 +29,7 @@ export async function benchMeter(): Promise<object> {
   })
   try {
     await meter.ping()
-    for (let index = 0; index < accounts; index++) await mirror(meter, index)
+    for (let index = 0; index < accounts; index++) await meter.mirror(accountStateAt(index))
     let calls = 0
     const next = () => charge(meter, calls++)
     await run(next, { inFlight: 50, amount: 5_000 })
@@ -97,29 +97,3 @@ async function charge(meter: Meter, call: number): Promise<void> {
 }
 
 const grantIds = Array.from({ length: accounts }, (_, index) => grantIdAt(index))
-
-async function mirror(meter: Meter, index: number): Promise<void> {
-  const { totalLimit, periodLimit, period, validAfter, validUntil, source } = terms
-  await meter.mirror({
-    account: accountAt(index),
-    token: chain.token,
-    block: 1n,
-    funds: { allowance: funds, reserve: 0n },
-    grants: [
-      {
-        grantId: grantIdAt(index),
-        source,
-        status: 'active',
-        validAfter,
-        validUntil,
-        totalLimit,
-        periodLimit,
-        period,
-        settled: 0n,
-        periodIndex: 0,
-        periodSettled: 0n,
-        channels: [],
-      },
-    ],
-  })
-}

@@ -1,4 +1,4 @@
-import { type Chain, type Service, sessionRequirements } from '@protocolbanks/stream-gateway'
+import { type Chain, type Meter, type Service, sessionRequirements } from '@protocolbanks/stream-gateway'
 import {
   type Address,
   createVoucherHasher,
@@ -53,6 +53,20 @@ export function accountAt(index: number): Address {
 
 export function grantIdAt(index: number): Hex {
   return grantIdOf({ chainId: chain.chainId, module: chain.module, account: accountAt(index), epoch: 0n }, terms)
+}
+
+/** What Postgres says of an account before its first call: what its first call has the meter told. */
+export function accountStateAt(index: number): Parameters<Meter['mirror']>[0] {
+  const { totalLimit, periodLimit, period, validAfter, validUntil, source } = terms
+  const limits = { totalLimit, periodLimit, period, validAfter, validUntil }
+  const nothing = { settled: 0n, periodIndex: 0, periodSettled: 0n, channels: [] }
+  return {
+    account: accountAt(index),
+    token: chain.token,
+    block: 1n,
+    funds: { allowance: funds, reserve: 0n },
+    grants: [{ grantId: grantIdAt(index), source, status: 'active', ...limits, ...nothing }],
+  }
 }
 
 /**

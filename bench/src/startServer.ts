@@ -9,6 +9,7 @@ import {
   startRedis,
 } from '@protocolbanks/stream-dev'
 import type { Service } from '@protocolbanks/stream-gateway'
+import { readCpu } from './readCpu.ts'
 import { serviceOf } from './scenario.ts'
 
 export type BenchServer = {
@@ -49,6 +50,7 @@ export async function startServer(grants = 1, nodeOptions: readonly string[] = [
         NODE_ENV: 'production',
         GRANTS: `${grants}`,
         ...(redis && { REDIS_URL: redis.url }),
+        ...(process.env.SIGN_RECEIPTS && { SIGN_RECEIPTS: process.env.SIGN_RECEIPTS }),
       },
       logFile: join(directory.path, 'server.log'),
       ready: readyWhenHttpOk(`${url}/ready`),
@@ -63,10 +65,7 @@ export async function startServer(grants = 1, nodeOptions: readonly string[] = [
       url,
       meter: redis ? 'redis' : 'embedded',
       service: serviceOf(id, merchantId),
-      async cpuUs() {
-        const { user, system } = (await (await fetch(`${url}/cpu`)).json()) as NodeJS.CpuUsage
-        return user + system
-      },
+      cpuUs: () => readCpu(url),
       stop,
     }
   } catch (error) {
