@@ -1,4 +1,4 @@
-import { type Db, endOwnerSession, openOwnerSession } from '@protocolbanks/stream-db'
+import { type Db, endOwnerSession, openOwnerSession, ownerActor, withChangeContext } from '@protocolbanks/stream-db'
 import type { Hex } from '@protocolbanks/stream-protocol'
 import { Hono } from 'hono'
 import type { Logger } from 'pino'
@@ -10,6 +10,7 @@ import { ApiRefusal } from './apiProblem.ts'
 import { writeRefusal } from './auditRefusals.ts'
 import { describeOwnerSessions } from './openapi/operations/grantOperations.ts'
 import { authenticateOwnerSession, type OwnerEnv } from './ownerCaller.ts'
+import { requestIdOf } from './requests/requestIds.ts'
 import { takeOne } from './takeOne.ts'
 import { validBody } from './validate.ts'
 
@@ -69,7 +70,8 @@ export function createOwnerSessionRoutes(deps: OwnerSessionRoutesDeps): Hono<Own
       throw await refusal(401, 'owner.signature_invalid', 'The account did not sign this message.', what, account)
     }
     const expiresAt = new Date(Math.min(now.getTime() + signIn.sessionTtlMs, expirationTime?.getTime() ?? Infinity))
-    const session = await openOwnerSession(db, { account, nonce, now, expiresAt })
+    const context = { actor: ownerActor(account), requestId: requestIdOf(c) }
+    const session = await withChangeContext(context, () => openOwnerSession(db, { account, nonce, now, expiresAt }))
     if (!session) {
       const what = 'Its nonce was used before.'
       throw await refusal(401, 'owner.nonce_invalid', 'The nonce cannot be used.', what, account)
@@ -79,7 +81,8 @@ export function createOwnerSessionRoutes(deps: OwnerSessionRoutesDeps): Hono<Own
   })
 
   routes.delete('/session', authenticateOwnerSession(deps), async (c) => {
-    await endOwnerSession(db, c.get('owner').id, new Date(clock()))
+    const { id, actor } = c.get('owner')
+    await withChangeContext({ actor, requestId: requestIdOf(c) }, () => endOwnerSession(db, id, new Date(clock())))
     return c.body(null, 204)
   })
 
