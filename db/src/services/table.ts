@@ -27,7 +27,9 @@ export const serviceTable = pgTable('service', {
   maxAmountPerDay: uint128('max_amount_per_day'),
   upstreamTimeoutMs: integer('upstream_timeout_ms').notNull().default(30_000),
   enabled: boolean('enabled').notNull().default(true),
-  managedBy: text('managed_by', { enum: ['api', 'file'] }).notNull().default('api'),
+  managedBy: text('managed_by', { enum: ['api', 'file'] })
+    .notNull()
+    .default('api'),
   createdAt: moment('created_at').notNull().defaultNow(),
   updatedAt: moment('updated_at').notNull().defaultNow(),
 })
