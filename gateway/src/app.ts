@@ -3,6 +3,7 @@ import { createStatusApp, type StatusDeps } from '@protocolbanks/stream-runtime'
 import { type Handler, Hono, type MiddlewareHandler } from 'hono'
 import type { Logger } from 'pino'
 import { ApiRefusal } from './api/apiProblem.ts'
+import { discoveryPath } from './discovery/createDiscoveryRoute.ts'
 import type { createChargesApi } from './payment/chargesApi.ts'
 import { crossOrigin, originsOnly } from './payment/crossOrigin.ts'
 import { problem } from './problem.ts'
@@ -18,6 +19,8 @@ export type AppDeps = StatusDeps & {
   facilitator?: Hono | undefined
   /** The public keys of receipts; undefined: there are none to publish. */
   receiptKeys?: Handler | undefined
+  /** What can be paid for; undefined: nobody is told. */
+  discovery?: Handler | undefined
   /** In front of every other path. */
   payment: MiddlewareHandler
   proxy: Handler
@@ -37,6 +40,7 @@ export function createApp({
   charges,
   facilitator,
   receiptKeys,
+  discovery,
   payment,
   proxy,
   trace,
@@ -53,6 +57,7 @@ export function createApp({
   app.route('/api', api)
   if (facilitator) app.route('/facilitator', facilitator)
   if (receiptKeys) app.get(receiptKeysPath, receiptKeys)
+  if (discovery) app.get(discoveryPath, discovery)
   app.all('*', crossOrigin, payment, proxy)
   app.onError((error, c) => {
     if (error instanceof ApiRefusal) return error.response

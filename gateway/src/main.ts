@@ -15,6 +15,7 @@ import { createApp } from './app.ts'
 import { createClientHasher } from './clients/clientHasher.ts'
 import { loadConfig } from './config.ts'
 import { createGatewayCore } from './createGatewayCore.ts'
+import { createDiscoveryRoute } from './discovery/createDiscoveryRoute.ts'
 import { createMetrics } from './metrics.ts'
 import { challengeKeys } from './mpp/challengeKeys.ts'
 import { createMppGate } from './mpp/mppGate.ts'
@@ -276,6 +277,7 @@ const app = createApp({
     },
   }),
   facilitator: config.FACILITATOR_ACCESS === 'off' ? undefined : createFacilitatorApp(config.FACILITATOR_ACCESS),
+  discovery: createDiscoveryRoute(services, { publicUrl, chain, takesExact: exact !== undefined }),
   receiptKeys: createReceiptKeysRoute(receiptSigner, config.RECEIPT_PUBLIC_KEYS),
   proxy: createProxy(upstreams),
   trace: traceRequests({ tracing, clock, createId: randomUUID }),

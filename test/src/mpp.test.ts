@@ -7,6 +7,7 @@ import { ExactEvmScheme } from '@x402/evm/exact/client'
 import { wrapFetchWithPayment, x402Client } from '@x402/fetch'
 import { Challenge, Credential, PaymentRequest, Receipt } from 'mppx'
 import { evm, Mppx } from 'mppx/client'
+import { validate } from 'mppx/discovery'
 import { challengeHash, toSource } from 'mppx/evm'
 import type { Address, Hex } from 'viem'
 import { generatePrivateKey, type PrivateKeyAccount, privateKeyToAccount, privateKeyToAddress } from 'viem/accounts'
@@ -287,6 +288,30 @@ describe('the same 402', () => {
     expect(paid.headers.get('access-control-expose-headers')).toBe('*')
     expect(paid.headers.get('payment-receipt')).not.toBeNull()
   })
+})
+
+describe('/openapi.json', () => {
+  type Offer = { intent: string; method: string; scheme?: string; amount: string | null; currency: string }
+  type Document = { paths: Record<string, { get: { 'x-payment-info': { offers: Offer[] } } }> }
+
+  test('names the price of what is paid for, in a form that mppx takes', { timeout }, async () => {
+    const shop = await openShop()
+    const response = await fetch(`${stack.gateway.url}/openapi.json`)
+    expect(response.status).toBe(200)
+    const document = (await response.json()) as Document
+    expect(validate(document)).toEqual([])
+    const terms = { currency: stack.contracts.testUsdc, recipient: shop.payee }
+    expect(document.paths[`/${shop.name}/{path}`]?.get['x-payment-info'].offers).toMatchObject([
+      { intent: 'charge', method: 'evm', amount: '20000', ...terms },
+      { intent: 'charge', method: 'x402', scheme: 'exact', amount: '20000', ...terms },
+      { intent: 'session', method: 'x402', scheme: 'session', amount: '10000', ...terms },
+    ])
+    // What is advised is what is asked for.
+    expect((await challengeOf(`${shop.url}/x`)).request).toMatchObject({ amount: '20000', ...terms })
+    expect((await manage(stack, shop.apiKey, 'POST /services', ownPath)).status).toBe(400)
+  })
+
+  const ownPath = { name: 'mine', pathPrefix: '/openapi.json', upstream: 'http://127.0.0.1:9', price: '0.01' }
 })
 
 describe('one credential', () => {

@@ -32,6 +32,8 @@ export type ServiceTable = {
   /** The service with the longest prefix that holds the path, whole segments only. */
   match(path: string): Service | undefined
   byName(merchantId: string, name: string): Service | undefined
+  /** All of them; another list after each time that Postgres was read. */
+  all(): readonly Service[]
   /** One service of each merchant with a limit on what all accounts may owe it. */
   limited(): (Service & { credit: MerchantCredit })[]
   /** Reads Postgres again; keeps the old table when that fails. */
@@ -49,6 +51,7 @@ const findAgainMs = 1_000
 export function createServiceTable(load: () => Promise<Service[]>, clock: () => number): ServiceTable {
   let askedAtMs = Number.NEGATIVE_INFINITY
   let asking: Promise<void> | undefined
+  let all: readonly Service[] = []
   let byPrefix = new Map<string, Service>()
   let byMerchantAndName = new Map<string, Service>()
   return {
@@ -65,6 +68,7 @@ export function createServiceTable(load: () => Promise<Service[]>, clock: () => 
     byName(merchantId, name) {
       return byMerchantAndName.get(`${merchantId} ${name}`)
     },
+    all: () => all,
     limited() {
       const byMerchant = new Map<string, Service & { credit: MerchantCredit }>()
       for (const service of byPrefix.values()) {
@@ -90,6 +94,7 @@ export function createServiceTable(load: () => Promise<Service[]>, clock: () => 
 
   async function refresh(): Promise<void> {
     const services = await load()
+    all = services
     byPrefix = new Map(services.map((service) => [service.pathPrefix, service]))
     byMerchantAndName = new Map(services.map((service) => [`${service.merchantId} ${service.name}`, service]))
   }
