@@ -27,7 +27,14 @@ export type PaidTools = {
 }
 
 /** One call of a tool: what it may cost, and what it did. */
-type ToolCall = { tool: Tool; maxAtomic: bigint | undefined; askedAtomic: bigint | undefined; paidAtomic: bigint }
+type ToolCall = {
+  tool: Tool
+  maxAtomic: bigint | undefined
+  /** Its price; of what is priced by use what is held for it, with all segments of a stream. */
+  askedAtomic: bigint | undefined
+  isByUse: boolean
+  paidAtomic: bigint
+}
 
 /**
  * Paid HTTP APIs as tools for a language model. Each answer tells what it cost and what is left; a refusal says in words
@@ -44,11 +51,12 @@ export function createPaidTools(options: PaidToolsOptions): PaidTools {
     ...paying,
     decimals,
     limits: { ...limits, budget, allowedHosts: [...new Set(tools.map(({ url }) => hostOf(url)))] },
-    confirm({ priceAtomic }) {
+    confirm({ priceAtomic, pricing, segment }) {
       const call = calls.getStore()
       if (!call) return false
-      call.askedAtomic = priceAtomic
-      return call.maxAtomic === undefined || priceAtomic <= call.maxAtomic
+      call.askedAtomic = priceAtomic * BigInt(segment)
+      call.isByUse = pricing.kind !== 'call'
+      return call.maxAtomic === undefined || call.askedAtomic <= call.maxAtomic
     },
     onReceipt({ amountAtomic }) {
       const call = calls.getStore()
@@ -64,7 +72,8 @@ export function createPaidTools(options: PaidToolsOptions): PaidTools {
       const { url, init } = toRequest(call.tool, values)
       const response = await payingFetch(url, init)
       const content = await readAnswer(response)
-      const cost = `Cost: ${money(call.paidAtomic)}. ${left()}`
+      const held = call.isByUse && call.askedAtomic !== undefined ? ` by use, of ${money(call.askedAtomic)} held` : ''
+      const cost = `Cost: ${money(call.paidAtomic)}${held}. ${left()}`
       return {
         isError: response.status >= 400,
         content: [...content, { type: 'text', text: cost }],
@@ -74,6 +83,7 @@ export function createPaidTools(options: PaidToolsOptions): PaidTools {
       const { tool, maxAtomic, askedAtomic } = call
       const refused = explainRefusal(error, {
         tool: tool.name,
+        isByUse: call.isByUse,
         price: askedAtomic === undefined ? undefined : money(askedAtomic),
         maxPrice: maxAtomic === undefined ? undefined : money(maxAtomic),
       })
@@ -82,8 +92,13 @@ export function createPaidTools(options: PaidToolsOptions): PaidTools {
   }
 
   /** For programs; a model reads the same in words. Base units. */
-  const metaOf = ({ paidAtomic }: ToolCall) => ({
-    'protocolbanks.com/payment': { paidAtomic: `${paidAtomic}`, remainingAtomic: `${remainingAtomic()}`, decimals },
+  const metaOf = ({ paidAtomic, askedAtomic, isByUse }: ToolCall) => ({
+    'protocolbanks.com/payment': {
+      paidAtomic: `${paidAtomic}`,
+      ...(isByUse && askedAtomic !== undefined && { heldAtomic: `${askedAtomic}` }),
+      remainingAtomic: `${remainingAtomic()}`,
+      decimals,
+    },
   })
 
   return {
@@ -94,7 +109,7 @@ export function createPaidTools(options: PaidToolsOptions): PaidTools {
         const price = tool.maxPrice === undefined ? '' : ` Costs at most ${tool.maxPrice} ${currency} a call.`
         const config = { description: `${tool.description}${price}`, inputSchema: inputOf(tool) }
         server.registerTool(tool.name, config, (values: Record<string, unknown>) => {
-          const call: ToolCall = { tool, maxAtomic, askedAtomic: undefined, paidAtomic: 0n }
+          const call: ToolCall = { tool, maxAtomic, askedAtomic: undefined, isByUse: false, paidAtomic: 0n }
           return calls.run(call, () => run(call, values))
         })
       }

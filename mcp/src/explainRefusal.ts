@@ -1,16 +1,28 @@
-import { BaseError, LimitExceededError, PaymentDeclinedError, PaymentRefusedError } from '@protocolbanks/stream-sdk'
+import {
+  BaseError,
+  LimitExceededError,
+  PaymentDeclinedError,
+  PaymentRefusedError,
+  StreamStoppedError,
+} from '@protocolbanks/stream-sdk'
 
 export type RefusedCall = {
   tool: string
   /** What the API asked, with its currency; undefined when it never came to that. */
   price: string | undefined
+  /** Then the price is what was held at most, and an answer may have begun. */
+  isByUse: boolean
   maxPrice: string | undefined
 }
 
 /** Why a call was not made or not answered, in words that a model can act on: what happened, what it cost, what next. */
-export function explainRefusal(error: unknown, { tool, price, maxPrice }: RefusedCall): string {
+export function explainRefusal(error: unknown, { tool, price, isByUse, maxPrice }: RefusedCall): string {
+  if (error instanceof StreamStoppedError) {
+    return `The answer of ${tool} broke off: ${firstLine(error)} What was delivered is paid, up to ${price ?? 'its price'}. Do not repeat it unchanged; tell the user.`
+  }
   if (error instanceof PaymentDeclinedError) {
-    return `${tool} was not called: the API asks ${price ?? 'more'}, and this tool pays at most ${maxPrice} a call. Nothing was paid. Do without it, or tell the user.`
+    const asks = `the API asks ${isByUse ? 'up to ' : ''}${price ?? 'more'}, and this tool pays at most ${maxPrice} a call`
+    return `${tool} was not called: ${asks}. Nothing was paid. Do without it, or tell the user.`
   }
   if (error instanceof LimitExceededError) {
     const next = error.limit === 'maxPerHour' ? 'Try again later.' : 'Do not call it again; tell the user.'

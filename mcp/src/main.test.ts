@@ -189,3 +189,17 @@ test('calls at once share the budget: as many are paid as fit', async () => {
   expect(answers.filter(({ isError }) => !isError)).toHaveLength(3)
   expect(gateway.charged).toBe(30_000n)
 }, 120_000)
+
+test('what is priced by use costs what it used, and the model is told what was held for it', async () => {
+  const client = await overStdio('0.03')
+  gateway.pricing = { kind: 'unit', unit: 'word', rate: { price: '1000', per: 1 } }
+  gateway.used = 3_000n
+  const { texts } = await call(client, 'weather', { city: 'Oslo' })
+  expect(texts.at(-1)).toBe('Cost: 0.003 USDC by use, of 0.01 USDC held. Left of the budget: 0.027 USDC of 0.03 USDC.')
+  gateway.price = 25_000n
+  gateway.used = undefined
+  expect((await call(client, 'weather', { city: 'Bergen' })).texts.join()).toContain(
+    'the API asks up to 0.025 USDC, and this tool pays at most 0.02 USDC a call. Nothing was paid.',
+  )
+  expect(gateway.charged).toBe(3_000n)
+}, 120_000)

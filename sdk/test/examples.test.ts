@@ -4,6 +4,7 @@ import { readFile } from 'node:fs/promises'
 import { text } from 'node:stream/consumers'
 import { fileURLToPath } from 'node:url'
 import { afterEach, expect, test } from 'vitest'
+import { createPayingFetch } from '../src/index.ts'
 import { startTestGateway } from '../src/testing/startTestGateway.ts'
 import { createTestGrant } from '../src/testing/testGrant.ts'
 
@@ -56,6 +57,23 @@ test.each(['merchant-hono.ts', 'merchant-express.ts', 'merchant-fastify.ts', 'me
   180_000,
 )
 
+test('the chat streams, and costs the tokens that it says it used', async () => {
+  const { grant, privateKey, sessionKey } = createTestGrant()
+  const gateway = await startTestGateway({ grant, sessionKey })
+  closers.push(gateway.close)
+  const merchant = run('merchant-chat.ts', { API_KEY: 'test-key', GATEWAY_URL: gateway.url, PORT: '0' })
+  if (!merchant.stdout) throw new Error('the child has no output')
+  const [line] = await once(merchant.stdout, 'data')
+  const payingFetch = createPayingFetch({ grant, sessionKey: privateKey })
+  const body = JSON.stringify({ prompt: 'four words of yours', stream: true })
+  const headers = { 'content-type': 'application/json' }
+  const answer = await payingFetch(String(line).trim(), { method: 'POST', headers, body })
+  expect(await answer.text()).toMatch(/"four "[\s\S]*"completion_tokens":4[\s\S]*\[DONE\]\n\nevent: payment-receipt\n/)
+  // 4 at 0.15 and 4 at 0.60 for a million, rounded up once.
+  expect(payingFetch.receipts()).toMatchObject([{ amountAtomic: 3n }])
+  expect(gateway.charged).toBe(3n)
+}, 180_000)
+
 test('a missing setting is named', async () => {
   expect(await output(run('agent.ts', {}, 'http://127.0.0.1:1'))).toBe('Set GRANT: see examples/README.md.\n')
 }, 180_000)
@@ -67,6 +85,7 @@ test.each([
   'src/merchant-nest.ts',
   'next/app/weather/[city]/route.js',
   'next/next.config.mjs',
+  'src/merchant-chat.ts',
   'src/merchant-self-hosted.ts',
 ])('what docs/merchants.md shows is examples/%s as it runs', async (file) => {
   const root = new URL('../../', import.meta.url)

@@ -410,7 +410,7 @@ export function createPayingFetch(options: PayingFetchOptions): PayingFetch {
       return response
     }
     try {
-      conclude(call, hold, receipt, 'call')
+      conclude(call, hold, receipt, pricing.kind === 'call' ? 'call' : 'metered')
       await assertProven(call.url, receipt)
     } catch (error) {
       void discard(response)
@@ -427,7 +427,7 @@ export function createPayingFetch(options: PayingFetchOptions): PayingFetch {
   }
 
   /** Takes a receipt. @throws ChargeDisputedError, what `onReceipt` throws */
-  function conclude(call: Call, hold: Hold, receipt: Receipt, of: 'call' | 'stream'): void {
+  function conclude(call: Call, hold: Hold, receipt: Receipt, of: 'call' | 'metered' | 'stream'): void {
     const { amountAtomic: amount, chargedAtomic: charged, authorizedAtomic: authorized } = receipt
     close(call, hold, { kind: 'charged', of, amount, claim: { charged, authorized } })
     receipts.push(receipt)

@@ -59,6 +59,10 @@ export type TestGateway = {
   url: string
   payee: Address
   price: bigint
+  /** How the price comes about, in base units, as offers show it; merchants bring their own. */
+  pricing: object | undefined
+  /** What a call uses of its price; undefined: all. */
+  used: bigint | undefined
   charged: bigint
   authorized: bigint
   /** Refuses a paid call before anything else; undefined lets it through. */
@@ -85,13 +89,13 @@ export async function startTestGateway(options: TestGatewayOptions): Promise<Tes
   /** What merchants' calls asked for, by request id. */
   const fingerprints = new Map<string, string>()
   const tickets = new Map<string, TestTicket>()
-  /** As the merchant said last. */
-  let pricing: object | undefined
 
   const gateway: TestGateway = {
     url: '',
     payee: options.payee ?? firstPayee,
     price: options.price ?? 10_000n,
+    pricing: undefined,
+    used: undefined,
     charged: 0n,
     authorized: 0n,
     refuse: () => undefined,
@@ -132,7 +136,7 @@ export async function startTestGateway(options: TestGatewayOptions): Promise<Tes
     await options.onArrival?.(arrival)
 
     const earlier = answered.get(paid.requestId)
-    const charged = earlier ? undefined : charge(paid)
+    const charged = earlier ? undefined : charge(paid, gateway.price, gateway.used)
     if (charged && 'status' in charged) return void give(charged)
     if (charged) answered.set(paid.requestId, { status: 200, headers: charged.receipt, body: `served ${path}` })
     const fate = (await options.onCharged?.(arrival)) ?? 'answer'
@@ -170,7 +174,7 @@ export async function startTestGateway(options: TestGatewayOptions): Promise<Tes
     }
     const asked = JSON.parse(body)
     gateway.price = BigInt(asked.amountAtomic)
-    pricing = asked.pricing
+    gateway.pricing = asked.pricing
     const answer = (reply: Reply) => json({ outcome: 'answer', ...reply })
     const paid = readPayment(asked.paymentSignature)
     if ('status' in paid) return answer(paid)
@@ -264,9 +268,9 @@ export async function startTestGateway(options: TestGatewayOptions): Promise<Tes
     return { requestId, cumulativeAmount, voucherFor: voucherForSchema.safeParse(extensions?.session).data?.voucherFor }
   }
 
-  function charge(paid: Paid, amount = gateway.price): Reply | { receipt: Record<string, string> } {
+  function charge(paid: Paid, hold: bigint, amount = hold): Reply | { receipt: Record<string, string> } {
     if (paid.cumulativeAmount > gateway.authorized) gateway.authorized = paid.cumulativeAmount
-    if (gateway.charged + amount > gateway.authorized) return paymentRequired('voucher.exhausted', channel())
+    if (gateway.charged + hold > gateway.authorized) return paymentRequired('voucher.exhausted', channel())
     gateway.charged += amount
     return { receipt: receiptOf(paid.requestId, amount) }
   }
@@ -315,7 +319,7 @@ export async function startTestGateway(options: TestGatewayOptions): Promise<Tes
             settler: grant.account,
             service: 'weather',
             scope,
-            ...(pricing && { pricing }),
+            ...(gateway.pricing && { pricing: gateway.pricing }),
           },
         },
       ],
