@@ -1,0 +1,107 @@
+import fc from 'fast-check'
+import { expect, test } from 'vitest'
+import { createEmbeddedMeter } from '../meter/embedded.ts'
+import { createEmbeddedStore } from '../meter/embeddedStore.ts'
+import type { Meter, Ticket } from '../meter/meter.ts'
+import { partitionOf } from '../meter/partitionOf.ts'
+import { accountStateOf, createPayer, nowMs, type Payer, useOf } from '../meter/testing/builders.ts'
+import { createMeteredCharge, type MeteredCharge } from './meteredCharge.ts'
+
+const clock = () => nowMs
+
+async function start(payer: Payer, { hold, authorized }: { hold: bigint; authorized: bigint }) {
+  const meter = createEmbeddedMeter({ clock, instance: 'gateway-1' })
+  await meter.mirror(accountStateOf(payer))
+  const use = useOf(payer, { amount: hold, cumulativeAmount: authorized })
+  const first = await meter.charge(use)
+  if (!first.ok) throw new Error(first.code)
+  const { ticket, channel } = first
+  return {
+    meter,
+    charge: createMeteredCharge({ meter, charge: meter.charge, use, ticket, channel, instance: 'gateway-1' }),
+  }
+}
+
+async function stateOf(meter: Meter, { account, grantId, payee }: Payer) {
+  const events = await meter.readUsage(partitionOf(account), 1_000)
+  const journalled = events.reduce((sum, { amount }) => sum + amount, 0n)
+  return { journalled, charged: (await meter.read(account, grantId))?.channels[payee]?.charged ?? 0n }
+}
+
+const step = fc.record({ amount: fc.bigInt(0n, 60n), used: fc.option(fc.bigInt(0n, 200n), { nil: undefined }) })
+
+test('whatever is held and used, the charge, the meter and the journal say one amount, within every voucher', async () => {
+  const numbers = fc.record({
+    hold: fc.bigInt(0n, 60n),
+    more: fc.bigInt(0n, 200n),
+    steps: fc.array(step, { maxLength: 6 }),
+    total: fc.bigInt(0n, 300n),
+  })
+  await fc.assert(
+    fc.asyncProperty(numbers, async ({ hold, more, steps, total }) => {
+      const payer = createPayer()
+      const authorized = hold + more
+      const { meter, charge } = await start(payer, { hold, authorized })
+      let heldBefore = charge.held
+      for (const { amount, used } of steps) {
+        const extended = await charge.extend(amount, used)
+        // A refusal where all was used leaves what is held as it was.
+        if (!extended.ok && used === undefined) expect(charge.held).toBe(heldBefore)
+        heldBefore = charge.held
+      }
+      const { held } = charge
+      const captured = await charge.capture(total)
+      expect(captured.amount).toBe(charge.amount)
+      expect(captured.amount <= authorized).toBe(true)
+      expect(captured.late).toBeUndefined()
+      // Exact, unless earlier segments cost more already, or no voucher covers it.
+      if (captured.short !== undefined) expect(captured.amount + captured.short).toBe(total)
+      else if (total >= held) expect(captured.amount).toBe(total)
+      expect(await stateOf(meter, payer)).toEqual({ journalled: captured.amount, charged: captured.amount })
+      // It is over.
+      expect((await charge.extend(1n)).ok).toBe(false)
+    }),
+    { numRuns: 300 },
+  )
+})
+
+test('a segment that is being charged when the call ends is part of what is captured', async () => {
+  const payer = createPayer()
+  const { meter, charge } = await start(payer, { hold: 10n, authorized: 100n })
+  const [extended, captured] = await Promise.all([charge.extend(10n), charge.capture(13n)])
+  expect([extended.ok, captured.amount]).toEqual([true, 13n])
+  expect(await stateOf(meter, payer)).toEqual({ journalled: 13n, charged: 13n })
+})
+
+test('what the journal has read already stands as it was held, and the charge says so', async () => {
+  const payer = createPayer()
+  const { meter, charge } = await start(payer, { hold: 10n, authorized: 100n })
+  charge.stand()
+  await meter.readUsage(partitionOf(payer.account), 10)
+  expect(await charge.capture(3n)).toEqual({ amount: 10n })
+})
+
+test('a call that another process takes over pays for no segment twice', async () => {
+  const payer = createPayer()
+  const store = createEmbeddedStore()
+  const dead = createEmbeddedMeter({ clock, instance: 'gateway-1', store })
+  await dead.mirror(accountStateOf(payer))
+  const use = useOf(payer, { amount: 10n, cumulativeAmount: 100n })
+  const first = await dead.charge(use)
+  if (!first.ok) throw new Error(first.code)
+  const start = (meter: Meter, instance: string, ticket: Ticket): MeteredCharge =>
+    createMeteredCharge({ meter, charge: meter.charge, use, ticket, channel: first.channel, instance })
+  expect(await start(dead, 'gateway-1', first.ticket).extend(10n)).toEqual({ ok: true })
+  await dead.close()
+
+  const alive = createEmbeddedMeter({ clock, instance: 'gateway-2', store })
+  const again = await alive.charge(use)
+  if (again.ok || again.code !== 'request.duplicate') throw new Error('It was charged before.')
+  expect(await alive.adopt({ ...again.ticket, from: again.instance })).toBe(true)
+  const charge = start(alive, 'gateway-2', again.ticket)
+  expect(await charge.extend(10n)).toEqual({ ok: true })
+  expect(await charge.extend(10n)).toEqual({ ok: true })
+  expect(charge.held).toBe(30n)
+  const { amount } = await charge.capture(25n)
+  expect(await stateOf(alive, payer)).toEqual({ journalled: amount, charged: amount })
+})
