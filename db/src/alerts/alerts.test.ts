@@ -14,8 +14,9 @@ import {
   openIncident,
 } from '../sentinel/incidents.ts'
 import { getStopOfIncident, listOpenStops, markRefused, markStopConfirmed } from '../sentinel/stops.ts'
+import { arrangeFinding } from '../testing/arrangeFinding.ts'
 import { createTestDatabase, type TestDatabase } from '../testing/createTestDatabase.ts'
-import { arrangeGrant, arrangeMerchant, chargeEvent, randomAddress, randomHex } from '../testing/fixtures.ts'
+import { arrangeMerchant, chargeEvent, randomAddress, randomHex } from '../testing/fixtures.ts'
 import type { AlertChannel, AlertHolder, AlertLinkPurpose } from './alert.ts'
 import {
   createAlertChannel,
@@ -73,26 +74,9 @@ async function drain(channelId: string, at: Date): Promise<string[]> {
 }
 
 async function arrangeIncident(change: Partial<NewIncident> = {}) {
-  const seller = await arrangeMerchant(database.db)
-  const grant = await arrangeGrant(database.db, [seller.merchant])
+  const { seller, grant, finding } = await arrangeFinding(database.db, { now, ...change })
   const { grantId, account } = grant
-  const open = () =>
-    openIncident(database.db, {
-      grantId,
-      account,
-      rule: 'calls.per_minute',
-      ruleVersion: 1,
-      action: 'freeze',
-      severity: 'critical',
-      ruleId: null,
-      payee: seller.merchant.payee,
-      requestId: randomHex(12),
-      chargedAt: now,
-      inputs: {},
-      explanation: 'It made 101 calls in a minute.',
-      now,
-      ...change,
-    })
+  const open = () => openIncident(database.db, { ...finding, requestId: randomHex(12) })
   return { seller, grant, account, grantId, open }
 }
 

@@ -2,8 +2,9 @@ import type { Hex } from '@protocolbanks/stream-protocol'
 import { afterAll, beforeAll, expect, inject, test } from 'vitest'
 import { appendCharges } from '../journal/appendCharges.ts'
 import { withOwner } from '../owners/withOwner.ts'
+import { arrangeFinding } from '../testing/arrangeFinding.ts'
 import { createTestDatabase, type TestDatabase } from '../testing/createTestDatabase.ts'
-import { arrangeGrant, arrangeMerchant, chargeEvent, randomHex } from '../testing/fixtures.ts'
+import { chargeEvent, randomHex } from '../testing/fixtures.ts'
 import {
   closeQuietIncidents,
   getBreaker,
@@ -34,25 +35,13 @@ const hold = { policy: 'hold', settleFirstMs: 0 } as const
 const settle = { policy: 'settle', settleFirstMs: 60_000 } as const
 
 async function arrange(change: Partial<NewIncident> = {}) {
-  const seller = await arrangeMerchant(database.db)
-  const grant = await arrangeGrant(database.db, [seller.merchant])
-  const finding: NewIncident = {
-    grantId: grant.grantId,
-    account: grant.account,
+  const { seller, grant, finding } = await arrangeFinding(database.db, {
     rule: 'amount.above_average',
-    ruleVersion: 1,
-    action: 'freeze',
-    severity: 'critical',
-    ruleId: null,
-    payee: seller.merchant.payee,
-    requestId: randomHex(12),
-    chargedAt: now,
-    inputs: {},
     explanation: 'One call cost too much.',
     vouchers: hold,
     now,
     ...change,
-  }
+  })
   return {
     seller,
     grant,

@@ -2,8 +2,9 @@ import { sql } from 'drizzle-orm'
 import { afterAll, beforeAll, expect, inject, test } from 'vitest'
 import { errorCodeOf } from '../errors.ts'
 import { withOwner } from '../owners/withOwner.ts'
+import { arrangeFinding } from '../testing/arrangeFinding.ts'
 import { createTestDatabase, type TestDatabase } from '../testing/createTestDatabase.ts'
-import { arrangeGrant, arrangeMerchant, randomAddress, randomHex } from '../testing/fixtures.ts'
+import { randomAddress } from '../testing/fixtures.ts'
 import { listDecisions, recordDecision } from './decisions.ts'
 import { closeIncident, type Incident, listIncidents, openIncident } from './incidents.ts'
 import { listSentinelEvents } from './sentinelEvents.ts'
@@ -17,23 +18,8 @@ afterAll(() => database.drop())
 const now = new Date('2026-01-01T12:00:00.000Z')
 
 async function arrangeIncident(): Promise<Incident> {
-  const { merchant } = await arrangeMerchant(database.db)
-  const { grantId, account } = await arrangeGrant(database.db, [merchant])
-  const { incident } = await openIncident(database.db, {
-    grantId,
-    account,
-    rule: 'calls.per_minute',
-    ruleVersion: 1,
-    action: 'freeze',
-    severity: 'critical',
-    ruleId: null,
-    payee: merchant.payee,
-    requestId: randomHex(12),
-    chargedAt: now,
-    inputs: {},
-    explanation: 'It made 101 calls in a minute.',
-    now,
-  })
+  const { finding } = await arrangeFinding(database.db, { now })
+  const { incident } = await openIncident(database.db, finding)
   return incident
 }
 

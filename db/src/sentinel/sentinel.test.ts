@@ -3,8 +3,9 @@ import { afterAll, beforeAll, expect, inject, test } from 'vitest'
 import { appendCharges } from '../journal/appendCharges.ts'
 import { listChargesBetween } from '../journal/listChargesBetween.ts'
 import { withOwner } from '../owners/withOwner.ts'
+import { arrangeFinding } from '../testing/arrangeFinding.ts'
 import { createTestDatabase, type TestDatabase } from '../testing/createTestDatabase.ts'
-import { arrangeGrant, arrangeMerchant, chargeEvent, randomHex } from '../testing/fixtures.ts'
+import { chargeEvent, randomHex } from '../testing/fixtures.ts'
 import { withTenant } from '../withTenant.ts'
 import { findIncident, listEventsOfIncident } from './findIncident.ts'
 import { loadGrantStates, readGrantBudgets, readSentinelCursor, saveGrantStates } from './grantStates.ts'
@@ -28,30 +29,11 @@ afterAll(() => database.drop())
 
 const now = new Date('2026-01-01T12:00:00.000Z')
 
-async function arrangeFinding(change: Partial<NewIncident> = {}) {
-  const seller = await arrangeMerchant(database.db)
-  const grant = await arrangeGrant(database.db, [seller.merchant])
-  const finding: NewIncident = {
-    grantId: grant.grantId,
-    account: grant.account,
-    rule: 'calls.per_minute',
-    ruleVersion: 1,
-    action: 'freeze',
-    severity: 'critical',
-    ruleId: null,
-    payee: seller.merchant.payee,
-    requestId: randomHex(12),
-    chargedAt: now,
-    inputs: { calls: '101' },
-    explanation: 'It made 101 calls in a minute.',
-    now,
-    ...change,
-  }
-  return { seller, grant, finding }
-}
+const arrange = (change: Partial<NewIncident> = {}) =>
+  arrangeFinding(database.db, { inputs: { calls: '101' }, now, ...change })
 
 test('what several sentinels find at once is one incident with one stop, and counted', async () => {
-  const { grant, finding } = await arrangeFinding()
+  const { grant, finding } = await arrange()
   const opened = await Promise.all(Array.from({ length: 8 }, () => openIncident(database.db, finding)))
   expect(opened.filter(({ isNew }) => isNew)).toHaveLength(1)
   const { items } = await listIncidents(database.db, { grantId: grant.grantId })
@@ -64,12 +46,12 @@ test('what several sentinels find at once is one incident with one stop, and cou
 
 test('a merchant sees incidents of the grants that pay it, an owner those of the account, and nobody else any', async () => {
   const { db } = database
-  const { seller, grant, finding } = await arrangeFinding()
+  const { seller, grant, finding } = await arrange()
   const { incident } = await openIncident(db, finding)
   const events = await listEventsOfIncident(db, incident)
   expect(events.map(({ kind }) => kind)).toEqual(['freeze'])
 
-  const elsewhere = await arrangeFinding()
+  const elsewhere = await arrange()
   const found = { incident: { id: incident.id }, stop: { incidentId: incident.id, chainState: 'due' } }
   expect(await withTenant(db, seller.merchant.id, (tx) => findIncident(tx, incident.id))).toMatchObject(found)
   expect(await withTenant(db, elsewhere.seller.merchant.id, (tx) => findIncident(tx, incident.id))).toBeUndefined()
@@ -85,7 +67,7 @@ test('a merchant sees incidents of the grants that pay it, an owner those of the
 
 test('incidents are listed by grant, state and severity, page by page', async () => {
   const { db } = database
-  const { grant, finding } = await arrangeFinding({ action: 'alert', severity: 'warning' })
+  const { grant, finding } = await arrange({ action: 'alert', severity: 'warning' })
   const { incident: first } = await openIncident(db, finding)
   const { incident: second } = await openIncident(db, { ...finding, rule: 'funds.low' })
   const asked = { payee: null, requestId: null, chargedAt: null, rule: 'owner.asked', severity: 'info' } as const
@@ -101,7 +83,7 @@ test('incidents are listed by grant, state and severity, page by page', async ()
 })
 
 test('after it was closed the same finding is a new incident', async () => {
-  const { grant, finding } = await arrangeFinding({ action: 'alert' })
+  const { grant, finding } = await arrange({ action: 'alert' })
   const { incident } = await openIncident(database.db, finding)
   expect(await acknowledgeIncident(database.db, { id: incident.id, actor: 'owner', now })).toBe(true)
   expect(await acknowledgeIncident(database.db, { id: incident.id, actor: 'owner', now })).toBe(false)
@@ -115,7 +97,7 @@ test('after it was closed the same finding is a new incident', async () => {
 })
 
 test('a stop is open until no gateway serves the grant and the chain says so, and every step is told once', async () => {
-  const { grant, finding } = await arrangeFinding()
+  const { grant, finding } = await arrange()
   const { incident } = await openIncident(database.db, finding)
   const { id } = (await getStopOfIncident(database.db, incident.id)) ?? { id: '' }
   const isOpen = async () => (await listOpenStops(database.db, 100)).some((stop) => stop.id === id)
@@ -148,7 +130,7 @@ test('a stop is open until no gateway serves the grant and the chain says so, an
 })
 
 test('what no guardian can stop on the chain says why, and stays refused', async () => {
-  const { finding } = await arrangeFinding()
+  const { finding } = await arrange()
   const { incident } = await openIncident(database.db, finding)
   const { id } = (await getStopOfIncident(database.db, incident.id)) ?? { id: '' }
   await markRefused(database.db, { id, now })
@@ -161,7 +143,7 @@ test('what no guardian can stop on the chain says why, and stays refused', async
 })
 
 test('what is remembered of grants is saved with where the journal was read up to, by one sentinel at a time', async () => {
-  const { grant } = await arrangeFinding()
+  const { grant } = await arrange()
   const { grantId } = grant
   const later = new Date(now.getTime() + 5_000)
   const save = (writer: string, state: string, at: Date) =>
@@ -184,7 +166,7 @@ test('what is remembered of grants is saved with where the journal was read up t
 })
 
 test('a budget is what the chain allows, what the journal says was charged, and what the source holds', async () => {
-  const { seller, grant } = await arrangeFinding()
+  const { seller, grant } = await arrange()
   const charges = [1, 2, 3].map((second) =>
     chargeEvent(grant, seller, { amount: 10n, cumulativeAmount: 30n, occurredAtMs: now.getTime() + second * 1_000 }),
   )
