@@ -66,3 +66,28 @@ test('a command that fails, at once or later, tells its caller alone and holds n
   store.groups[2]?.answer()
   expect(await last).toBe('last')
 })
+
+test('a burst goes in groups of a bounded size, in its order', async () => {
+  const sent: string[][] = []
+  const answers: (() => void)[] = []
+  const group = createGrouping(1, 3)
+  const command = (name: string) => () => {
+    const last = sent.at(-1)
+    if (last && answers.length > 0) last.push(name)
+    else sent.push([name])
+    return new Promise<string>((resolve) => answers.push(() => resolve(name)))
+  }
+  const names = ['a', 'b', 'c', 'd', 'e', 'f', 'g', 'h']
+  const all = Promise.all(names.map((name) => group(command(name))))
+  for (let groups = 1; groups <= 3; groups += 1) {
+    await expect.poll(() => sent.length, { timeout: 4_000 }).toBe(groups)
+    await new Promise((resolve) => setImmediate(resolve))
+    for (const answer of answers.splice(0)) answer()
+  }
+  expect(await all).toEqual(names)
+  expect(sent).toEqual([
+    ['a', 'b', 'c'],
+    ['d', 'e', 'f'],
+    ['g', 'h'],
+  ])
+})

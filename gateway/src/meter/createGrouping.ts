@@ -5,30 +5,34 @@ export type Grouping = <answer>(command: () => Promise<answer>) => Promise<answe
  * Lets commands of a busy store wait for each other, so that they travel together. What is given within one turn of the event
  * loop is a group, which the client makes one write of; while `maxGroups` are under way, what comes is sent when one has
  * ended. Alone a command waits for nothing. Under load it waits for a round trip at most, and both sides read and write a
- * fraction as often. A command that fails or runs out of time ends its group like any other.
+ * fraction as often. A command that fails or runs out of time ends its group like any other. A group is not larger than
+ * `maxPerGroup`: its last answer must be here before the first runs out of time, also on a slow machine.
  */
-export function createGrouping(maxGroups = 2): Grouping {
+export function createGrouping(maxGroups = 2, maxPerGroup = 100): Grouping {
   let underWay = 0
-  /** Of this turn of the event loop. */
+  /** Of this turn of the event loop, with room for more. */
   let open: Promise<unknown>[] | undefined
-  let waiting: (() => Promise<unknown>)[] = []
+  const waiting: (() => Promise<unknown>)[] = []
 
   function begin(): Promise<unknown>[] {
     underWay += 1
     const group: Promise<unknown>[] = []
     open = group
     setImmediate(() => {
-      open = undefined
+      if (open === group) open = undefined
       void Promise.allSettled(group).then(() => {
         underWay -= 1
         if (waiting.length === 0) return
-        const next = waiting
-        waiting = []
         const followers = open ?? begin()
-        for (const start of next) followers.push(start())
+        for (const start of waiting.splice(0, maxPerGroup - followers.length)) join(followers, start())
       })
     })
     return group
+  }
+
+  function join(group: Promise<unknown>[], answer: Promise<unknown>) {
+    group.push(answer)
+    if (group.length >= maxPerGroup && open === group) open = undefined
   }
 
   return (command) => {
@@ -39,7 +43,7 @@ export function createGrouping(maxGroups = 2): Grouping {
     }
     const group = open ?? begin()
     const answer = run(command)
-    group.push(answer)
+    join(group, answer)
     return answer
   }
 }
