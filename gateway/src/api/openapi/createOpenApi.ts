@@ -109,7 +109,8 @@ function audienceOf(path: string): Audience {
 
 function tagOf(path: string): string {
   const [, first = '', second = ''] = path.split('/')
-  return first === 'owner' || first === 'owners' ? `owner: ${second}` : first
+  if (first === 'openapi.json') return 'reference'
+  return first === 'owner' || first === 'owners' ? `owner-${second}` : first
 }
 
 function toAnswers(answers: Operation['answers']): Record<`${1 | 2 | 3 | 4 | 5}${string}`, ZodOpenApiResponseObject> {
