@@ -43,6 +43,7 @@ const outcomes = new Set([
   'stream.actor',
   'stream.attempt',
   'stream.request_id',
+  'stream.services_file',
   'stream.merchant_id',
   'stream.account',
   'stream.migrate',
@@ -64,7 +65,7 @@ beforeAll(async () => {
   for (const file of (await listFiles(root)).filter((path) => isSource.test(path))) {
     const text = (await readFile(join(root, file), 'utf8')).replaceAll(/crashPoint(?:\?\.)?\('[^']*'\)/g, '')
     for (const [, code] of text.matchAll(/'([a-z]+(?:_[a-z]+)*\.[a-z]+(?:_[a-z]+)*)'/g)) {
-      if (code && !code.endsWith('.lua') && !outcomes.has(code)) codes.set(code, file)
+      if (code && !/\.(lua|json)$/.test(code) && !outcomes.has(code)) codes.set(code, file)
     }
     for (const [, code] of text.matchAll(/problem\(\s*\d{3},\s*'([a-z_]+)'/g)) if (code) codes.set(code, file)
     for (const [, anchor] of text.matchAll(/\/errors#([a-z-]+)/g)) if (anchor) anchors.set(anchor, file)
