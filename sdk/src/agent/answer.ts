@@ -14,7 +14,7 @@ import {
 } from '@protocolbanks/stream-protocol'
 import type { Claim } from './ledger.ts'
 import { readPaymentRequired } from './offer.ts'
-import { StreamStoppedError } from './payStream.ts'
+import { StreamStoppedError } from './streamStopped.ts'
 
 /** What one call cost, from PAYMENT-RESPONSE. Amounts in base units. */
 export type Receipt = {

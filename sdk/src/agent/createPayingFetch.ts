@@ -20,11 +20,12 @@ import type { AgentGrant } from './grant.ts'
 import type { Discrepancy, Outcome } from './ledger.ts'
 import type { AgentLimits } from './limits.ts'
 import { findOffer, type Offer, readPaymentRequired } from './offer.ts'
-import { overAsked, payStream, StreamStoppedError } from './payStream.ts'
+import { payStream } from './payStream.ts'
 import { createPriceBook } from './priceBook.ts'
 import { createReceiptProofs, ReceiptForgedError, type ReceiptKeys } from './receiptProofs.ts'
 import { maxTries, parseRetryAfter, retryDelayMs, sleep as sleepOnTimer } from './retry.ts'
 import { toSigner, type VoucherSigner } from './signer.ts'
+import { overAsked, StreamStoppedError } from './streamStopped.ts'
 import { createWallet, type WalletHold } from './wallet.ts'
 
 export type PayingFetchOptions = {

@@ -1,5 +1,4 @@
 import type { MeteredPricing } from '@protocolbanks/stream-protocol'
-import type { Charger } from './charger.ts'
 import type { ChargesClient } from './chargesClient.ts'
 import { createCallMeter } from './createCallMeter.ts'
 import { passStream, type StreamCharge, smaller } from './passStream.ts'
@@ -19,6 +18,14 @@ export type MeteredCall = {
 }
 
 export type CompleteAnswer = { status: number; contentType: string | null | undefined; body: Uint8Array }
+
+/** What calls are metered with; see `Charger`. */
+export type Metering = {
+  client: ChargesClient
+  graceMs: number
+  vouchers: Map<string, () => void>
+  now(): number
+}
 
 export type MeteredCallOptions = {
   pricing: MeteredPricing
@@ -41,7 +48,7 @@ const keepOpenMs = 20_000
 const maxKeepOpens = 4_320
 
 /** Starts to measure: the handler runs from here. */
-export function createMeteredCall(charger: Charger, options: MeteredCallOptions): MeteredCall {
+export function createMeteredCall(charger: Metering, options: MeteredCallOptions): MeteredCall {
   const { graceMs, now } = charger
   const { ticket, headers, holdAtomic } = options
   const meter = createCallMeter({ pricing: options.pricing, requestBytes: options.requestBytes, now })
@@ -97,7 +104,7 @@ export function createMeteredCall(charger: Charger, options: MeteredCallOptions)
 }
 
 /** A voucher that comes by another process is found when its time is up. */
-function waitForVoucher({ vouchers }: Charger, requestId: string | undefined, ms: number): Promise<void> {
+function waitForVoucher({ vouchers }: Metering, requestId: string | undefined, ms: number): Promise<void> {
   return new Promise((resolve) => {
     const done = () => {
       clearTimeout(timer)
