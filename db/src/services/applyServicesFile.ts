@@ -37,7 +37,7 @@ export async function applyServicesFile(
   { token, merchants }: { token: Address; merchants: readonly FileMerchant[] },
 ): Promise<AppliedServices> {
   return db.transaction(async (tx) => {
-    await tx.execute(sql`select pg_advisory_xact_lock(hashtext('stream.services_file'))`)
+    await tx.execute(sql`select pg_advisory_xact_lock(hashtext('services_file'))`)
     let created = 0
     const wanted: ServiceColumns[] = []
     const ids: string[] = []

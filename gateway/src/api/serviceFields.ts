@@ -5,7 +5,7 @@ import { amountSchema, nameSchema } from './schemas.ts'
 import { spendingLimitFields } from './spendingLimits.ts'
 
 /** First segments that the gateway itself serves. */
-const reserved = new Set(['.well-known', 'api', 'facilitator', 'health', 'metrics', 'openapi.json', 'ready'])
+const reserved = new Set('.well-known api facilitator health metrics openapi.json ready'.split(' '))
 
 /** Of one service. */
 const maxRoutes = 100
