@@ -8,10 +8,10 @@ import {
 } from '@protocolbanks/stream-protocol'
 import type { Answer } from '../answers/answerStore.ts'
 import type { Service } from '../services/serviceTable.ts'
+import { maxBufferedBytes } from './bufferedBytes.ts'
 import { measureUse } from './measureUse.ts'
 import { type MeterableCharge, type MeteredOutcome, meterStream } from './meterStream.ts'
 import type { ServedCharge } from './paymentGate.ts'
-import { maxBufferedBytes } from './paymentMiddleware.ts'
 
 export type AnswerByUseOptions = {
   service: Service

@@ -7,6 +7,7 @@ import type { EndedCall } from '../tracing/logCall.ts'
 import type { RequestTrace } from '../tracing/traceRequests.ts'
 import { answerAtHand } from './answerAtHand.ts'
 import { answerByUse, isMeterable } from './answerByUse.ts'
+import { maxBufferedBytes } from './bufferedBytes.ts'
 import { digestOf } from './digestOf.ts'
 import { fingerprintOf } from './fingerprint.ts'
 import { headerOf } from './headerOf.ts'
@@ -29,9 +30,6 @@ export type PaymentMiddlewareOptions = {
   /** How the charge of a call that is priced by use ended. */
   onMetered?: ((outcome: MeteredOutcome, call: EndedCall) => void) | undefined
 }
-
-/** Bodies and answers up to this many bytes are buffered: to compare a retry, and to give its answer again. */
-export const maxBufferedBytes = 64 * 1024
 
 /** 402 payment in front of a Hono route. A 5xx or a throw of the route costs nobody anything. */
 export function paymentMiddleware({

@@ -1,7 +1,7 @@
 import type { Outcome } from '../answers/answerStore.ts'
 import type { ChannelMeter, Meter, Ticket } from '../meter/meter.ts'
 import type { MeteredCharge } from './meteredCharge.ts'
-import type { CaptureOutcome, ExtendOutcome, ServedCharge } from './paymentGate.ts'
+import type { CaptureOutcome, ExtendOutcome, ServedCharge } from './servedCharge.ts'
 
 export type ServeChargeOptions = {
   meter: Pick<Meter, 'capture' | 'served'>
