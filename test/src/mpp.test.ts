@@ -296,9 +296,12 @@ describe('/openapi.json', () => {
 
   test('names the price of what is paid for, in a form that mppx takes', { timeout }, async () => {
     const shop = await openShop()
-    const response = await fetch(`${stack.gateway.url}/openapi.json`)
-    expect(response.status).toBe(200)
-    const document = (await response.json()) as Document
+    const read = async () => (await (await fetch(`${stack.gateway.url}/openapi.json`)).json()) as Document
+    // The gateway reads its services once a second.
+    await expect
+      .poll(async () => Object.keys((await read()).paths), { timeout: 20_000 })
+      .toContain(`/${shop.name}/{path}`)
+    const document = await read()
     expect(validate(document)).toEqual([])
     const terms = { currency: stack.contracts.testUsdc, recipient: shop.payee }
     expect(document.paths[`/${shop.name}/{path}`]?.get['x-payment-info'].offers).toMatchObject([
