@@ -34,15 +34,15 @@ export function createMetrics({
       labelNames: ['outcome'],
       registers: [registry],
     }),
+    servicesFileInvalid: new Gauge({
+      name: 'gateway_services_file_invalid',
+      help: '1 while the services file as it is now could not be applied, and the last one counts.',
+      registers: [registry],
+    }),
     meteredCalls: new Counter({
       name: 'gateway_metered_calls_total',
       help: 'Calls priced by use by how their charge ended: captured, late, short, unmeasured or cut.',
       labelNames: ['outcome'],
-      registers: [registry],
-    }),
-    servicesFileInvalid: new Gauge({
-      name: 'gateway_services_file_invalid',
-      help: '1 while the services file as it is now could not be applied, and the last one counts.',
       registers: [registry],
     }),
     limitRefusals: new Counter({
