@@ -7,6 +7,7 @@ import {
   type Usage,
 } from '@protocolbanks/stream-protocol'
 import type { Answer } from '../answers/answerStore.ts'
+import { larger } from '../meter/larger.ts'
 import type { Service } from '../services/serviceTable.ts'
 import { maxBufferedBytes } from './bufferedBytes.ts'
 import { measureUse } from './measureUse.ts'
@@ -70,9 +71,13 @@ export async function answerByUse(
   const read = isRead ? new Uint8Array(await response.arrayBuffer()) : undefined
   const usage = pricing.kind === 'unit' ? unitsOf(units) : measureWhole(read, contentType, options)
   const unmeasured = head.status >= 400 || (response.body === null && pricing.kind !== 'unit') ? 0n : charge.held
-  const captured = await charge.capture(usage ? amountOf(pricing, usage) : unmeasured)
+  const used = usage ? amountOf(pricing, usage) : unmeasured
+  // The client agreed to the price at most.
+  const most = larger(charge.held, service.price)
+  const captured = await charge.capture(used > most ? most : used)
   const isUnknown = usage === undefined && unmeasured > 0n
-  onEnd(isUnknown ? 'unmeasured' : captured.late ? 'late' : captured.short !== undefined ? 'short' : 'captured')
+  const isShort = used > most || captured.short !== undefined
+  onEnd(isUnknown ? 'unmeasured' : captured.late ? 'late' : isShort ? 'short' : 'captured')
   const own = toOwnHeaders(captured.receipt)
   if (response.body !== null && read === undefined) return respond(passOn(response.body, charge), head, own)
   const isKept = read === undefined || read.length <= maxBufferedBytes

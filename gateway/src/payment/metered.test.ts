@@ -110,13 +110,33 @@ describe('an answer that is complete before it is of use', () => {
     expect((await events()).sum).toBe(202n + price)
   })
 
-  test('costs what it used above its hold as far as the voucher goes, and never more', async () => {
+  test('costs what it used above its hold as far as price and voucher go, and never more', async () => {
+    const told = JSON.stringify({ usage: { prompt_tokens: 0, completion_tokens: 150 } })
+    await setUp({ pricing: perToken }, (_, response) => {
+      response.writeHead(200, { 'content-type': 'application/json' }).end(told)
+    })
+    const body = JSON.stringify({ max_tokens: 5, prompt: 'hi' })
+    const hold = BigInt(body.length + 50)
+    const ask = (cumulative: bigint) =>
+      gateway.app.request('/weather', {
+        method: 'POST',
+        body,
+        headers: {
+          ...{ 'content-type': 'application/json', 'content-length': `${body.length}` },
+          ...paid(payment(gateway.service, cumulative)).headers,
+        },
+      })
+    expect(receiptOf(await ask(1_500n)).amount).toBe('1500')
+    // The voucher has room for the hold alone.
+    expect(receiptOf(await ask(1_500n + hold)).amount).toBe(`${hold}`)
+    expect(await charged()).toBe(1_500n + hold)
+  })
+
+  test('costs the price at most, whatever the voucher would allow', async () => {
     await setUp({ pricing: perUnit }, (_, response) => {
       response.writeHead(200, { 'payment-units': '150' }).end('pages')
     })
-    expect(receiptOf(await call(15_000n)).amount).toBe('15000')
-    expect(receiptOf(await call(29_999n)).amount).toBe(`${price}`)
-    expect(await charged()).toBe(25_000n)
+    expect(receiptOf(await call(50_000n)).amount).toBe(`${price}`)
   })
 
   test('costs nothing when the API failed', async () => {
@@ -380,5 +400,22 @@ describe('routes of a service', () => {
     expect(await priced('POST', '/weather/large')).toBe('30000')
     expect(await priced('POST', '/weather/%4Carge/')).toBe('30000')
     expect(await priced('GET', '/weather/docs/%252e%252e/large')).toBe('30000')
+  })
+
+  test('with rates of their own are not taken where a request can be read in two ways', async () => {
+    let calls = 0
+    await setUp(
+      {
+        pricing: perByte,
+        routes: [{ path: '/bulk', price: 60_000n, pricing: { kind: 'byte', rate: { price: 1n, per: 1_000n } } }],
+      },
+      (_, response) => {
+        calls += 1
+        response.end('ok')
+      },
+    )
+    const response = await call(900_000n, newRequestId(), {}, '/weather/large;a=b')
+    expect([response.status, await response.json()]).toMatchObject([400, { code: 'path.ambiguous' }])
+    expect([calls, await charged()]).toEqual([0, 0n])
   })
 })

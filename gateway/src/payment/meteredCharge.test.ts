@@ -18,7 +18,10 @@ async function start(payer: Payer, { hold, authorized }: { hold: bigint; authori
   const { ticket, channel } = first
   return {
     meter,
-    charge: createMeteredCharge({ meter, charge: meter.charge, use, ticket, channel, instance: 'gateway-1' }),
+    charge: createMeteredCharge({
+      ...{ meter, charge: meter.charge, use, ticket, channel, instance: 'gateway-1' },
+      isRepeat: false,
+    }),
   }
 }
 
@@ -90,7 +93,10 @@ test('a call that another process takes over pays for no segment twice', async (
   const first = await dead.charge(use)
   if (!first.ok) throw new Error(first.code)
   const start = (meter: Meter, instance: string, ticket: Ticket): MeteredCharge =>
-    createMeteredCharge({ meter, charge: meter.charge, use, ticket, channel: first.channel, instance })
+    createMeteredCharge({
+      ...{ meter, charge: meter.charge, use, ticket, channel: first.channel, instance },
+      isRepeat: instance === 'gateway-2',
+    })
   expect(await start(dead, 'gateway-1', first.ticket).extend(10n)).toEqual({ ok: true })
   await dead.close()
 
@@ -104,4 +110,40 @@ test('a call that another process takes over pays for no segment twice', async (
   expect(charge.held).toBe(30n)
   const { amount } = await charge.capture(25n)
   expect(await stateOf(alive, payer)).toEqual({ journalled: amount, charged: amount })
+})
+
+test('segments of an earlier request under the same id, which the meter has forgotten, pay for nothing', async () => {
+  const payer = createPayer()
+  let now = nowMs
+  const meter = createEmbeddedMeter({ clock: () => now, instance: 'gateway-1', requestRetentionMs: 600_000 })
+  await meter.mirror(accountStateOf(payer))
+  const stream = async () => {
+    const use = {
+      ...useOf(payer, { amount: 10n, cumulativeAmount: 1_000n }),
+      requestId: 'req_0123456789abcdef',
+      nowMs: now,
+    }
+    const first = await meter.charge(use)
+    if (!first.ok) throw new Error(first.code)
+    const { ticket, channel } = first
+    return createMeteredCharge({
+      meter,
+      charge: meter.charge,
+      use,
+      ticket,
+      channel,
+      instance: 'gateway-1',
+      isRepeat: false,
+    })
+  }
+  const slow = await stream()
+  now += 599_000
+  // Its first segment is about to be forgotten, the others are not.
+  for (let segment = 0; segment < 20; segment++) expect(await slow.extend(10n)).toEqual({ ok: true })
+  slow.stand()
+  now += 2_000
+  const again = await stream()
+  for (let segment = 0; segment < 20; segment++) expect(await again.extend(10n)).toEqual({ ok: true })
+  again.stand()
+  expect((await meter.read(payer.account, payer.grantId))?.channels[payer.payee]?.charged).toBe(420n)
 })

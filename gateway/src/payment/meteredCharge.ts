@@ -41,7 +41,12 @@ export type MeteredChargeOptions = {
   channel: ChannelMeter
   /** Of this process, in the meter. */
   instance: string
+  /** The request was charged before: by a process that is gone, or for an answer that broke off. Its segments are paid for. */
+  isRepeat: boolean
 }
+
+/** Segments of an earlier request under the same id, which the meter still knows, that are passed over at most. */
+const maxPassedOver = 10_000
 
 /** Starts with the first segment charged. */
 export function createMeteredCharge(options: MeteredChargeOptions): MeteredCharge {
@@ -51,6 +56,8 @@ export function createMeteredCharge(options: MeteredChargeOptions): MeteredCharg
   let open: Ticket | undefined = options.ticket
   let closed = 0n
   let segments = 1
+  /** Of the newest segment. */
+  let number = 1
   let isFinal = false
   let last: Promise<unknown> = Promise.resolve()
 
@@ -77,20 +84,26 @@ export function createMeteredCharge(options: MeteredChargeOptions): MeteredCharg
   }
 
   async function next(amount: bigint): Promise<Extended> {
-    const requestId = `${use.requestId}~${segments + 1}`
-    const decision = await options.charge({ ...use, requestId, amount })
-    if (decision.ok) {
-      open = decision.ticket
-      channel = decision.channel
-    } else if (decision.code === 'request.duplicate') {
-      // A process that is gone, or a call that broke off, has paid for it.
-      const { instance: from, ticket } = decision
-      if (from !== options.instance && !(await meter.adopt({ ...ticket, from }))) return { ok: false, decision }
-      open = ticket
-      channel = decision.channel
-    } else return { ok: false, decision }
-    segments += 1
-    return { ok: true }
+    for (let passedOver = 0; ; passedOver++) {
+      const requestId = `${use.requestId}~${number + 1}`
+      const decision = await options.charge({ ...use, requestId, amount })
+      if (decision.ok) {
+        open = decision.ticket
+        channel = decision.channel
+      } else if (decision.code === 'request.duplicate' && options.isRepeat) {
+        const { instance: from, ticket } = decision
+        if (from !== options.instance && !(await meter.adopt({ ...ticket, from }))) return { ok: false, decision }
+        open = ticket
+        channel = decision.channel
+      } else if (isUsed(decision) && !options.isRepeat && passedOver < maxPassedOver) {
+        // The meter forgets the request's own id first: what was paid under it before pays for nothing now.
+        number += 1
+        continue
+      } else return { ok: false, decision }
+      number += 1
+      segments += 1
+      return { ok: true }
+    }
   }
 
   async function extend(amount: bigint, used?: bigint): Promise<Extended> {
@@ -151,6 +164,10 @@ export function createMeteredCharge(options: MeteredChargeOptions): MeteredCharg
       open = undefined
     },
   }
+}
+
+function isUsed(decision: Decision): boolean {
+  return !decision.ok && (decision.code === 'request.duplicate' || decision.code === 'request.conflict')
 }
 
 function clamp(amount: bigint, max: bigint): bigint {

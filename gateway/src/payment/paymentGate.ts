@@ -175,7 +175,10 @@ export function createPaymentGate(deps: PaymentGateDeps): PaymentGate {
     const decision = await chargeMirrored(use, service)
     if (decision.ok) crashPoint('charge.after')
     const paid = { ...request, source: grant.source }
-    if (decision.ok) return serve(paid, use, decision.ticket, decision.channel, answers.begin(keyOf(decision.ticket)))
+    if (decision.ok) {
+      const { ticket, channel } = decision
+      return serve(paid, { use, ticket, channel, isRepeat: false }, answers.begin(keyOf(ticket)))
+    }
     if (decision.code === 'request.duplicate') return repeat({ ...paid, trace: undefined }, use, decision)
     if (decision.limit !== undefined) deps.onLimit?.(decision.limit)
     const channel = decision.channel && { grantId: grant.grantId, ...decision.channel }
@@ -225,10 +228,11 @@ export function createPaymentGate(deps: PaymentGateDeps): PaymentGate {
   ): Promise<Verdict> {
     const { ticket, channel, instance } = first
     const key = keyOf(ticket)
+    const charged = { use, ticket, channel, isRepeat: true }
     if (instance !== deps.instance) {
       const adopted = await meter.adopt({ ...ticket, from: instance })
       // While the other process lives it may be serving the call; when it is gone, a later retry is served here.
-      return adopted ? serve(request, use, ticket, channel, answers.begin(key)) : inProgress(ticket, adoptionSeconds)
+      return adopted ? serve(request, charged, answers.begin(key)) : inProgress(ticket, adoptionSeconds)
     }
     const outcome = await answers.find(key, deps.retryWaitMs)
     if (outcome === 'pending' || (outcome !== undefined && outcome.state === 'released')) return inProgress(ticket)
@@ -236,14 +240,12 @@ export function createPaymentGate(deps: PaymentGateDeps): PaymentGate {
       return { kind: 'replay', answer: outcome.answer, receipt: receiptOf(request, costOf(ticket, outcome), channel) }
     }
     const finish = outcome?.state === 'broken' ? answers.resume(key) : undefined
-    return finish ? serve(request, use, ticket, channel, finish) : answered(request, costOf(ticket, outcome), channel)
+    return finish ? serve(request, charged, finish) : answered(request, costOf(ticket, outcome), channel)
   }
 
   function serve(
     request: ChargedRequest,
-    use: Use,
-    ticket: Ticket,
-    channel: ChannelMeter,
+    { use, ticket, channel, isRepeat }: { use: Use; ticket: Ticket; channel: ChannelMeter; isRepeat: boolean },
     finish: (outcome: Outcome) => void,
   ): Verdict {
     const { instance } = deps
@@ -259,6 +261,7 @@ export function createPaymentGate(deps: PaymentGateDeps): PaymentGate {
           ticket,
           channel,
           instance,
+          isRepeat,
           charge: (segment) => chargeMirrored({ ...segment, nowMs: deps.now() }, request.service),
         }),
       writeReceipt: (charged, counted) => receiptOf(request, charged, counted),

@@ -2,6 +2,7 @@ import { holdOf } from '@protocolbanks/stream-protocol'
 import { formatTraceparent } from '@protocolbanks/stream-runtime'
 import type { Context, MiddlewareHandler } from 'hono'
 import type { Answer } from '../answers/answerStore.ts'
+import { problem } from '../problem.ts'
 import type { Service } from '../services/serviceTable.ts'
 import type { EndedCall } from '../tracing/logCall.ts'
 import type { RequestTrace } from '../tracing/traceRequests.ts'
@@ -46,6 +47,7 @@ export function paymentMiddleware({
     const found = serviceOf(c.req.path) ?? (await findService?.(c.req.path))
     if (!found) return next()
     const service = priceOf(found, c.req.method, c.req.url)
+    if (!service) return ambiguous(c.req.path)
     c.set('service', service)
 
     const trace: RequestTrace | undefined = c.get('trace')
@@ -137,6 +139,13 @@ export function paymentMiddleware({
       serving?.end()
     }
   }
+}
+
+function ambiguous(path: string): Response {
+  return problem(400, 'path.ambiguous', 'The request can be read in several ways, which have different prices.', {
+    detail: `Path: ${path.slice(0, 200)}`,
+    hint: 'Write it without encoded slashes, dots, semicolons and repeated parameters.',
+  })
 }
 
 /** What a request holds; undefined: the whole price, as every call of a fixed price does. */

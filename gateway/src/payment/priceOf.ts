@@ -3,18 +3,19 @@ import type { Service } from '../services/serviceTable.ts'
 
 /**
  * The service as one request is priced by it: one of its routes may have another price. What servers may understand in different
- * ways costs as much as the dearest.
+ * ways costs as much as the dearest; where that depends on use nobody can say which is, and it is undefined.
  *
  * @param url Path and query as received, with or without an origin.
  */
-export function priceOf(service: Service, method: string, url: string): Service {
+export function priceOf(service: Service, method: string, url: string): Service | undefined {
   const { routes } = service
   if (routes === undefined || routes.length === 0) return service
   const [path = '', query = ''] = splitUrl(url)
   const below = path.split('/').slice(service.pathPrefix.split('/').length).join('/')
   const route = matchRoute(routes, { method, path: below, query })
   if (route === undefined) return service
-  return variantOf(service, route === 'unclear' ? dearestOf(service, routes) : route)
+  if (route !== 'unclear') return variantOf(service, route)
+  return [service, ...routes].some(isByUse) ? undefined : variantOf(service, dearestOf(service, routes))
 }
 
 type Price = Pick<PricedRoute, 'price' | 'pricing' | 'exactPrice'>
@@ -33,6 +34,10 @@ function variantOf(service: Service, price: Price | undefined): Service {
 
 function pricesOf({ price, pricing, exactPrice }: Price): Pick<Service, 'price' | 'pricing' | 'exactPrice'> {
   return { price, pricing, exactPrice }
+}
+
+function isByUse({ pricing }: Pick<Service, 'pricing'>): boolean {
+  return pricing !== undefined && pricing.kind !== 'call'
 }
 
 /** Undefined: the service's own price is. */

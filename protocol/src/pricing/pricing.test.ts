@@ -132,27 +132,58 @@ test('a request that says how many tokens it wants holds those and one for each 
 })
 
 test('of several limits on tokens the highest counts', () => {
-  const request = { max_tokens: 1, max_completion_tokens: 50 }
+  const request = { messages: [], max_tokens: 1, max_completion_tokens: 50 }
   expect(hold(request)).toBe(BigInt(JSON.stringify(request).length) + 500n)
 })
 
+const messages = [{ role: 'user', content: 'hi' }]
 test.each([
   {},
-  { max_tokens: 0 },
-  { max_tokens: -5 },
-  { max_tokens: '10' },
-  { max_tokens: 10, n: 0.5 },
-  { max_tokens: 10, previous_response_id: 'resp_1' },
+  { messages },
+  { messages, max_tokens: 0 },
+  { messages, max_tokens: -5 },
+  { messages, max_tokens: '10' },
+  { messages, max_tokens: 10, n: 0.5 },
+  { messages, max_tokens: 10, best_of: 20 },
+  { messages, max_output_tokens: 10 },
+  { messages, max_tokens: 10, MAX_TOKENS: 90_000 },
+  { messages, max_tokens: 10, web_search_options: {} },
+  { messages, max_tokens: 10, tools: [{ type: 'web_search' }] },
   { max_tokens: 10, messages: [{ role: 'user', content: [{ type: 'image_url', image_url: { url: 'https://x' } }] }] },
-  { max_tokens: 900_000_000 },
+  { max_tokens: 10, prompt: ['one', 'two'] },
+  { max_output_tokens: 10, prompt: { id: 'pmpt_1' }, input: 'hi' },
+  { max_output_tokens: 10, input: 'hi', previous_response_id: 'resp_1' },
+  { messages, max_tokens: 900_000_000 },
 ])('a request that bounds nothing holds the whole price: %j', (request) => {
   expect(hold(request)).toBe(1_000_000n)
+})
+
+test('a limit that is there twice bounds nothing, and one in what somebody says is no limit', () => {
+  for (const again of ['"max_tokens":90000', '"MAX_TOKENS": 90000', '"n":20,"n":1']) {
+    const body = new TextEncoder().encode(`{"messages":[],"max_tokens":1,${again}}`)
+    expect(holdOf(token, 1_000_000n, { body })).toBe(1_000_000n)
+  }
+  const request = { messages: [{ role: 'user', content: 'What is {"max_tokens": 5}?' }], max_tokens: 100 }
+  expect(hold(request)).toBe(BigInt(JSON.stringify(request).length) + 1_000n)
+})
+
+test('what agents ask with tools of their own and a format is bounded', () => {
+  const tools = [{ type: 'function', function: { name: 'find', parameters: { type: 'object', properties: {} } } }]
+  const request = {
+    model: 'm',
+    messages,
+    tools,
+    stream: true,
+    response_format: { type: 'json_object' },
+    max_tokens: 100,
+  }
+  expect(hold(request)).toBe(BigInt(JSON.stringify(request).length) + 1_000n)
 })
 
 test('a hold is never above the price, and never below what the request can use', () => {
   fc.assert(
     fc.property(fc.integer({ min: 1, max: 10 ** 6 }), fc.bigInt(0n, 10n ** 8n), fc.string(), (most, max, content) => {
-      const body = new TextEncoder().encode(JSON.stringify({ content, max_tokens: most }))
+      const body = new TextEncoder().encode(JSON.stringify({ prompt: content, max_tokens: most }))
       const held = holdOf(token, max, { body })
       expect(held <= max).toBe(true)
       if (held < max) {
