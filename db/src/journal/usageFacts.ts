@@ -46,17 +46,15 @@ export function channelKey({ grantId, payee }: { grantId: Hex; payee: Address })
   return `${grantId}:${payee}`.toLowerCase()
 }
 
-/** A request id may be used again after ten minutes, for another charge; both take the meter's clock for it. */
-const requestUniqueSeconds = 590
-/** A copy of an event, with the voucher of the first, is one however late it comes. */
-const copiedWithin = '7 days'
+/**
+ * A request id may be used again after ten minutes, for another charge, with the same voucher too; both take the meter's clock
+ * for it. A copy that comes later is held to the voucher like any charge.
+ */
+const requestUnique = '590 seconds'
 
 export async function loadJournalFacts(
   db: Queryable,
-  events: readonly Pick<
-    ChargeEvent,
-    'eventId' | 'occurredAtMs' | 'grantId' | 'payee' | 'requestId' | 'cumulativeAmount'
-  >[],
+  events: readonly Pick<ChargeEvent, 'eventId' | 'occurredAtMs' | 'grantId' | 'payee' | 'requestId'>[],
 ): Promise<JournalFacts> {
   const facts: JournalFacts = { journalled: new Set(), duplicateOf: new Map(), channels: new Map() }
   if (events.length === 0) return facts
@@ -68,20 +66,15 @@ export async function loadJournalFacts(
       ${sql.param(events.map(({ occurredAtMs }) => new Date(occurredAtMs).toISOString()))}::timestamptz[],
       ${texts(({ grantId }) => grantId.toLowerCase())},
       ${texts(({ payee }) => payee.toLowerCase())},
-      ${texts(({ requestId }) => requestId)},
-      ${sql.param(events.map(({ cumulativeAmount }) => cumulativeAmount.toString()))}::numeric[]
-    ) as k (event_id, occurred_at, grant_id, payee, request_id, cumulative_amount)
+      ${texts(({ requestId }) => requestId)}
+    ) as k (event_id, occurred_at, grant_id, payee, request_id)
     cross join lateral (
       -- Few charges have one request id; the fence keeps the planner from walking a channel or a week instead.
-      select event_id, occurred_at, grant_id, payee, cumulative_amount from charge where request_id = k.request_id
+      select event_id, occurred_at, grant_id, payee from charge where request_id = k.request_id
       offset 0
     ) c
     where c.grant_id = k.grant_id and c.payee = k.payee
-      and c.occurred_at between k.occurred_at - ${copiedWithin}::interval and k.occurred_at + ${copiedWithin}::interval
-      and (
-        abs(extract(epoch from c.occurred_at - k.occurred_at)) < ${requestUniqueSeconds}
-        or c.cumulative_amount = k.cumulative_amount
-      )`)
+      and c.occurred_at > k.occurred_at - ${requestUnique}::interval and c.occurred_at < k.occurred_at + ${requestUnique}::interval`)
   for (const { event_id: eventId, other } of rows) {
     if (other === eventId) facts.journalled.add(eventId)
     else facts.duplicateOf.set(eventId, other)

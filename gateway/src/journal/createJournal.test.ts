@@ -212,13 +212,26 @@ test('copies of an event are refused, beside it and after it was journalled, soo
   for (const copy of copies) expect(await reasonOf(buyer, copy)).toBe('duplicate')
   copies.push((await redis.xadd(streamOf(buyer), '*', ...fieldsOf(originals[2]))) ?? '')
   expect(await reasonOf(buyer, copies.at(-1) ?? '')).toBe('duplicate')
-  // A day after: its request id might be used again by then, its voucher not.
+  // A day after its request id may have been used again; what its voucher allows is charged by then.
   await database.query(
     `update charge set occurred_at = occurred_at - interval '1 day' where grant_id = '${buyer.grantId}'`,
   )
   copies.push((await redis.xadd(streamOf(buyer), '*', ...fieldsOf(originals[0]))) ?? '')
-  expect(await reasonOf(buyer, copies.at(-1) ?? '')).toBe('duplicate')
+  expect(await reasonOf(buyer, copies.at(-1) ?? '')).toBe('voucher_exceeded')
   expect(await journalled(database.db, buyer, seller)).toEqual({ calls: 5, charged: 5n * amount, channel: 5n * amount })
+})
+
+test('a request id that is used again after the meter has forgotten it is another charge, also with the same voucher', async () => {
+  const buyer = await openBuyer()
+  // Its voucher is ahead of what is charged.
+  buyer.cumulativeAmount = 9n * amount
+  const nowMs = Date.now()
+  const event = eventOf(buyer, 'p0-first', nowMs - 601_000)
+  const soon = { ...event, eventId: 'p0-soon', occurredAtMs: nowMs - 12_000 }
+  const later = { ...event, eventId: 'p0-later', occurredAtMs: nowMs }
+  expect(await journal.take(0, [event])).toEqual({ appended: 1, quarantined: 0 })
+  expect(await journal.take(0, [soon])).toEqual({ appended: 0, quarantined: 1 })
+  expect(await journal.take(0, [later])).toEqual({ appended: 1, quarantined: 0 })
 })
 
 test('events of another time are refused', async () => {
