@@ -277,7 +277,7 @@ const app = createApp({
     },
   }),
   facilitator: config.FACILITATOR_ACCESS === 'off' ? undefined : createFacilitatorApp(config.FACILITATOR_ACCESS),
-  discovery: createDiscoveryRoute(services, { publicUrl, chain, takesExact: exact !== undefined }),
+  discovery: createDiscoveryRoute(services, { publicUrl, chain, takesExact: exact !== undefined }, clock),
   receiptKeys: createReceiptKeysRoute(receiptSigner, config.RECEIPT_PUBLIC_KEYS),
   proxy: createProxy(upstreams),
   trace: traceRequests({ tracing, clock, createId: randomUUID }),

@@ -3,6 +3,7 @@ import {
   closeQuietIncidents,
   createDb,
   type Incident,
+  isDatabaseUnavailable,
   liftHold,
   listBreakerViews,
   listChargesBetween,
@@ -133,7 +134,7 @@ const watch = createWatch({
   budgetTtlMs,
   onStaleBudgets: (err) => logger.debug({ err }, 'budgets cannot be read; those that were read go on'),
 })
-const recorder = createRecorder<Found>({ record: act, logger })
+const recorder = createRecorder<Found>({ record: act, isOutage: isDatabaseUnavailable, logger })
 let heardAtMs = clock()
 let saidSoAtMs = 0
 const metrics = createMetrics({

@@ -173,6 +173,16 @@ test('changes are in the audit in the name of who applied the file', async () =>
   expect(entries).toEqual([{ actor: 'services_file', action: 'service_create', request_id: 'a-version' }])
 })
 
+test('what the file does not name any more cannot be switched on again with an upstream that it alone could name', async () => {
+  const { apply, service, payee, read } = newMerchant()
+  await apply(service('internal', { upstream: 'http://10.0.0.1', upstreamTrusted: true }))
+  const { id } = await one(read())
+  await apply(service('other'))
+  const merchantId = (await getMerchantByPayee(database.db, payee))?.id ?? ''
+  const again = await withTenant(database.db, merchantId, (tx) => updateService(tx, id, { enabled: true, price: 1n }))
+  expect(again).toMatchObject({ enabled: true, upstreamTrusted: false })
+})
+
 test('a merchant cannot make an upstream trusted, or change what the file manages, whatever is written in their name', async () => {
   const { apply, service, payee, read } = newMerchant()
   await apply(service('weather'))

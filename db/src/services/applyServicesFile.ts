@@ -74,12 +74,13 @@ export async function applyServicesFile(
   })
 }
 
+/** Its merchant may switch it on again, but not reach what only the operator's file could name. */
 async function release(tx: Tx, services: readonly { id: string; isInTheWay: boolean }[]): Promise<void> {
   for (const { id, isInTheWay } of services) {
     const moved = isInTheWay ? { pathPrefix: outOfTheWay(id).pathPrefix } : {}
     await tx
       .update(serviceTable)
-      .set({ ...moved, enabled: false, managedBy: 'api', updatedAt: sql`now()` })
+      .set({ ...moved, enabled: false, managedBy: 'api', upstreamTrusted: false, updatedAt: sql`now()` })
       .where(eq(serviceTable.id, id))
   }
 }

@@ -176,12 +176,12 @@ export function createApi(deps: ApiDeps): Hono {
 
 function keyCaller(c: Context<ApiEnv>): RequestCaller {
   const { actor, merchantId } = c.get('caller')
-  return { id: actor, actor, isOperator: merchantId === null }
+  return { id: actor, holder: merchantId ?? actor, actor, isOperator: merchantId === null }
 }
 
 function ownerCaller(c: Context<OwnerEnv>): RequestCaller {
-  const { id, actor } = c.get('owner')
-  return { id, actor, isOperator: false }
+  const { id, account, actor } = c.get('owner')
+  return { id, holder: account, actor, isOperator: false }
 }
 
 const noStore: MiddlewareHandler = async (c, next) => {

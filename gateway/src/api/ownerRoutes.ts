@@ -109,9 +109,12 @@ export function createOwnerRoutes(deps: OwnerRoutesDeps): Hono<OwnerEnv> {
 
   const callerOf = (c: Context<OwnerEnv>) => webhookCallerOf(db, c.get('owner'))
   routes.route('/', createVoucherPolicyRoutes(deps))
-  routes.route('/webhooks', createWebhookRoutes<OwnerEnv>({ db, clock, logger, callerOf, ...deps.webhooks }))
-
   const beforeChange = (c: Context<OwnerEnv>) => takeOne(deps.changes, c.get('owner').account)
+  routes.use('/webhooks/*', async (c, next) => {
+    if (c.req.method !== 'GET' && c.req.method !== 'HEAD') beforeChange(c)
+    return next()
+  })
+  routes.route('/webhooks', createWebhookRoutes<OwnerEnv>({ db, clock, logger, callerOf, ...deps.webhooks }))
   routes.route('/incidents', createIncidentRoutes<OwnerEnv>({ db, clock, callerOf, beforeChange }))
   routes.route('/rules', createRuleRoutes<OwnerEnv>({ db, clock, tokenDecimals, callerOf, beforeChange }))
 

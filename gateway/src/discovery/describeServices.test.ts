@@ -77,9 +77,13 @@ test('a price that depends on the query is none that is fixed', () => {
   ])
 })
 
-test('the document is written anew when the services were read anew, and is not sent to who has it', async () => {
+test('the document is written anew when the services were read anew, not at every request, and is not sent to who has it', async () => {
   let table = [service]
-  const app = new Hono().get('/openapi.json', createDiscoveryRoute({ all: () => table }, discovery))
+  let nowMs = 0
+  const app = new Hono().get(
+    '/openapi.json',
+    createDiscoveryRoute({ all: () => table }, discovery, () => nowMs),
+  )
   const first = await app.request('/openapi.json')
   expect(first.headers.get('content-type')).toBe('application/json')
   expect(first.headers.get('access-control-allow-origin')).toBe('*')
@@ -88,5 +92,15 @@ test('the document is written anew when the services were read anew, and is not 
   table = [service]
   expect((await ask()).status).toBe(304)
   table = [{ ...service, price: 1n }]
+  expect((await ask()).status).toBe(304)
+  nowMs += 5_000
   expect((await ask()).status).toBe(200)
+})
+
+test('however many services and routes merchants make, what is written of them has an end', () => {
+  const routes = Array.from({ length: 100 }, (_, index) => ({
+    ...{ path: `/r${index}`, price: 1n, pricing: { kind: 'call' } as const },
+  }))
+  const many = Array.from({ length: 3_000 }, (_, index) => ({ ...service, routes, pathPrefix: `/s${index}` }))
+  expect(Object.keys(describe(many).paths).length).toBeLessThan(4_100)
 })

@@ -23,6 +23,11 @@ type Price = Pick<Service, 'price' | 'exactPrice' | 'pricing'>
 const methods = ['get', 'head', 'post', 'put', 'patch', 'delete'] as const
 const withBody: readonly Method[] = ['post', 'put', 'patch']
 
+/** Merchants make services and routes as they like: what is written of them has an end. */
+const maxServices = 2_000
+/** Beyond it, routes with prices of their own are left out. */
+const maxPaths = 2_000
+
 /**
  * OpenAPI 3.1 of what can be paid for behind this gateway: an entry for each service, and one for each of its routes that has
  * a price of its own, with `x-payment-info` (draft-payment-discovery-01). It is an advice: the 402 of a call says what counts.
@@ -31,9 +36,9 @@ const withBody: readonly Method[] = ['post', 'put', 'patch']
 export function describeServices(services: readonly Service[], discovery: Discovery): object {
   const paths: Paths = new Map()
   const served = services.filter(({ upstream }) => upstream !== undefined)
-  for (const service of served.toSorted((a, b) => (a.pathPrefix < b.pathPrefix ? -1 : 1))) {
+  for (const service of served.toSorted((a, b) => (a.pathPrefix < b.pathPrefix ? -1 : 1)).slice(0, maxServices)) {
     for (const route of service.routes ?? []) {
-      if (route.query === undefined) addRoute(paths, service, route, discovery)
+      if (route.query === undefined && paths.size < maxPaths) addRoute(paths, service, route, discovery)
     }
     addPath(paths, `${service.pathPrefix}/{path}`, methods, describe(service, service, discovery))
   }

@@ -6,7 +6,8 @@ const logger = pino({ level: 'silent' })
 const soon = { timeout: 4_000, interval: 2 }
 
 function arrange(record: (found: number) => Promise<void>, maxWaiting?: number) {
-  const recorder = createRecorder<number>({ record, logger, maxWaiting, retryMs: 1 })
+  const isOutage = (error: unknown) => error instanceof Error && error.message === 'Postgres is gone.'
+  const recorder = createRecorder<number>({ record, isOutage, logger, maxWaiting, retryMs: 1 })
   const stopping = new AbortController()
   const running = recorder.run(stopping.signal)
   const stop = () => {
@@ -55,6 +56,18 @@ test('who adds waits for no record while there is room, and waits when there is 
     }, soon)
     .toBe(0)
   await stopped
+})
+
+test('what alone cannot be recorded is given up, and holds up nothing for good', async () => {
+  const recorded: number[] = []
+  const { recorder, stop } = arrange(async (found) => {
+    if (found === 1) throw new Error('It breaks a constraint.')
+    recorded.push(found)
+  })
+  await recorder.add([1, 2])
+  await expect.poll(() => recorder.waiting, soon).toBe(0)
+  expect(recorded).toEqual([2])
+  await stop()
 })
 
 test('at its end it records what is left, and gives up what cannot be recorded', async () => {

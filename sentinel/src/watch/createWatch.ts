@@ -68,6 +68,8 @@ export function createWatch(deps: WatchDeps): Watch {
   const dropped = new Map<Hex, string>()
   const dirty = new Set<Hex>()
   let snapshot: { pending: Set<Hex>; states: Map<Hex, string> } | undefined
+  /** States that are on their way to Postgres, which does not have them yet. */
+  let saving: ReadonlyMap<Hex, string> = new Map()
   const found: Found[] = []
   let isReadingBudgets = false
   const grants = new LRUCache<Hex, Watched>({
@@ -93,7 +95,7 @@ export function createWatch(deps: WatchDeps): Watch {
     const [memories, budgets] = await Promise.all([deps.loadMemories(unknown), deps.loadBudgets(unknown)])
     for (const id of unknown) {
       const left = dropped.get(id)
-      const text = left ?? memories.get(id)
+      const text = left ?? saving.get(id) ?? memories.get(id)
       const memory = (text === undefined ? undefined : decodeGrantMemory(text, scorer)) ?? createGrantMemory(scorer)
       grants.set(id, { memory, budget: undefined })
       if (left !== undefined) {
@@ -162,6 +164,7 @@ export function createWatch(deps: WatchDeps): Watch {
       if (++count % grantsAtOnce === 0) await setImmediate()
     }
     snapshot = undefined
+    saving = current.states
     // Whoever asked for what is in it has been answered by then.
     await setImmediate()
     return { states: [...current.states].map(([grantId, state]) => ({ grantId, state })), position }
@@ -190,6 +193,7 @@ export function createWatch(deps: WatchDeps): Watch {
       try {
         isSaved = await write(taken)
       } finally {
+        saving = new Map()
         if (!isSaved) putBack(taken.states)
         else for (const { grantId, state } of taken.states) if (dropped.get(grantId) === state) dropped.delete(grantId)
       }

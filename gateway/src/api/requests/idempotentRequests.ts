@@ -60,7 +60,9 @@ function refuseOrRepeat(c: Context, claim: Exclude<Claim, { kind: 'run' }>, name
   switch (claim.kind) {
     case 'answered': {
       if (claim.answer === null) return lost(detail, claim.subject)
-      const { headers, body }: KeptAnswer = JSON.parse(boxOf(c).open(claim.answer, contextOf(named)))
+      const kept = openAnswer(c, claim.answer, named)
+      if (!kept) return lost(detail, claim.subject)
+      const { headers, body } = kept
       return new Response(body, { status: claim.status, headers: { ...headers, 'idempotency-replayed': 'true' } })
     }
     case 'answer_lost':
@@ -120,6 +122,15 @@ async function keep(c: Context, named: Named): Promise<string | null> {
   })
   const kept: KeptAnswer = { headers: Object.fromEntries(headers), body: text }
   return boxOf(c).seal(JSON.stringify(kept), contextOf(named))
+}
+
+/** Undefined when the caller's secret is another by now: it was sealed with the one before. */
+function openAnswer(c: Context, answer: string, named: Named): KeptAnswer | undefined {
+  try {
+    return JSON.parse(boxOf(c).open(answer, contextOf(named)))
+  } catch {
+    return undefined
+  }
 }
 
 function boxOf(c: Context): SecretBox {

@@ -4,12 +4,12 @@ import type { RequestCaller } from './requestCaller.ts'
 import { createTokenBucket } from './tokenBucket.ts'
 
 export type RequestLimitOptions = {
-  /** Of one API key or session, in this process, with bursts of as many. The operator's keys have ten times that. */
+  /** Of one merchant or account, in this process, with bursts of as many. Each of the operator's keys has ten times that. */
   perMinute: number
   clock(): number
 }
 
-/** Counts the requests of one caller. Answers tell what is left (draft-ietf-httpapi-ratelimit-headers). */
+/** Counts the requests of one holder. Answers tell what is left (draft-ietf-httpapi-ratelimit-headers). */
 export type RequestLimit = (caller: RequestCaller) => { headers: Record<string, string>; waitSeconds: number }
 
 const windowSeconds = 60
@@ -21,9 +21,9 @@ export function createRequestLimit({ perMinute, clock }: RequestLimitOptions): R
     createTokenBucket({ capacity, refillMs: windowSeconds * 1_000, maxKeys: maxCallers, clock })
   const operators = bucketOf(perMinute * operatorFactor)
   const others = bucketOf(perMinute)
-  return ({ id, isOperator }) => {
+  return ({ holder, isOperator }) => {
     const quota = isOperator ? perMinute * operatorFactor : perMinute
-    const { remaining, waitMs, fullInMs } = (isOperator ? operators : others).take(id)
+    const { remaining, waitMs, fullInMs } = (isOperator ? operators : others).take(holder)
     const waitSeconds = Math.ceil(waitMs / 1_000)
     const headers = {
       'ratelimit-policy': `"requests";q=${quota};w=${windowSeconds}`,

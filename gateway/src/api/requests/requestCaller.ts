@@ -5,6 +5,8 @@ import type { Context } from 'hono'
 export type RequestCaller = {
   /** An API key's id, `operator` for the key of the configuration, or the id of an owner's session. */
   id: string
+  /** Whose requests are counted together, however many keys or sessions they have: a merchant's id, or an account. */
+  holder: string
   /** As the audit names them. */
   actor: string
   isOperator: boolean
