@@ -446,6 +446,7 @@ export function createPayingFetch(options: PayingFetchOptions): PayingFetch {
     const { offer } = hold
     const { requestId } = expected
     let segments = 1
+    let isOver = false
     /** What is reserved for all of it; `pay` leaves it to the stream. */
     const whole: Hold = { ...hold }
     hold.open = false
@@ -465,6 +466,8 @@ export function createPayingFetch(options: PayingFetchOptions): PayingFetch {
           if (requiredAtomic > cumulativeAmount) throw overAsked(call.url.href, requiredAtomic, cumulativeAmount)
           await askToPay(call, offer, segments + 1)
           const header = await sign(offer, cumulativeAmount, requestId, { session: { voucherFor: requestId } })
+          // Its reader left meanwhile, and what was reserved before is concluded.
+          if (isOver) throw new Error('The stream is over.')
           whole.reservation = reservation
           segments++
           return { header, cumulativeAmount }
@@ -476,6 +479,7 @@ export function createPayingFetch(options: PayingFetchOptions): PayingFetch {
       sendVoucher: (voucher) => sendVoucher(call, voucher.header),
       readReceipt: (data) => toReceipt(data, expected),
       end(receipt, how) {
+        isOver = true
         const told = receipt ?? (how === 'complete' && segments === 1 ? ofHead : undefined)
         if (!told) return close(call, whole, { kind: 'unknown' })
         conclude(call, whole, told, 'stream')

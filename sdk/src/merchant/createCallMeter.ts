@@ -21,6 +21,9 @@ export type CallMeter = {
   readonly isMeasured: boolean
   /** Units that the handler reports, added to those before. @throws InvalidReportError */
   report(units: number | string): void
+  /** Nothing is delivered until `resume`: that time is nobody's. */
+  pause(): void
+  resume(): void
   /** The answer has begun. */
   begin(contentType: string | null | undefined): void
   /** Bytes of the answer that are delivered. */
@@ -51,6 +54,8 @@ const bytesPerToken = 4
 /** Starts to measure a call: its time runs from here. */
 export function createCallMeter({ pricing, requestBytes, now }: CallMeterOptions): CallMeter {
   const startedAt = now()
+  let pausedMs = 0
+  let pausedAt: number | undefined
   let microUnits: bigint | undefined
   let bytes = 0
   let isEvents = false
@@ -80,13 +85,20 @@ export function createCallMeter({ pricing, requestBytes, now }: CallMeterOptions
       return amountOf(pricing, {
         microUnits,
         bytes,
-        milliseconds: Math.max(0, Math.floor(now() - startedAt)),
+        milliseconds: Math.max(0, Math.floor((pausedAt ?? now()) - startedAt - pausedMs)),
         ...tokens(),
       })
     },
     get isMeasured() {
       if (pricing.kind === 'unit') return microUnits !== undefined
       return pricing.kind !== 'token' || said !== undefined || (reader?.texts ?? 0) > 0
+    },
+    pause() {
+      pausedAt ??= now()
+    },
+    resume() {
+      if (pausedAt !== undefined) pausedMs += now() - pausedAt
+      pausedAt = undefined
     },
     report(units) {
       if (pricing.kind !== 'unit') throw new InvalidReportError(`The call is priced by ${pricing.kind}, not by unit.`)

@@ -11,13 +11,20 @@ const encode = (text: string) => new TextEncoder().encode(text)
 const byByte: MeteredPricing = { kind: 'byte', rate: { price: 1n, per: 3n } }
 
 /** A stream of which `segments` can be held in all, each of 10 base units. */
-function setUp({ contentType = 'application/octet-stream', segments = 1_000, pricing = byByte } = {}) {
+function setUp({
+  contentType = 'application/octet-stream',
+  segments = 1_000,
+  pricing = byByte,
+  voucherAfterMs = Number.POSITIVE_INFINITY,
+} = {}) {
   let nowMs = 0
+  let waitedMs = 0
   let held = 1
   const captures: bigint[] = []
   const client: Pick<ChargesClient, 'extend' | 'capture'> = {
     async extend() {
-      if (held === segments) return { outcome: 'exhausted', requiredCumulative: '20', acceptedCumulative: '10' }
+      if (held === segments && waitedMs < voucherAfterMs)
+        return { outcome: 'exhausted', requiredCumulative: '20', acceptedCumulative: '10' }
       held++
       return { outcome: 'charged' }
     },
@@ -34,12 +41,16 @@ function setUp({ contentType = 'application/octet-stream', segments = 1_000, pri
     now: () => nowMs,
     async wait(ms) {
       nowMs += Math.max(1, ms)
+      waitedMs += Math.max(1, ms)
     },
   })
   const written: Uint8Array[] = []
   const write = (bytes: Uint8Array) => void written.push(bytes)
   const text = () => new TextDecoder().decode(Uint8Array.from(written.flatMap((bytes) => [...bytes])))
-  return { stream, write, text, captures }
+  const pass = (ms: number) => {
+    nowMs += ms
+  }
+  return { stream, write, text, captures, pass }
 }
 
 test('bytes pass unchanged however they are cut, and cost what they are', async () => {
@@ -75,6 +86,19 @@ test('a voucher is asked for between whole events alone, and one event is let th
   })
   expect(text()).toMatch(/event: payment-error\ndata: .*"code":"voucher.exhausted".*\n\n$/)
   expect(captures).toEqual([10n])
+})
+
+test('the time in which a stream waits for a voucher is not paid for', async () => {
+  const pricing: MeteredPricing = { kind: 'second', rate: { price: 10n, per: 1n } }
+  const { stream, write, captures, pass } = setUp({ segments: 1, pricing, voucherAfterMs: 600 })
+  pass(900)
+  expect(await stream.pass(encode('first'), write)).toBe(true)
+  pass(500)
+  // A second is held: the next piece waits for a voucher.
+  expect(await stream.pass(encode('second'), write)).toBe(true)
+  pass(100)
+  await stream.finish(write)
+  expect(captures).toEqual([15n])
 })
 
 test('a reader that leaves pays for what was delivered, once', async () => {

@@ -14,6 +14,8 @@ export type StreamCharge = {
   pass(chunk: Uint8Array, write: Write): boolean | Promise<boolean>
   /** It is complete: charges what it was, and says so. */
   finish(write: Write): Promise<void>
+  /** Whether it can say in the stream itself that it is cut. */
+  readonly saysEnd: boolean
   /** Of what is held so much is final. */
   closedAtomic(): bigint
   /** Its reader left, or its source broke: what was delivered is charged. */
@@ -94,9 +96,14 @@ export function passStream(options: StreamChargeOptions): StreamCharge {
   /** What was measured of a chunk already, once it is paid, and then the rest of it. */
   async function passPaid(chunk: Uint8Array, measured: number, write: Write): Promise<boolean> {
     let more = 0
-    do {
-      if (more++ === maxSegments || !(await extend(write))) return false
-    } while (!isPaid())
+    meter.pause()
+    try {
+      do {
+        if (more++ === maxSegments || !(await extend(write))) return false
+      } while (!isPaid())
+    } finally {
+      meter.resume()
+    }
     deliveredAtomic = undefined
     if (measured > 0) write(chunk.slice(0, measured))
     return measured < chunk.length ? pass(chunk.subarray(measured), write) : true
@@ -139,6 +146,9 @@ export function passStream(options: StreamChargeOptions): StreamCharge {
 
   return {
     pass,
+    get saysEnd() {
+      return meter.isEvents
+    },
     closedAtomic: () => closedAtomic,
     async finish(write) {
       // A voucher that is there already pays for what came last.

@@ -92,7 +92,9 @@ function passThrough(
           const goesOn = await charge.pass(value, write)
           if (goesOn || hasLeft) return
           end(undefined)
-          controller.close()
+          // Events have said why; others would take it for the whole.
+          if (charge.saysEnd) controller.close()
+          else controller.error(new Error('The stream is not paid any further.'))
           return await reader.cancel('it is not paid any further')
         }
         if (!done) return
