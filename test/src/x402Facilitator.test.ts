@@ -215,6 +215,9 @@ test('session is verified without a charge, and charged once when it is settled'
       payer: budget.account.address,
     })
   }
+  // What says that it is a further voucher of a stream pays for no call.
+  const ofStream = { ...payment, extensions: { ...payment.extensions, session: { voucherFor: request.requestId } } }
+  expect(await facilitator.verify(ofStream as never, offer)).toMatchObject({ invalidReason: 'payment.malformed' })
   expect((await readBooks(stack, shop, budget)).live).toBe(0n)
   expect(await facilitator.settle(payment as never, offer)).toMatchObject({
     success: true,

@@ -46,7 +46,9 @@ export function createSessionFacilitator(deps: SessionFacilitatorDeps): Facilita
       const header = encodeHeader(request.payload)
       const read = readPayment(header, sessionRequirements(chain, service, amount))
       if (!read.ok) return { isValid: false, invalidReason: read.code }
-      const { payeeProof, requestId, ...signed } = read.payment
+      const { payeeProof, requestId, voucherFor, ...signed } = read.payment
+      // A further voucher of a stream pays for nothing by itself.
+      if (voucherFor !== undefined) return { isValid: false, invalidReason: 'payment.malformed' }
       const grant = await grants.find(signed.grantId)
       if (!grant) return { isValid: false, invalidReason: 'grant.unknown' }
       const payer = grant.account
