@@ -74,6 +74,8 @@ export function meterStream(
   let delivered = 0n
   let hasDelivered = false
   let segmentAtMs = now()
+  /** Of what was delivered, what is final. */
+  let closed = 0n
   let kept: Uint8Array[] | undefined = []
   let keptBytes = 0
   let settling: Promise<string> | undefined
@@ -98,7 +100,10 @@ export function meterStream(
     try {
       while (charge.held < cost) {
         if (isLeft) return 'left'
-        const extended = await charge.extend(segment > 0n ? segment : cost - charge.held).catch(() => undefined)
+        // Until something came of them, segments stay open: if it does not come, nobody pays for them.
+        const used = delivered > closed ? delivered : undefined
+        const extended = await charge.extend(segment > 0n ? segment : cost - charge.held, used).catch(() => undefined)
+        if (extended) closed = delivered
         if (extended?.ok) {
           segmentAtMs = now()
           waitsUntilMs = undefined
@@ -198,7 +203,8 @@ export function meterStream(
   async function renew(): Promise<void> {
     if (now() - segmentAtMs < maxSegmentMs || delivered >= charge.held) return
     segmentAtMs = now()
-    await charge.extend(charge.held - delivered, delivered).catch(() => undefined)
+    const renewed = await charge.extend(charge.held - delivered, delivered).catch(() => undefined)
+    if (renewed) closed = delivered
   }
 
   async function finish(controller: Controller): Promise<void> {

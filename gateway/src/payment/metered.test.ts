@@ -321,7 +321,9 @@ describe('a stream of events', () => {
       asked = needed.length
       const { channelId, requiredCumulative, acceptedCumulative } = needed.at(-1) ?? {}
       expect(channelId).toBe(`${grantId}:${payee}`.toLowerCase())
-      expect(BigInt(requiredCumulative ?? 0)).toBe(BigInt(acceptedCumulative ?? 0) + 600n)
+      // A segment above what was delivered; of the one before not all was used.
+      const above = BigInt(requiredCumulative ?? 0) - BigInt(acceptedCumulative ?? 0)
+      expect(above > 0n && above <= 600n, `${above}`).toBe(true)
       const taken = await sendVoucher(BigInt(requiredCumulative ?? 0), requestId)
       expect([taken.status, await taken.text()]).toEqual([204, ''])
     }

@@ -68,6 +68,16 @@ test('whatever is held and used, the charge, the meter and the journal say one a
   )
 })
 
+test('segments that were held for one thing cost nothing when it does not come', async () => {
+  const payer = createPayer()
+  const { meter, charge } = await start(payer, { hold: 10n, authorized: 100n })
+  expect(await charge.extend(10n)).toEqual({ ok: true })
+  expect(await charge.extend(10n)).toEqual({ ok: true })
+  expect(charge.held).toBe(30n)
+  expect(await charge.capture(0n)).toEqual({ amount: 0n })
+  expect(await stateOf(meter, payer)).toEqual({ journalled: 0n, charged: 0n })
+})
+
 test('a segment that is being charged when the call ends is part of what is captured', async () => {
   const payer = createPayer()
   const { meter, charge } = await start(payer, { hold: 10n, authorized: 100n })

@@ -13,9 +13,9 @@ export type MeteredCharge = {
   /** How many segments were charged. */
   readonly segments: number
   /**
-   * Charges the next segment with the newest voucher of the channel. What was used of the one before is final then: all of it,
-   * or up to `used` of all together. Where nothing was used of it, it stays, and nothing more is held. A refusal leaves
-   * everything as it was where all was used.
+   * Charges the next segment with the newest voucher of the channel. With `used`, what all before have cost by now, they are
+   * final at that; where nothing was used of the last one, it stays, and nothing more is held. Without it they stay open, for
+   * one thing that costs more than a segment. A refusal leaves what is held then.
    */
   extend(amount: bigint, used?: bigint): Promise<Extended>
   /**
@@ -52,8 +52,8 @@ const maxPassedOver = 10_000
 export function createMeteredCharge(options: MeteredChargeOptions): MeteredCharge {
   const { meter, use } = options
   let { channel } = options
-  /** The segment that is not final. */
-  let open: Ticket | undefined = options.ticket
+  /** The segments that are not final, oldest first. */
+  let open: Ticket[] = [options.ticket]
   let closed = 0n
   let segments = 1
   /** Of the newest segment. */
@@ -61,11 +61,13 @@ export function createMeteredCharge(options: MeteredChargeOptions): MeteredCharg
   let isFinal = false
   let last: Promise<unknown> = Promise.resolve()
 
-  /** Makes the open segment final at this amount, or as it is held when that is too late. */
-  async function close(amount: bigint): Promise<boolean> {
-    if (!open) return true
-    const ticket = open
-    open = undefined
+  function held(): bigint {
+    return open.reduce((sum, { amount }) => sum + amount, closed)
+  }
+
+  /** Makes a segment final at this amount, or as it is held when that is too late. */
+  async function close(ticket: Ticket, amount: bigint): Promise<boolean> {
+    open = open.filter((one) => one !== ticket)
     if (amount === ticket.amount) {
       meter.served(ticket)
       closed += amount
@@ -83,17 +85,28 @@ export function createMeteredCharge(options: MeteredChargeOptions): MeteredCharg
     return false
   }
 
+  /** Makes open segments final, so that all together cost `total`; false when that was too late. */
+  async function closeAt(total: bigint, isLast: boolean): Promise<boolean> {
+    let isExact = true
+    for (const ticket of open) {
+      const used = clamp(total - closed, ticket.amount)
+      if (used === 0n && !isLast) return isExact
+      isExact = (await close(ticket, used)) && isExact
+    }
+    return isExact
+  }
+
   async function next(amount: bigint): Promise<Extended> {
     for (let passedOver = 0; ; passedOver++) {
       const requestId = `${use.requestId}~${number + 1}`
       const decision = await options.charge({ ...use, requestId, amount })
       if (decision.ok) {
-        open = decision.ticket
+        open.push(decision.ticket)
         channel = decision.channel
       } else if (decision.code === 'request.duplicate' && options.isRepeat) {
         const { instance: from, ticket } = decision
         if (from !== options.instance && !(await meter.adopt({ ...ticket, from }))) return { ok: false, decision }
-        open = ticket
+        open.push(ticket)
         channel = decision.channel
       } else if (isUsed(decision) && !options.isRepeat && passedOver < maxPassedOver) {
         // The meter forgets the request's own id first: what was paid under it before pays for nothing now.
@@ -108,30 +121,20 @@ export function createMeteredCharge(options: MeteredChargeOptions): MeteredCharg
 
   async function extend(amount: bigint, used?: bigint): Promise<Extended> {
     if (isFinal) return { ok: false, decision: { ok: false, code: 'request.conflict' } }
-    const before = open
-    const rest = before && used !== undefined ? clamp(used - closed, before.amount) : undefined
-    if (rest === 0n) return { ok: true }
-    if (before && rest !== undefined && rest < before.amount) {
-      await close(rest)
-      return next(amount)
-    }
-    const extended = await next(amount)
-    if (extended.ok && before) {
-      meter.served(before)
-      closed += before.amount
-    }
-    return extended
+    if (used === undefined) return next(amount)
+    await closeAt(used, false)
+    return open.length > 0 ? { ok: true } : next(amount)
   }
 
   async function capture(total: bigint): Promise<Captured> {
     isFinal = true
-    const isExact = await close(clamp(total - closed, open?.amount ?? 0n))
+    const isExact = await closeAt(total, true)
     if (!isExact) return { amount: closed, late: true }
     if (total <= closed) return { amount: closed }
     const short = total - closed
     const more = await next(short).catch(() => undefined)
     if (!more?.ok) return { amount: closed, short }
-    await close(open?.amount ?? 0n)
+    for (const ticket of open) await close(ticket, ticket.amount)
     return { amount: closed }
   }
 
@@ -144,10 +147,10 @@ export function createMeteredCharge(options: MeteredChargeOptions): MeteredCharg
 
   return {
     get held() {
-      return closed + (open?.amount ?? 0n)
+      return held()
     },
     get amount() {
-      return closed + (open?.amount ?? 0n)
+      return held()
     },
     get channel() {
       return channel
@@ -159,9 +162,9 @@ export function createMeteredCharge(options: MeteredChargeOptions): MeteredCharg
     capture: (total) => inTurn(() => capture(total)),
     stand() {
       isFinal = true
-      if (open) meter.served(open)
-      closed += open?.amount ?? 0n
-      open = undefined
+      for (const ticket of open) meter.served(ticket)
+      closed = held()
+      open = []
     },
   }
 }

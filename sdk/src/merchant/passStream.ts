@@ -134,12 +134,12 @@ export function passStream(options: StreamChargeOptions): StreamCharge {
   /** Asks for one more segment; the ones before are final at what was delivered. */
   async function hold(): Promise<ExtendResult> {
     const used = smaller(deliveredAtomic ?? meter.amount(), heldAtomic)
-    // Of what nothing was used all is taken: a single piece costs more.
+    // Of what nothing was used all stays open: a single piece costs more, and may not come.
     const usedAtomic = used > closedAtomic ? used : undefined
     const result = await client.extend(ticket, { amountAtomic: segmentAtomic, usedAtomic, segment: segments + 1 })
     if (result.outcome !== 'charged') return result
-    closedAtomic = usedAtomic ?? heldAtomic
-    heldAtomic = closedAtomic + segmentAtomic
+    closedAtomic = usedAtomic ?? closedAtomic
+    heldAtomic = (usedAtomic ?? heldAtomic) + segmentAtomic
     segments++
     return result
   }
