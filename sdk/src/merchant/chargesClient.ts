@@ -1,4 +1,5 @@
 import { BaseError, type PricingJson, type Problem, problemContentType } from '@protocolbanks/stream-protocol'
+import { isHeaders, parseChargeResult, parseExtendResult, parseSettleResult } from './parseChargeResult.ts'
 
 export type ChargesClientOptions = {
   gatewayUrl: string
@@ -29,11 +30,22 @@ export type ChargeRequest = {
   clientAddress?: string | undefined
 }
 
+/** Give this answer to the agent as it is. */
+export type AnswerInstead = { outcome: 'answer'; status: number; headers: Record<string, string>; body: string }
+
 export type ChargeResult =
-  /** Serve the request and add the headers; afterwards say `served` or `release`. */
-  | { outcome: 'charged'; ticket: string; headers: Record<string, string> }
-  /** Give this answer to the agent as it is. */
-  | { outcome: 'answer'; status: number; headers: Record<string, string>; body: string }
+  /**
+   * Serve the request and add the headers; afterwards say `served` or `release`. With `settleSeconds` nothing is paid before
+   * `settle`, which takes as long at most, and has the headers.
+   */
+  | { outcome: 'charged'; ticket: string; headers: Record<string, string>; settleSeconds?: number | undefined }
+  | AnswerInstead
+
+export type SettleResult =
+  /** Answer with these headers, and say `served`. */
+  | { outcome: 'settled'; headers: Record<string, string> }
+  /** In the place of what was served. The charge is over. */
+  | AnswerInstead
 
 export type ExtendResult =
   /** So much more is held. */
@@ -64,6 +76,11 @@ export type ChargesClient = {
   capture(ticket: string, amountAtomic: bigint): Promise<Record<string, string>>
   /** Holds one more segment of a stream. Never throws: an unreachable gateway refuses. */
   extend(ticket: string, segment: Segment): Promise<ExtendResult>
+  /**
+   * Moves what the call is paid with, once: after the handler has answered, before the answer leaves. Never throws: when nobody
+   * knows whether it moved the answer is a 503, and a repetition with the same payment is told.
+   */
+  settle(ticket: string, settleSeconds: number): Promise<SettleResult>
   /** Says that the charge stands. Does not wait. */
   served(ticket: string): void
 }
@@ -72,6 +89,8 @@ export type ChargesClient = {
 const maxServedCalls = 256
 const releaseTries = 3
 const releaseDelayMs = 500
+const settleTries = 2
+const settleDelayMs = 500
 const maxAnswerLength = 256 * 1024
 
 export function createChargesClient(options: ChargesClientOptions): ChargesClient {
@@ -79,7 +98,7 @@ export function createChargesClient(options: ChargesClientOptions): ChargesClien
   const base = options.gatewayUrl.replace(/\/+$/, '')
   let servedCalls = 0
 
-  async function post(path: string, body?: unknown): Promise<Response> {
+  async function post(path: string, body?: unknown, waitMs = timeoutMs): Promise<Response> {
     const url = `${base}${path}`
     const headers: Record<string, string> = { authorization: `Bearer ${apiKey}` }
     if (body !== undefined) headers['content-type'] = 'application/json'
@@ -87,7 +106,7 @@ export function createChargesClient(options: ChargesClientOptions): ChargesClien
       method: 'POST',
       headers,
       redirect: 'error',
-      signal: AbortSignal.timeout(timeoutMs),
+      signal: AbortSignal.timeout(waitMs),
       ...(body !== undefined && { body: JSON.stringify(body) }),
     })
     if (response.ok) return response
@@ -98,6 +117,23 @@ export function createChargesClient(options: ChargesClientOptions): ChargesClien
   async function tell(ticket: string, what: 'served' | 'release'): Promise<void> {
     const response = await post(`/api/charges/${encodeURIComponent(ticket)}/${what}`)
     await response.body?.cancel()
+  }
+
+  /** It is done once, however often it is asked: a connection that broke is tried again. */
+  async function settle(ticket: string, waitMs: number): Promise<SettleResult> {
+    const path = `/api/charges/${encodeURIComponent(ticket)}/settle`
+    for (let tries = 1; ; tries++) {
+      try {
+        const response = await post(path, undefined, waitMs)
+        const text = await response.text()
+        const result = text.length <= maxAnswerLength ? parseSettleResult(text) : undefined
+        if (result) return result
+        throw new GatewayAnswerError({ url: `${base}${path}`, status: response.status, text: text.slice(0, 500) })
+      } catch (error) {
+        if (error instanceof GatewayAnswerError || isTimeout(error) || tries === settleTries) throw error
+        await new Promise((resolve) => setTimeout(resolve, settleDelayMs))
+      }
+    }
   }
 
   async function postJson(path: string, body: unknown): Promise<Record<string, unknown>> {
@@ -143,6 +179,7 @@ export function createChargesClient(options: ChargesClientOptions): ChargesClien
         const body = {
           ...request,
           ticket,
+          settles: true,
           amountAtomic: amountAtomic.toString(),
           ...(holdAtomic !== undefined && { holdAtomic: holdAtomic.toString() }),
         }
@@ -184,60 +221,49 @@ export function createChargesClient(options: ChargesClientOptions): ChargesClien
         return { outcome: 'refused', code: 'gateway.unavailable' }
       }
     },
+    async settle(ticket, settleSeconds) {
+      try {
+        return await settle(ticket, settleSeconds * 1_000 + timeoutMs)
+      } catch (error) {
+        onError(error instanceof Error ? error : new Error(String(error)))
+        // Nothing is answered now: if it did move, the gateway owes the answer to whoever comes with the same payment.
+        void cancel(ticket)
+        return settlementUnknown()
+      }
+    },
     served,
   }
 }
 
+function isTimeout(error: unknown): boolean {
+  return error instanceof Error && error.name === 'TimeoutError'
+}
+
 function unavailable(): ChargeResult {
-  const problem: Problem = {
+  return answer503('1', {
     type: 'https://docs.protocolbanks.com/errors#gateway-unavailable',
     title: 'The payment gateway cannot be reached.',
-    status: 503,
     code: 'gateway.unavailable',
     hint: 'Nothing was served. Send the same request again in a moment, with the same request id.',
-  }
+  })
+}
+
+function settlementUnknown(): SettleResult {
+  return answer503('5', {
+    type: 'https://docs.protocolbanks.com/errors#exact-settlement-unknown',
+    title: 'The payment gateway did not say whether the payment was made.',
+    code: 'exact.settlement_unknown',
+    hint: 'Nothing was answered. Repeat the request with the same payment: it is not paid twice.',
+  })
+}
+
+function answer503(retryAfter: string, problem: Pick<Problem, 'type' | 'title' | 'code' | 'hint'>): AnswerInstead {
   return {
     outcome: 'answer',
     status: 503,
-    headers: { 'content-type': problemContentType, 'cache-control': 'no-store', 'retry-after': '1' },
-    body: JSON.stringify(problem),
+    headers: { 'content-type': problemContentType, 'cache-control': 'no-store', 'retry-after': retryAfter },
+    body: JSON.stringify({ ...problem, status: 503 } satisfies Problem),
   }
-}
-
-function parseExtendResult({ outcome, code, ...rest }: Record<string, unknown>): ExtendResult {
-  if (outcome === 'charged') return { outcome }
-  const { requiredCumulative, acceptedCumulative } = rest
-  if (outcome === 'exhausted' && typeof requiredCumulative === 'string' && typeof acceptedCumulative === 'string') {
-    return { outcome, requiredCumulative, acceptedCumulative }
-  }
-  return { outcome: 'refused', code: typeof code === 'string' ? code : 'gateway.answer' }
-}
-
-/** The gateway's JSON, or undefined when it is not what the API promises. */
-function parseChargeResult(text: string): ChargeResult | undefined {
-  let value: unknown
-  try {
-    value = JSON.parse(text)
-  } catch {
-    return undefined
-  }
-  if (typeof value !== 'object' || value === null) return undefined
-  const { outcome, ticket, status, headers, body } = value as Record<string, unknown>
-  if (!isHeaders(headers)) return undefined
-  if (outcome === 'charged') {
-    return typeof ticket === 'string' && ticket !== '' ? { outcome, ticket, headers } : undefined
-  }
-  const isStatus = typeof status === 'number' && Number.isInteger(status) && status >= 200 && status <= 599
-  return outcome === 'answer' && isStatus && typeof body === 'string' ? { outcome, status, headers, body } : undefined
-}
-
-function isHeaders(value: unknown): value is Record<string, string> {
-  return (
-    typeof value === 'object' &&
-    value !== null &&
-    !Array.isArray(value) &&
-    Object.values(value).every((field) => typeof field === 'string')
-  )
 }
 
 /** The gateway answered what its API does not promise, e.g. because the API key is wrong. */
