@@ -121,9 +121,14 @@ export function createChargesApi(options: ChargesApiOptions): Hono<ChargesEnv> {
         return problem(409, 'ticket.used', 'This ticket was used or given up before.', { detail: `Ticket: ${ticket}` })
       }
       call.ticket = verdict.charge.ticket
-      open.set(ticket, { merchantId, charge: verdict.charge, call, extending: Promise.resolve() })
+      const entry = { merchantId, charge: verdict.charge, call, extending: Promise.resolve() }
       const { settle, settleSeconds, receipt } = verdict.charge
-      if (settle) return c.json({ outcome: 'charged', ticket, headers: {}, settleSeconds })
+      if (settle) {
+        // Its handler may take as long as the offer has counted on.
+        open.set(ticket, entry, { ttl: Math.max(options.outcomeTimeoutMs, service.upstreamTimeoutMs) })
+        return c.json({ outcome: 'charged', ticket, headers: {}, settleSeconds })
+      }
+      open.set(ticket, entry)
       return c.json({ outcome: 'charged', ticket, headers: { 'payment-response': receipt } })
     }
     const { code, response } = verdict.kind === 'replay' ? answeredElsewhere(verdict.receipt) : verdict

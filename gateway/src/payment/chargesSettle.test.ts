@@ -26,9 +26,12 @@ let verdict: () => Verdict
 
 beforeEach(() => open(60_000))
 
-/** @param outcomeTimeoutMs How long a report may take. */
-async function open(outcomeTimeoutMs: number): Promise<void> {
-  const gateway = createTestGateway()
+/**
+ * @param outcomeTimeoutMs How long a report may take.
+ * @param upstreamTimeoutMs How long a call of the service may take.
+ */
+async function open(outcomeTimeoutMs: number, upstreamTimeoutMs = 1): Promise<void> {
+  const gateway = createTestGateway({ service: { upstreamTimeoutMs } })
   await gateway.ready()
   asked = []
   outcomes = []
@@ -175,6 +178,14 @@ test('a settlement that takes longer than a report may is not given up', async (
   expect(await post(`/${ticket}/served`)).toMatchObject({ http: 200 })
   expect(done).toEqual(['settle', 'served'])
 }, 30_000)
+
+test('a handler that may take longer than a report does so', async () => {
+  await open(100, 600_000)
+  const ticket = await charge()
+  await new Promise((resolve) => setTimeout(resolve, 500))
+  expect(await post(`/${ticket}/settle`)).toMatchObject({ outcome: 'settled' })
+  expect(done).toEqual(['settle'])
+})
 
 test('no other merchant settles it', async () => {
   const ticket = await charge()

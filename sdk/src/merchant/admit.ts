@@ -1,6 +1,7 @@
 import { formatPricing, problemContentType } from '@protocolbanks/stream-protocol'
+import type { AnswerInstead, ChargeResult } from './chargeResult.ts'
 import type { Charger, OpenCall } from './charger.ts'
-import type { AnswerInstead, ChargeRequest, ChargeResult } from './chargesClient.ts'
+import type { ChargeRequest } from './chargesClient.ts'
 import { createCallMeter } from './createCallMeter.ts'
 import type { KeptAnswer } from './keptAnswers.ts'
 import { createMeteredCall, type MeteredCall } from './meteredCall.ts'

@@ -1,5 +1,14 @@
 import { BaseError, type PricingJson, type Problem, problemContentType } from '@protocolbanks/stream-protocol'
-import { isHeaders, parseChargeResult, parseExtendResult, parseSettleResult } from './parseChargeResult.ts'
+import {
+  type AnswerInstead,
+  type ChargeResult,
+  type ExtendResult,
+  isHeaders,
+  parseChargeResult,
+  parseExtendResult,
+  parseSettleResult,
+  type SettleResult,
+} from './chargeResult.ts'
 
 export type ChargesClientOptions = {
   gatewayUrl: string
@@ -29,30 +38,6 @@ export type ChargeRequest = {
   /** Of who asks, as far as the server knows. The gateway keeps a keyed hash of it, to tell when a key is used elsewhere. */
   clientAddress?: string | undefined
 }
-
-/** Give this answer to the agent as it is. */
-export type AnswerInstead = { outcome: 'answer'; status: number; headers: Record<string, string>; body: string }
-
-export type ChargeResult =
-  /**
-   * Serve the request and add the headers; afterwards say `served` or `release`. With `settleSeconds` nothing is paid before
-   * `settle`, which takes as long at most, and has the headers.
-   */
-  | { outcome: 'charged'; ticket: string; headers: Record<string, string>; settleSeconds?: number | undefined }
-  | AnswerInstead
-
-export type SettleResult =
-  /** Answer with these headers, and say `served`. */
-  | { outcome: 'settled'; headers: Record<string, string> }
-  /** In the place of what was served. The charge is over. */
-  | AnswerInstead
-
-export type ExtendResult =
-  /** So much more is held. */
-  | { outcome: 'charged' }
-  /** The newest voucher does not cover it; another may come. */
-  | { outcome: 'exhausted'; requiredCumulative: string; acceptedCumulative: string }
-  | { outcome: 'refused'; code: string }
 
 /** One more segment of a stream. Base units. */
 export type Segment = {

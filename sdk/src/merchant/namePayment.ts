@@ -1,5 +1,6 @@
 import { exactScheme, paymentIdentifierKey, voucherForSchema } from '@protocolbanks/stream-protocol'
-import type { AnswerInstead, ChargeRequest } from './chargesClient.ts'
+import type { AnswerInstead } from './chargeResult.ts'
+import type { ChargeRequest } from './chargesClient.ts'
 import { sha256 } from './sha256.ts'
 
 /** A payment as its client names the request. Nothing of it is proved here. */

@@ -1,4 +1,26 @@
-import type { AnswerInstead, ChargeResult, ExtendResult, SettleResult } from './chargesClient.ts'
+/** Give this answer to the agent as it is. */
+export type AnswerInstead = { outcome: 'answer'; status: number; headers: Record<string, string>; body: string }
+
+export type ChargeResult =
+  /**
+   * Serve the request and add the headers; afterwards say `served` or `release`. With `settleSeconds` nothing is paid before
+   * `settle`, which takes as long at most, and has the headers.
+   */
+  | { outcome: 'charged'; ticket: string; headers: Record<string, string>; settleSeconds?: number | undefined }
+  | AnswerInstead
+
+export type SettleResult =
+  /** Answer with these headers, and say `served`. */
+  | { outcome: 'settled'; headers: Record<string, string> }
+  /** In the place of what was served. The charge is over. */
+  | AnswerInstead
+
+export type ExtendResult =
+  /** So much more is held. */
+  | { outcome: 'charged' }
+  /** The newest voucher does not cover it; another may come. */
+  | { outcome: 'exhausted'; requiredCumulative: string; acceptedCumulative: string }
+  | { outcome: 'refused'; code: string }
 
 /** No gateway takes longer. */
 const maxSettleSeconds = 3_600
