@@ -35,6 +35,9 @@ type Answer = { status: number; body: object }
 
 type Merchant = {
   url: string
+  apiKey: string
+  /** Its name at the gateway. */
+  service: string
   payee: Address
   /** Calls that reached the handler. */
   calls: string[]
@@ -105,6 +108,8 @@ async function openMerchant(serveWith: Serve, gatewayUrl = stack.gateway.url): P
   const url = await serveWith(stream, async (path) => next(calls.push(path)))
   const merchant: Merchant = {
     url: `${url}/weather/oslo`,
+    apiKey,
+    service: name,
     payee,
     calls,
     answer(change) {
@@ -169,6 +174,42 @@ async function send(url: string, payment: string) {
 const gatewayEnv = () => ({ RELAYER_KEY: devAccounts.relayer.privateKey, PUBLIC_URL: stack.gateway.url })
 
 const soon = { timeout: 90_000, interval: 500 }
+
+test('what was settled and not served is owed by the gateway that settled it, once', { timeout }, async () => {
+  const { url, payee, apiKey, service } = await openMerchant(serveExpress)
+  const payment = await stockPayment(url)
+  const ask = async (path: string, json?: object) => {
+    const answer = await fetch(`${stack.gateway.url}/api/charges${path}`, {
+      method: 'POST',
+      headers: { authorization: `Bearer ${apiKey}`, 'content-type': 'application/json' },
+      ...(json && { body: JSON.stringify(json) }),
+    })
+    return (await answer.json()) as { outcome: string; ticket: string; headers: Record<string, string>; body: string }
+  }
+  const request = { service, amountAtomic: '10000', method: 'GET', url, paymentSignature: payment }
+  const charge = () => ask('', { ...request, settles: true })
+  // A server that does not say that it settles.
+  expect(JSON.parse((await ask('', request)).body)).toMatchObject({ code: 'scheme.unsupported' })
+
+  const { ticket } = await charge()
+  expect(await balanceOf(payee)).toBe(0n)
+  const settled = await ask(`/${ticket}/settle`)
+  expect([settled.outcome, await balanceOf(payee)]).toEqual(['settled', price])
+  expect(await ask(`/${ticket}/settle`)).toEqual(settled)
+  expect(await ask(`/${ticket}/release`)).toEqual({ released: false })
+  // Longer than a gateway waits before it says again what it is at.
+  await new Promise((resolve) => setTimeout(resolve, 6_000))
+  let again = settled
+  const askAgain = async () => {
+    again = await charge()
+    return again.outcome
+  }
+  await expect.poll(askAgain, soon).toBe('charged')
+  expect(await ask(`/${again.ticket}/settle`)).toMatchObject({ outcome: 'settled' })
+  expect(await ask(`/${again.ticket}/served`)).toEqual({ released: false })
+  await expect.poll(async () => JSON.parse((await charge()).body).code, soon).toBe('request.answered')
+  expect(await balanceOf(payee)).toBe(price)
+})
 
 describe.each([
   ['Express', serveExpress],

@@ -162,7 +162,7 @@ function toAdmission(charger: Charger, result: ChargeResult, admitted: Admitted)
     end: finish,
     async release() {
       metered?.stop()
-      await charger.client.release(ticket)
+      await charger.client.release(ticket, settleSeconds === undefined)
       finish('given')
       return {}
     },

@@ -52,8 +52,12 @@ export type Segment = {
 export type ChargesClient = {
   /** Never throws: an unreachable gateway is a 503 answer, so that no call is free. */
   charge(request: ChargeRequest): Promise<ChargeResult>
-  /** Undoes a charge. Resolves after the first try, so that the answer need not wait; two more follow if it fails. */
-  release(ticket: string): Promise<void>
+  /**
+   * Undoes a charge. Resolves after the first try, so that the answer need not wait; two more follow if it fails.
+   *
+   * @param isPaid False of what is not paid before it is settled: the gateway releases that by itself in the end, so nobody is told.
+   */
+  release(ticket: string, isPaid?: boolean): Promise<void>
   /**
    * Charges what was used instead of what was held. Answers the headers of the answer, and none when it could not be done: then
    * what was held stands. Never throws.
@@ -128,22 +132,24 @@ export function createChargesClient(options: ChargesClientOptions): ChargesClien
   }
 
   /** The answer to a charge was lost, so perhaps it was made: it must not stand. Unknown to the gateway is fine too. */
-  async function cancel(ticket: string): Promise<void> {
+  async function cancel(ticket: string, isPaid = true): Promise<void> {
     try {
       await tell(ticket, 'release')
     } catch (error) {
       if (error instanceof GatewayAnswerError && error.status === 404) return
-      await releaseAgain(ticket)
+      await releaseAgain(ticket, isPaid)
     }
   }
 
-  async function releaseAgain(ticket: string): Promise<void> {
+  async function releaseAgain(ticket: string, isPaid: boolean): Promise<void> {
     for (let tries = 2; ; tries++) {
       await new Promise((resolve) => setTimeout(resolve, releaseDelayMs * tries))
       try {
         return await tell(ticket, 'release')
       } catch (error) {
-        if (tries === releaseTries) return onError(new ReleaseFailedError(ticket, error))
+        if (tries < releaseTries) continue
+        if (isPaid) onError(new ReleaseFailedError(ticket, error))
+        return
       }
     }
   }
@@ -179,11 +185,11 @@ export function createChargesClient(options: ChargesClientOptions): ChargesClien
         return unavailable()
       }
     },
-    async release(ticket) {
+    async release(ticket, isPaid = true) {
       try {
         await tell(ticket, 'release')
       } catch {
-        void releaseAgain(ticket)
+        void releaseAgain(ticket, isPaid)
       }
     },
     async capture(ticket, amountAtomic) {
@@ -212,7 +218,7 @@ export function createChargesClient(options: ChargesClientOptions): ChargesClien
       } catch (error) {
         onError(error instanceof Error ? error : new Error(String(error)))
         // Nothing is answered now: if it did move, the gateway owes the answer to whoever comes with the same payment.
-        void cancel(ticket)
+        void cancel(ticket, false)
         return settlementUnknown()
       }
     },
