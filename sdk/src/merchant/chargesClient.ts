@@ -1,4 +1,10 @@
-import { BaseError, type PricingJson, type Problem, problemContentType } from '@protocolbanks/stream-protocol'
+import {
+  BaseError,
+  type PricingJson,
+  type Problem,
+  paymentSignatureHeader,
+  problemContentType,
+} from '@protocolbanks/stream-protocol'
 import {
   type AnswerInstead,
   type ChargeResult,
@@ -84,12 +90,17 @@ const maxAnswerLength = 256 * 1024
 
 export function createChargesClient(options: ChargesClientOptions): ChargesClient {
   const { apiKey, timeoutMs, onError } = options
-  const base = options.gatewayUrl.replace(/\/+$/, '')
+  const chargesUrl = `${options.gatewayUrl.replace(/\/+$/, '')}/api/charges`
   let servedCalls = 0
 
-  async function post(path: string, body?: unknown, waitMs = timeoutMs): Promise<Response> {
-    const url = `${base}${path}`
-    const headers: Record<string, string> = { authorization: `Bearer ${apiKey}` }
+  /** @param what Of the ticket; left out: it is charged. */
+  async function post(ticket: string, what?: string, body?: unknown, waitMs = timeoutMs): Promise<Response> {
+    const url = what === undefined ? chargesUrl : `${chargesUrl}/${encodeURIComponent(ticket)}/${what}`
+    const headers: Record<string, string> = {
+      authorization: `Bearer ${apiKey}`,
+      // One gateway of several knows the ticket: a load balancer keeps together what says the same here.
+      [paymentSignatureHeader]: ticket,
+    }
     if (body !== undefined) headers['content-type'] = 'application/json'
     const response = await options.fetch(url, {
       method: 'POST',
@@ -104,20 +115,19 @@ export function createChargesClient(options: ChargesClientOptions): ChargesClien
   }
 
   async function tell(ticket: string, what: 'served' | 'release'): Promise<void> {
-    const response = await post(`/api/charges/${encodeURIComponent(ticket)}/${what}`)
+    const response = await post(ticket, what)
     await response.body?.cancel()
   }
 
   /** It is done once, however often it is asked: a connection that broke is tried again. */
   async function settle(ticket: string, waitMs: number): Promise<SettleResult> {
-    const path = `/api/charges/${encodeURIComponent(ticket)}/settle`
     for (let tries = 1; ; tries++) {
       try {
-        const response = await post(path, undefined, waitMs)
+        const response = await post(ticket, 'settle', undefined, waitMs)
         const text = await response.text()
         const result = text.length <= maxAnswerLength ? parseSettleResult(text) : undefined
         if (result) return result
-        throw new GatewayAnswerError({ url: `${base}${path}`, status: response.status, text: text.slice(0, 500) })
+        throw new GatewayAnswerError({ url: response.url, status: response.status, text: text.slice(0, 500) })
       } catch (error) {
         if (error instanceof GatewayAnswerError || isTimeout(error) || tries === settleTries) throw error
         await new Promise((resolve) => setTimeout(resolve, settleDelayMs))
@@ -125,8 +135,8 @@ export function createChargesClient(options: ChargesClientOptions): ChargesClien
     }
   }
 
-  async function postJson(path: string, body: unknown): Promise<Record<string, unknown>> {
-    const response = await post(path, body)
+  async function postJson(ticket: string, what: string, body: unknown): Promise<Record<string, unknown>> {
+    const response = await post(ticket, what, body)
     const value: unknown = await response.json()
     return typeof value === 'object' && value !== null ? { ...value } : {}
   }
@@ -174,11 +184,11 @@ export function createChargesClient(options: ChargesClientOptions): ChargesClien
           amountAtomic: amountAtomic.toString(),
           ...(holdAtomic !== undefined && { holdAtomic: holdAtomic.toString() }),
         }
-        const response = await post('/api/charges', body)
+        const response = await post(ticket, undefined, body)
         const text = await response.text()
         const result = text.length <= maxAnswerLength ? parseChargeResult(text) : undefined
         if (result) return result
-        throw new GatewayAnswerError({ url: `${base}/api/charges`, status: response.status, text: text.slice(0, 500) })
+        throw new GatewayAnswerError({ url: chargesUrl, status: response.status, text: text.slice(0, 500) })
       } catch (error) {
         onError(error instanceof Error ? error : new Error(String(error)))
         if (!(error instanceof GatewayAnswerError)) void cancel(ticket)
@@ -195,7 +205,7 @@ export function createChargesClient(options: ChargesClientOptions): ChargesClien
     async capture(ticket, amountAtomic) {
       try {
         const body = { amountAtomic: amountAtomic.toString() }
-        const { headers } = await postJson(`/api/charges/${encodeURIComponent(ticket)}/capture`, body)
+        const { headers } = await postJson(ticket, 'capture', body)
         served(ticket)
         return isHeaders(headers) ? headers : {}
       } catch (error) {
@@ -206,7 +216,7 @@ export function createChargesClient(options: ChargesClientOptions): ChargesClien
     async extend(ticket, { amountAtomic, usedAtomic, segment }) {
       try {
         const body = { amountAtomic: amountAtomic.toString(), usedAtomic: usedAtomic?.toString(), segment }
-        return parseExtendResult(await postJson(`/api/charges/${encodeURIComponent(ticket)}/extend`, body))
+        return parseExtendResult(await postJson(ticket, 'extend', body))
       } catch (error) {
         onError(error instanceof Error ? error : new Error(String(error)))
         return { outcome: 'refused', code: 'gateway.unavailable' }

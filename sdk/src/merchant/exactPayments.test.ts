@@ -209,3 +209,30 @@ test('a connection that breaks in a settlement is tried again', async () => {
   expect(await (await send(exactPayment('one'))).text()).toBe('good')
   expect([gateway.exact.debits, errors]).toEqual([1, []])
 })
+
+test('everything about one charge says the same to a load balancer, and about another something else', async () => {
+  const asked: { path: string; route: unknown }[] = []
+  const gatewayUrl = await listen((request, response) => {
+    let text = ''
+    request.on('data', (chunk) => (text += chunk))
+    request.on('end', () => {
+      const [, , , , what = 'charge'] = request.url?.split('/') ?? []
+      asked.push({ path: what, route: request.headers['payment-signature'] })
+      if (what === 'settle') return response.end('{"outcome":"settled","headers":{}}')
+      if (what !== 'charge') return response.end('{}')
+      const { ticket } = JSON.parse(text)
+      response.end(JSON.stringify({ outcome: 'charged', ticket, headers: {}, settleSeconds: 1 }))
+    })
+  })
+  const route = createStream(gatewayUrl).stream.route(() => new Response('good'))
+  for (const nonce of ['one', 'two']) {
+    await route(new Request('http://merchant.test/paid', { headers: { 'payment-signature': exactPayment(nonce) } }))
+  }
+  await vi.waitFor(() => expect(asked).toHaveLength(6), soon)
+  const routes = asked.map(({ route }) => route)
+  expect(new Set(routes).size).toBe(2)
+  for (const one of new Set(routes)) {
+    const paths = asked.filter(({ route }) => route === one).map(({ path }) => path)
+    expect(paths).toEqual(['charge', 'settle', 'served'])
+  }
+})
