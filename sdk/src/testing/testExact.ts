@@ -6,6 +6,8 @@ type Payment = { state: 'free' | 'taken' | 'settled' | 'answered'; fingerprint: 
 
 /** What the gateway says of payments by `exact` to a merchant's server that settles; signatures and money are not looked at. */
 export type TestExact = {
+  /** How many tickets there were: the first is `x1`. */
+  tickets: number
   /** Payments that have moved. */
   debits: number
   /** Awaited before a payment moves; what it answers is given in the place of that, a throw breaks the connection. */
@@ -53,6 +55,7 @@ export function createTestExact(): TestExact {
   }
 
   const exact: TestExact = {
+    tickets: 0,
     debits: 0,
     beforeSettling: () => undefined,
     charge({ paymentSignature, settles, method, url, bodyHash }, problem) {
@@ -67,7 +70,7 @@ export function createTestExact(): TestExact {
       if (known && known.state !== 'free' && known.fingerprint !== fingerprint)
         return answer(problem('request.conflict'))
       if (known?.state === 'answered') return answer(problem('request.answered', receipt(nonce)))
-      const ticket = `x${byTicket.size + 1}`
+      const ticket = `x${++exact.tickets}`
       byTicket.set(ticket, nonce)
       // What moved and was not answered is served once more.
       const isOwed = known?.state === 'settled'

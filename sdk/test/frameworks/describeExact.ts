@@ -1,4 +1,4 @@
-import { afterEach, describe, expect, test, vi } from 'vitest'
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { problem, type TestGateway } from '../../src/testing/startTestGateway.ts'
 import { exactPayment } from '../../src/testing/testExact.ts'
 import type { Behaviour, Priced } from './behaviour.ts'
@@ -22,13 +22,22 @@ const newPayment = (identifier?: string) => exactPayment(`nonce-${++payments}`, 
 /** Payments by `exact`, which move between the handler and its answer, in any framework. */
 export function describeExact({ gateway, url, calls, behave }: ExactSetUp): void {
   describe('what is paid by exact', () => {
+    let ticketsBefore = 0
+    beforeEach(() => {
+      ticketsBefore = gateway().exact.tickets
+    })
     afterEach(() => {
       gateway().exact.beforeSettling = () => undefined
     })
 
     const send = (payment: string, path = 'x', init: RequestInit = {}, priced: Priced = 'paid') =>
       fetch(url(path, priced), { ...init, headers: { 'payment-signature': payment } })
-    const reports = () => gateway().reports.map((report) => report.replace(/ .*/, ''))
+    /** Of this test: those of others may come late. */
+    const reports = () =>
+      gateway()
+        .reports.map((report) => report.split(' x'))
+        .filter(([, ticket]) => Number(ticket) > ticketsBefore)
+        .map(([report]) => report)
     /** What has moved since. */
     const debits = () => {
       const before = gateway().exact.debits
