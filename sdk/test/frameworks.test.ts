@@ -7,6 +7,7 @@ import { createPayingFetch } from '../src/index.ts'
 import { problem, startTestGateway, type TestGateway } from '../src/testing/startTestGateway.ts'
 import { createTestGrant } from '../src/testing/testGrant.ts'
 import type { Behaviour, Merchant, Priced, StartMerchant } from './frameworks/behaviour.ts'
+import { describeExact } from './frameworks/describeExact.ts'
 import { describeMetered } from './frameworks/describeMetered.ts'
 import { startExpress } from './frameworks/startExpress.ts'
 import { startFastify } from './frameworks/startFastify.ts'
@@ -228,6 +229,15 @@ describe.each<[string, StartMerchant]>([
     again: (path, priced) => again(path, undefined, priced),
     behave(behaviour) {
       control.behave = () => behaviour
+    },
+  })
+
+  describeExact({
+    gateway: () => gateway,
+    url,
+    calls: () => control.calls.length,
+    behave(next) {
+      control.behave = next
     },
   })
 

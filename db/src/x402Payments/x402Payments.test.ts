@@ -156,6 +156,8 @@ test('a settlement whose process is gone is taken over by one', async () => {
   const ids = (found: X402Payment[][]) => found.flat().filter(({ id }) => id === payment.id)
   expect(ids(await takeOver(later(5_000)))).toEqual([])
   await dropX402Lease(database.db, { id: payment.id, owner: 'gateway-1' }, later(5_000))
+  // Who gave it up lives, and keeps what it has not given up.
+  await renewX402Leases(database.db, 'gateway-1', later(20_000))
   expect(ids(await takeOver(later(5_001)))).toHaveLength(1)
 })
 

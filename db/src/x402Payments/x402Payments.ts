@@ -86,7 +86,8 @@ export async function resumeX402Payment(
 export async function dropX402Lease(db: Queryable, { id, owner }: HeldX402Payment, now: Date): Promise<void> {
   await db
     .update(x402PaymentTable)
-    .set({ leaseUntil: new Date(now.getTime() - 1) })
+    // Under another name: the owner lives, and renews what it has.
+    .set({ leaseOwner: `${owner}/left`, leaseUntil: new Date(now.getTime() - 1) })
     .where(and(eq(x402PaymentTable.id, id), eq(x402PaymentTable.leaseOwner, owner)))
 }
 

@@ -1,35 +1,15 @@
-import { atomicAmountSchema, pricingSchema } from '@protocolbanks/stream-protocol'
 import { Hono } from 'hono'
 import { LRUCache } from 'lru-cache'
-import { z } from 'zod'
+import type { z } from 'zod'
 import { clientAddress } from '../owners/clientAddress.ts'
 import { problem } from '../problem.ts'
 import type { ServiceTable } from '../services/serviceTable.ts'
 import type { EndedCall } from '../tracing/logCall.ts'
 import type { RequestTrace } from '../tracing/traceRequests.ts'
+import { captureSchema, chargeSchema, extendSchema } from './chargeSchemas.ts'
 import { fingerprintOf } from './fingerprint.ts'
 import type { CaptureOutcome, PaymentGate, ServedCharge } from './paymentGate.ts'
-
-const chargeSchema = z.strictObject({
-  /** Name of one of the merchant's services. */
-  service: z.string().min(1).max(64),
-  /** Price of this call, of one that is priced by use the most that it holds; the service's own when left out. */
-  amountAtomic: atomicAmountSchema.optional(),
-  /** What this call holds, where the request bounds what it can use: at most the price. */
-  holdAtomic: atomicAmountSchema.optional(),
-  /** How the price comes about, in base units; the service's own when left out. The offer says it. */
-  pricing: pricingSchema(0).optional(),
-  method: z.string().min(1).max(16),
-  url: z.url().max(2048),
-  /** Of the request's body, any hash the merchant likes. */
-  bodyHash: z.string().max(128).optional(),
-  /** Chosen by the merchant, so that they can release a charge whose answer they never got. */
-  ticket: z.uuid().optional(),
-  /** The client's PAYMENT-SIGNATURE. */
-  paymentSignature: z.string().max(16_384).nullable(),
-  /** The address of who asks the merchant, if their server can tell. It is not kept. */
-  clientAddress: z.string().max(64).optional(),
-})
+import { abandonCharge, settleTicket, type TicketSettled } from './settleTicket.ts'
 
 export type ChargesApiOptions = {
   gate: PaymentGate
@@ -37,26 +17,12 @@ export type ChargesApiOptions = {
   /** The merchant of an API key; undefined when the key is not one. */
   merchantOf(authorization: string | undefined): Promise<string | undefined>
   createTicketId(): string
-  /** A charge whose outcome nobody reported within this time was served. */
+  /** A charge whose outcome nobody reported within this time is over; see `abandonCharge`. */
   outcomeTimeoutMs: number
   /** How usage events name the client at an address. */
   hashClient?: ((address: string) => string | undefined) | undefined
   onOutcome?(outcome: string, call: EndedCall): void
 }
-
-const captureSchema = z.strictObject({
-  /** What the call cost in all. Above what was held it is charged if a voucher covers it. */
-  amountAtomic: atomicAmountSchema,
-})
-
-const extendSchema = z.strictObject({
-  /** What the next segment holds. */
-  amountAtomic: atomicAmountSchema,
-  /** What everything before it cost; all of what was held when left out. */
-  usedAtomic: atomicAmountSchema.optional(),
-  /** Its number, from 2: asked for again, it is charged once. */
-  segment: z.int().min(2).max(1_000_000).optional(),
-})
 
 type ChargesEnv = { Variables: { merchantId: string; trace?: RequestTrace } }
 
@@ -68,6 +34,7 @@ type OpenTicket = {
   charge: ServedCharge
   call: EndedCall
   captured?: Promise<CaptureOutcome>
+  settling?: Promise<TicketSettled>
   /** Segments are charged one after the other. */
   extending: Promise<unknown>
 }
@@ -81,6 +48,10 @@ type OpenTicket = {
  * segment?}` charges the next segment of a stream and answers `{outcome: 'charged', headers}`, or, until the next voucher has
  * come, `{outcome: 'exhausted', requiredCumulative, acceptedCumulative}`, or `{outcome: 'refused', code}`. A voucher for a stream
  * comes as a request of its own: `POST /` with its PAYMENT-SIGNATURE answers `{outcome: 'answer', status: 204}`.
+ *
+ * What was charged with `settleSeconds` has not been paid yet. `POST /:ticket/settle`, which takes as long at most, answers
+ * `{outcome: 'settled', headers}`, and `served` follows; or `{outcome: 'answer', status, headers, body}`, which the client gets
+ * in the place of what the handler answered. Asked again it answers the same.
  */
 export function createChargesApi(options: ChargesApiOptions): Hono<ChargesEnv> {
   const { gate, services, merchantOf, createTicketId, onOutcome } = options
@@ -88,8 +59,8 @@ export function createChargesApi(options: ChargesApiOptions): Hono<ChargesEnv> {
     max: maxOpenTickets,
     ttl: options.outcomeTimeoutMs,
     ttlAutopurge: true,
-    dispose({ charge }, _, reason) {
-      if (reason === 'expire' || reason === 'evict') charge.served(undefined)
+    dispose({ charge, settling }, _, reason) {
+      if (reason === 'expire' || reason === 'evict') abandonCharge(charge, settling)
     },
   })
   /** Released before they were charged: the answer to the charge was given up before it was made. */
@@ -138,6 +109,8 @@ export function createChargesApi(options: ChargesApiOptions): Hono<ChargesEnv> {
       fingerprint: () => fingerprintOf(method, url, bodyHash === undefined ? undefined : Buffer.from(bodyHash)),
       trace: trace?.context,
       client: remote === undefined ? undefined : options.hashClient?.(clientAddress({ remote })),
+      settles: parsed.data.settles || undefined,
+      keepsAnswers: true,
     })
     charging?.end(verdict.kind === 'refused' ? verdict.code : undefined)
     const call: EndedCall = { trace, service, ticket: undefined }
@@ -148,12 +121,18 @@ export function createChargesApi(options: ChargesApiOptions): Hono<ChargesEnv> {
         return problem(409, 'ticket.used', 'This ticket was used or given up before.', { detail: `Ticket: ${ticket}` })
       }
       call.ticket = verdict.charge.ticket
-      open.set(ticket, { merchantId, charge: verdict.charge, call, extending: Promise.resolve() })
-      return c.json({ outcome: 'charged', ticket, headers: { 'payment-response': verdict.charge.receipt } })
+      const entry = { merchantId, charge: verdict.charge, call, extending: Promise.resolve() }
+      const { settle, settleSeconds, receipt } = verdict.charge
+      if (settle) {
+        // Its handler may take as long as the offer has counted on.
+        open.set(ticket, entry, { ttl: Math.max(options.outcomeTimeoutMs, service.upstreamTimeoutMs) })
+        return c.json({ outcome: 'charged', ticket, headers: {}, settleSeconds })
+      }
+      open.set(ticket, entry)
+      return c.json({ outcome: 'charged', ticket, headers: { 'payment-response': receipt } })
     }
-    if (verdict.kind === 'replay') throw new Error('a merchant-served answer is never kept here')
-    onOutcome?.(verdict.code, call)
-    const { response } = verdict
+    const { code, response } = verdict.kind === 'replay' ? answeredElsewhere(verdict.receipt) : verdict
+    onOutcome?.(code, call)
     const headers = Object.fromEntries(response.headers)
     return c.json({ outcome: 'answer', status: response.status, headers, body: await response.text() })
   })
@@ -183,6 +162,22 @@ export function createChargesApi(options: ChargesApiOptions): Hono<ChargesEnv> {
     return c.json(await extended)
   })
 
+  api.post('/:ticket/settle', async (c) => {
+    const ticket = c.req.param('ticket')
+    const entry = openOf(ticket, c.get('merchantId'))
+    if (!entry?.charge.settle) return unknownTicket(ticket)
+    if (!entry.settling) {
+      entry.settling = settleTicket(entry.charge.settle)
+      // Its time is that of settling, and then once more that of a report.
+      open.set(ticket, entry, { ttl: 0 })
+      const ended = () => void (open.has(ticket) && open.set(ticket, entry, { ttl: options.outcomeTimeoutMs }))
+      entry.settling.then(ended, ended)
+      const settled = await entry.settling
+      if (settled.outcome === 'answer') onOutcome?.(settled.code, entry.call)
+    }
+    return c.json(await entry.settling)
+  })
+
   api.post('/:ticket/:outcome{served|release}', async (c) => {
     const ticket = c.req.param('ticket')
     const entry = openOf(ticket, c.get('merchantId'))
@@ -190,13 +185,22 @@ export function createChargesApi(options: ChargesApiOptions): Hono<ChargesEnv> {
       if (c.req.param('outcome') === 'release') cancelled.set(`${c.get('merchantId')} ${ticket.slice(0, 64)}`, true)
       return unknownTicket(ticket)
     }
-    open.delete(ticket)
+    const { charge, settling } = entry
     if (c.req.param('outcome') === 'served') {
-      entry.charge.served(undefined)
+      if (charge.settle && (await settling)?.outcome !== 'settled') return notSettled(ticket)
+      open.delete(ticket)
+      charge.served(undefined)
       onOutcome?.('served', entry.call)
       return c.json({ released: false })
     }
-    const released = await entry.charge.release()
+    open.delete(ticket)
+    if (settling) {
+      // Given up while it is settled: whoever paid is owed the answer.
+      abandonCharge(charge, settling)
+      onOutcome?.('broken', entry.call)
+      return c.json({ released: false })
+    }
+    const released = await charge.release()
     onOutcome?.(released ? 'released' : 'broken', entry.call)
     return c.json({ released })
   })
@@ -229,6 +233,23 @@ async function extend(
 
 function invalid(detail: string): Response {
   return problem(400, 'request.invalid', 'The request is not valid.', { detail })
+}
+
+function notSettled(ticket: string): Response {
+  return problem(409, 'ticket.not_settled', 'This charge is not settled, so nothing may be served for it.', {
+    detail: `Ticket: ${ticket}`,
+    hint: 'Ask POST /api/charges/:ticket/settle before the answer leaves.',
+  })
+}
+
+/** The gateway itself has answered the same request before, as the proxy of another service. */
+function answeredElsewhere(receipt: string): { code: string; response: Response } {
+  const code = 'request.answered'
+  const response = problem(409, code, 'This request was paid and answered before.', {
+    hint: 'Pay anew to call again.',
+    headers: { 'payment-response': receipt, 'cache-control': 'no-store' },
+  })
+  return { code, response }
 }
 
 function unknownTicket(ticket: string): Response {

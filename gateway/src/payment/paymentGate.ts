@@ -47,6 +47,8 @@ export type PaidRequest = {
   client?: string | undefined
   /** Who serves the call settles it before it answers; without that only our own scheme is offered. */
   settles?: true | undefined
+  /** Who serves the call keeps its answer too: a retry does not wait here for one. */
+  keepsAnswers?: true | undefined
   /** Another header of the request, by its name in lower case. */
   header?(name: string): string | undefined
   /** Of the body, as RFC 9530 writes it; undefined when there is none, or none that is buffered. */

@@ -1,7 +1,7 @@
 import type { Answer } from '../answers/answerStore.ts'
 import type { Ticket } from '../meter/meter.ts'
 
-/** A charged call on its way to being served: exactly one of the three must be called. */
+/** A charged call on its way to being served: exactly one of the three must be called, and none when it could not be settled. */
 export type ServedCharge = {
   /** Value of PAYMENT-RESPONSE. */
   receipt: string
@@ -25,6 +25,8 @@ export type ServedCharge = {
    * not settled is not answered. Undefined where the meter has charged already.
    */
   settle?: (() => Promise<Settled>) | undefined
+  /** What that takes at most. */
+  settleSeconds?: number | undefined
   /** It was served. The answer is kept for a retry when it is given. */
   served(answer: Answer | undefined): void
   /** It broke off half-way: the charge stands, and a retry with the same id is served free. */

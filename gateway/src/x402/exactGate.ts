@@ -222,11 +222,14 @@ export function createExactGate(deps: ExactGateDeps): ExactGate {
   /** The first request's answer, for one with the same name. */
   async function waitFor(request: PaidRequest, payment: ExactPayment): Promise<Verdict> {
     const name = nameOf(request, payment)
-    const outcome = name === undefined ? undefined : await answers.find(name, deps.retryWaitMs)
-    if (outcome === undefined || outcome === 'pending' || outcome.state !== 'kept') return say.inProgress()
+    const waitMs = request.keepsAnswers ? 0 : deps.retryWaitMs
+    const outcome = name === undefined ? undefined : await answers.find(name, waitMs)
+    if (outcome === undefined || outcome === 'pending') return say.inProgress()
+    if (outcome.state !== 'kept' && outcome.state !== 'given') return say.inProgress()
     const { from: payer, nonce } = payment.authorization
     const settled = await findX402Payment(db, { token: request.service.token, payer, nonce })
     if (settled?.state !== 'settled') return say.inProgress()
+    if (outcome.state === 'given') return say.answered(settled, request.service)
     return { kind: 'replay', answer: outcome.answer, receipt: say.receipt(settled, request.service) }
   }
 
@@ -234,9 +237,14 @@ export function createExactGate(deps: ExactGateDeps): ExactGate {
   function serve(request: PaidRequest, payment: X402Payment, asked: Asked, plan: TransferPlan | undefined): Verdict {
     const name = nameOf(request, asked.payment)
     const finishNamed = name === undefined ? undefined : answers.begin(name)
+    let isOver = false
+    /** False when it ended before: by now the payment may be at another request. */
     const finish = (outcome: Outcome) => {
+      if (isOver) return false
+      isOver = true
       finishNamed?.(outcome)
       asked.done()
+      return true
     }
     let settled = plan === undefined
     const leave = () => write('its lease', dropX402Lease(db, { id: payment.id, owner }, new Date(clock())))
@@ -263,17 +271,18 @@ export function createExactGate(deps: ExactGateDeps): ExactGate {
         ticket: undefined,
         receipt: '',
         settle,
+        // A factory's deployment comes first.
+        settleSeconds: deps.settleSeconds * (plan?.deployment ? 2 : 1),
         served(answer) {
+          if (!finish(answer && name !== undefined ? { state: 'kept', answer } : { state: 'given' })) return
           write('its answer', markX402Answered(db, payment.id, new Date(clock())))
-          finish(answer && name !== undefined ? { state: 'kept', answer } : { state: 'given' })
         },
         broken() {
           // What was paid is owed still.
-          leave()
-          finish({ state: 'broken' })
+          if (finish({ state: 'broken' })) leave()
         },
         async release() {
-          finish({ state: 'released' })
+          if (!finish({ state: 'released' })) return false
           if (settled) {
             leave()
             return false

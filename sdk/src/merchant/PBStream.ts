@@ -23,7 +23,7 @@ export type PBStreamOptions = {
   gatewayUrl?: string | undefined
   /** Of the token. 6, as USDC, by default. */
   decimals?: number | undefined
-  /** Each call to the gateway is given up after this long. 5 s by default. */
+  /** Each call to the gateway is given up after this long, 5 s by default; settling by `exact` after as long as the gateway says. */
   timeoutMs?: number | undefined
   /** How long a stream waits for its next voucher before it is cut. 10 s by default. */
   voucherGraceMs?: number | undefined
@@ -57,6 +57,9 @@ export const defaultGatewayUrl = 'https://gateway.protocolbanks.com'
  * A call that is made again because its answer was lost gets the first answer, free of charge.
  *
  * What is priced by use holds its maximum before the handler runs, and is charged what it used.
+ *
+ * A service with an `exactPrice` is paid by any x402 client too: the transfer is made between the handler and its answer, which
+ * waits for it, and not at all for a status of 400 or above.
  *
  * @example
  * const stream = new PBStream({ apiKey, service: 'weather', ratePerCall: '0.01' })

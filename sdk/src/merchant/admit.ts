@@ -1,13 +1,11 @@
-import {
-  formatPricing,
-  paymentIdentifierKey,
-  problemContentType,
-  voucherForSchema,
-} from '@protocolbanks/stream-protocol'
+import { formatPricing, problemContentType } from '@protocolbanks/stream-protocol'
+import type { AnswerInstead, ChargeResult } from './chargeResult.ts'
 import type { Charger, OpenCall } from './charger.ts'
-import type { ChargeRequest, ChargeResult } from './chargesClient.ts'
+import type { ChargeRequest } from './chargesClient.ts'
+import { createCallMeter } from './createCallMeter.ts'
 import type { KeptAnswer } from './keptAnswers.ts'
 import { createMeteredCall, type MeteredCall } from './meteredCall.ts'
+import { isPaidBefore, keyOf, type NamedPayment, namePayment } from './namePayment.ts'
 import type { CallPrice, PriceableRequest } from './price.ts'
 import { sha256 } from './sha256.ts'
 
@@ -24,8 +22,18 @@ export type Admission =
   /** Give this as it is: a refusal, or the first answer of a call that was paid and answered before. */
   { kind: 'answer'; answer: KeptAnswer } | { kind: 'serve'; call: AdmittedCall }
 
-/** A charged call. The adapter says how it ends: `served` and then once `end`, or `release` alone. */
+/**
+ * A charged call. The adapter says how it ends: `served` and then once `end`, or `release` alone. Where there is a `settle` it
+ * comes before `served`; after it `release` says that nobody was there any more to answer.
+ */
 export type AdmittedCall = {
+  /** An answer of this status or above is none: it is released. */
+  failsFrom: 400 | 500
+  /**
+   * Of a payment that moves before its answer leaves. Undefined: it has, and the answer may leave. Else this is answered in the
+   * place of what the handler answered, and the call is over.
+   */
+  settle?: (() => Promise<KeptAnswer | undefined>) | undefined
   /** Of what is priced by use: takes the place of `served`. */
   metered?: MeteredCall | undefined
   /** The head of a good answer is about to leave: the charge stands. Answers the headers to add to it. */
@@ -51,21 +59,27 @@ export async function admit(charger: Charger, call: PaidCall): Promise<Admission
   const { client, answers, open } = charger
   const price = await charger.priceOf(call)
   const request = await toChargeRequest(charger, call, price)
-  const named = call.paymentSignature === null ? undefined : readPayment(call.paymentSignature)
-  if (named?.voucherFor !== undefined) return takeVoucher(charger, request, named.voucherFor)
+  const named = call.paymentSignature === null ? undefined : namePayment(call.paymentSignature)
+  const voucherFor = named?.session?.voucherFor
+  if (voucherFor !== undefined) return takeVoucher(charger, request, voucherFor)
   const admitted = { call, price, named }
   const key = await keyOf(request, named)
   if (key !== undefined && !(await firstEnded(charger, key))) return { kind: 'answer', answer: inProgress() }
 
   const result = await client.charge(request)
-  const wasPaidBefore = result.outcome === 'answer' && isPaidBefore(result)
+  const wasPaidBefore = result.outcome === 'answer' && isPaidBefore(result, named)
   if (key === undefined || (result.outcome === 'answer' && !wasPaidBefore))
     return toAdmission(charger, result, { ...admitted, key })
 
   const kept = await ask(charger, () => answers.get(key))
   if (kept) {
-    // Charged anew without a cost: the gateway that knew it is gone.
-    if (result.outcome === 'charged') client.served(result.ticket)
+    if (result.outcome === 'charged') {
+      // Charged anew without a cost: the gateway that knew it is gone, or never heard that it was answered.
+      const { ticket, settleSeconds } = result
+      const settled = settleSeconds === undefined ? undefined : await client.settle(ticket, settleSeconds)
+      if (settled?.outcome === 'answer') return toAnswer(settled)
+      client.served(ticket)
+    }
     return { kind: 'answer', answer: kept }
   }
   const receipt = result.headers['payment-response']
@@ -97,31 +111,50 @@ async function takeVoucher(charger: Charger, request: ChargeRequest, voucherFor:
   return toAnswer(result)
 }
 
-function toAnswer({ status, headers, body }: Extract<ChargeResult, { outcome: 'answer' }>): Admission {
-  const answer = { status, headers: Object.entries(headers), body: new TextEncoder().encode(body) }
-  return { kind: 'answer', answer }
+function toAnswer(result: AnswerInstead): Admission {
+  return { kind: 'answer', answer: answerOf(result) }
+}
+
+function answerOf({ status, headers, body }: AnswerInstead): KeptAnswer {
+  return { status, headers: Object.entries(headers), body: new TextEncoder().encode(body) }
 }
 
 type Admitted = { call: PaidCall; price: CallPrice; named: NamedPayment | undefined; key: string | undefined }
 
 function toAdmission(charger: Charger, result: ChargeResult, admitted: Admitted): Admission {
   if (result.outcome === 'answer') return toAnswer(result)
-  const { ticket, headers } = result
+  const { ticket, settleSeconds } = result
+  let { headers } = result
   const { named, price } = admitted
   const { pricing, holdAtomic, amountAtomic: segmentAtomic } = price
   const finish = begin(charger, admitted.key)
-  const { requestId, channelId } = named ?? { requestId: undefined, channelId: undefined }
-  const requestBytes = admitted.call.body?.byteLength ?? Number(admitted.call.header('content-length') ?? 0)
+  const { requestId, channelId } = named?.session ?? { requestId: undefined, channelId: undefined }
+  const contentLength = admitted.call.body?.byteLength ?? Number(admitted.call.header('content-length') ?? 0)
+  const requestBytes = Number.isFinite(contentLength) ? contentLength : 0
+  // What is paid at once has a fixed price.
   const metered =
-    pricing.kind === 'call'
+    pricing.kind === 'call' || settleSeconds !== undefined
       ? undefined
       : createMeteredCall(charger, {
-          ...{ pricing, ticket, headers, holdAtomic, segmentAtomic, requestId, channelId },
-          requestBytes: Number.isFinite(requestBytes) ? requestBytes : 0,
+          ...{ pricing, ticket, headers, holdAtomic, segmentAtomic, requestId, channelId, requestBytes },
         })
-  if (metered) for (const handle of admitted.call.handles) charger.metered.set(handle, metered)
+  if (pricing.kind !== 'call') {
+    // The handler reports all the same, and is told when it does so wrongly.
+    const reporter = metered ?? createCallMeter({ pricing, requestBytes, now: charger.now })
+    for (const handle of admitted.call.handles) charger.metered.set(handle, reporter)
+  }
   const call: AdmittedCall = {
     metered,
+    failsFrom: settleSeconds === undefined ? 500 : 400,
+    ...(settleSeconds !== undefined && {
+      async settle() {
+        const settled = await charger.client.settle(ticket, settleSeconds)
+        headers = settled.headers
+        if (settled.outcome === 'settled') return undefined
+        finish('given')
+        return answerOf(settled)
+      },
+    }),
     served() {
       charger.client.served(ticket)
       return headers
@@ -129,7 +162,7 @@ function toAdmission(charger: Charger, result: ChargeResult, admitted: Admitted)
     end: finish,
     async release() {
       metered?.stop()
-      await charger.client.release(ticket)
+      await charger.client.release(ticket, settleSeconds === undefined)
       finish('given')
       return {}
     },
@@ -142,6 +175,7 @@ function serveAgain(charger: Charger, key: string, receipt: string): AdmittedCal
   const finish = begin(charger, key)
   const headers = { 'payment-response': receipt, 'cache-control': 'private' }
   return {
+    failsFrom: 500,
     served: () => headers,
     end: finish,
     async release() {
@@ -201,53 +235,6 @@ async function ask<value>(charger: Charger, work: () => value | Promise<value>):
   } catch (error) {
     charger.onError(error instanceof Error ? error : new Error(String(error)))
     return undefined
-  }
-}
-
-/**
- * Names a payment for one exact request. Nothing is given out under it before the gateway has said that the payment is
- * good and was made before for this very request, so the header need not be proved here.
- */
-async function keyOf(
-  { method, url, bodyHash = '', paymentSignature }: ChargeRequest,
-  named: NamedPayment | undefined,
-): Promise<string | undefined> {
-  if (paymentSignature === null) return undefined
-  const id = named?.requestId === undefined ? undefined : `${named.grantId} ${named.requestId}`
-  const text = [id ?? paymentSignature, method, url, bodyHash].join('\0')
-  return sha256(new TextEncoder().encode(text))
-}
-
-/** Grant and request id of a session payment; the same in every voucher for one request. */
-type NamedPayment = {
-  grantId: string
-  requestId: string
-  channelId: string
-  /** Of the stream that this is a further voucher for. */
-  voucherFor: string | undefined
-}
-
-function readPayment(paymentSignature: string): NamedPayment | undefined {
-  try {
-    const { accepted, payload, extensions } = JSON.parse(atob(paymentSignature))
-    const requestId = extensions?.[paymentIdentifierKey]?.info?.id
-    const grantId = payload?.grantId
-    if (typeof requestId !== 'string' || typeof grantId !== 'string') return undefined
-    const marked = voucherForSchema.safeParse(extensions.session)
-    const channelId = `${grantId}:${accepted?.payTo}`.toLowerCase()
-    return { grantId: grantId.toLowerCase(), requestId, channelId, voucherFor: marked.data?.voucherFor }
-  } catch {
-    return undefined
-  }
-}
-
-/** Of the gateway: the payment was checked, and is one it has charged for this very request. */
-function isPaidBefore({ status, body }: Extract<ChargeResult, { outcome: 'answer' }>): boolean {
-  if (status !== 409) return false
-  try {
-    return ['request.answered', 'request.in_progress'].includes(JSON.parse(body).code)
-  } catch {
-    return false
   }
 }
 

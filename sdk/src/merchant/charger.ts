@@ -13,8 +13,8 @@ export type Charger = {
   open: Map<string, OpenCall>
   /** How long a retry waits for the first call to end. */
   retryWaitMs: number
-  /** Calls that are priced by use, by the request object that their handler sees. */
-  metered: WeakMap<object, MeteredCall>
+  /** Calls of what is priced by use, by the request object that their handler sees. */
+  metered: WeakMap<object, Pick<MeteredCall, 'report'>>
   /** How long a stream waits for its next voucher. */
   graceMs: number
   /** Streams that wait for one, by request id: called when it came by here. */

@@ -1,4 +1,20 @@
-import { BaseError, type PricingJson, type Problem, problemContentType } from '@protocolbanks/stream-protocol'
+import {
+  BaseError,
+  type PricingJson,
+  type Problem,
+  paymentSignatureHeader,
+  problemContentType,
+} from '@protocolbanks/stream-protocol'
+import {
+  type AnswerInstead,
+  type ChargeResult,
+  type ExtendResult,
+  isHeaders,
+  parseChargeResult,
+  parseExtendResult,
+  parseSettleResult,
+  type SettleResult,
+} from './chargeResult.ts'
 
 export type ChargesClientOptions = {
   gatewayUrl: string
@@ -29,19 +45,6 @@ export type ChargeRequest = {
   clientAddress?: string | undefined
 }
 
-export type ChargeResult =
-  /** Serve the request and add the headers; afterwards say `served` or `release`. */
-  | { outcome: 'charged'; ticket: string; headers: Record<string, string> }
-  /** Give this answer to the agent as it is. */
-  | { outcome: 'answer'; status: number; headers: Record<string, string>; body: string }
-
-export type ExtendResult =
-  /** So much more is held. */
-  | { outcome: 'charged' }
-  /** The newest voucher does not cover it; another may come. */
-  | { outcome: 'exhausted'; requiredCumulative: string; acceptedCumulative: string }
-  | { outcome: 'refused'; code: string }
-
 /** One more segment of a stream. Base units. */
 export type Segment = {
   amountAtomic: bigint
@@ -55,8 +58,12 @@ export type Segment = {
 export type ChargesClient = {
   /** Never throws: an unreachable gateway is a 503 answer, so that no call is free. */
   charge(request: ChargeRequest): Promise<ChargeResult>
-  /** Undoes a charge. Resolves after the first try, so that the answer need not wait; two more follow if it fails. */
-  release(ticket: string): Promise<void>
+  /**
+   * Undoes a charge. Resolves after the first try, so that the answer need not wait; two more follow if it fails.
+   *
+   * @param isPaid False of what is not paid before it is settled: the gateway releases that by itself in the end, so nobody is told.
+   */
+  release(ticket: string, isPaid?: boolean): Promise<void>
   /**
    * Charges what was used instead of what was held. Answers the headers of the answer, and none when it could not be done: then
    * what was held stands. Never throws.
@@ -64,6 +71,11 @@ export type ChargesClient = {
   capture(ticket: string, amountAtomic: bigint): Promise<Record<string, string>>
   /** Holds one more segment of a stream. Never throws: an unreachable gateway refuses. */
   extend(ticket: string, segment: Segment): Promise<ExtendResult>
+  /**
+   * Moves what the call is paid with, once: after the handler has answered, before the answer leaves. Never throws: when nobody
+   * knows whether it moved the answer is a 503, and a repetition with the same payment is told.
+   */
+  settle(ticket: string, settleSeconds: number): Promise<SettleResult>
   /** Says that the charge stands. Does not wait. */
   served(ticket: string): void
 }
@@ -72,22 +84,29 @@ export type ChargesClient = {
 const maxServedCalls = 256
 const releaseTries = 3
 const releaseDelayMs = 500
+const settleTries = 2
+const settleDelayMs = 500
 const maxAnswerLength = 256 * 1024
 
 export function createChargesClient(options: ChargesClientOptions): ChargesClient {
   const { apiKey, timeoutMs, onError } = options
-  const base = options.gatewayUrl.replace(/\/+$/, '')
+  const chargesUrl = `${options.gatewayUrl.replace(/\/+$/, '')}/api/charges`
   let servedCalls = 0
 
-  async function post(path: string, body?: unknown): Promise<Response> {
-    const url = `${base}${path}`
-    const headers: Record<string, string> = { authorization: `Bearer ${apiKey}` }
+  /** @param what Of the ticket; left out: it is charged. */
+  async function post(ticket: string, what?: string, body?: unknown, waitMs = timeoutMs): Promise<Response> {
+    const url = what === undefined ? chargesUrl : `${chargesUrl}/${encodeURIComponent(ticket)}/${what}`
+    const headers: Record<string, string> = {
+      authorization: `Bearer ${apiKey}`,
+      // One gateway of several knows the ticket: a load balancer keeps together what says the same here.
+      [paymentSignatureHeader]: ticket,
+    }
     if (body !== undefined) headers['content-type'] = 'application/json'
     const response = await options.fetch(url, {
       method: 'POST',
       headers,
       redirect: 'error',
-      signal: AbortSignal.timeout(timeoutMs),
+      signal: AbortSignal.timeout(waitMs),
       ...(body !== undefined && { body: JSON.stringify(body) }),
     })
     if (response.ok) return response
@@ -96,33 +115,51 @@ export function createChargesClient(options: ChargesClientOptions): ChargesClien
   }
 
   async function tell(ticket: string, what: 'served' | 'release'): Promise<void> {
-    const response = await post(`/api/charges/${encodeURIComponent(ticket)}/${what}`)
+    const response = await post(ticket, what)
     await response.body?.cancel()
   }
 
-  async function postJson(path: string, body: unknown): Promise<Record<string, unknown>> {
-    const response = await post(path, body)
+  /** It is done once, however often it is asked: a connection that broke is tried again. */
+  async function settle(ticket: string, waitMs: number): Promise<SettleResult> {
+    for (let tries = 1; ; tries++) {
+      try {
+        const response = await post(ticket, 'settle', undefined, waitMs)
+        const text = await response.text()
+        const result = text.length <= maxAnswerLength ? parseSettleResult(text) : undefined
+        if (result) return result
+        throw new GatewayAnswerError({ url: response.url, status: response.status, text: text.slice(0, 500) })
+      } catch (error) {
+        if (error instanceof GatewayAnswerError || isTimeout(error) || tries === settleTries) throw error
+        await new Promise((resolve) => setTimeout(resolve, settleDelayMs))
+      }
+    }
+  }
+
+  async function postJson(ticket: string, what: string, body: unknown): Promise<Record<string, unknown>> {
+    const response = await post(ticket, what, body)
     const value: unknown = await response.json()
     return typeof value === 'object' && value !== null ? { ...value } : {}
   }
 
   /** The answer to a charge was lost, so perhaps it was made: it must not stand. Unknown to the gateway is fine too. */
-  async function cancel(ticket: string): Promise<void> {
+  async function cancel(ticket: string, isPaid = true): Promise<void> {
     try {
       await tell(ticket, 'release')
     } catch (error) {
       if (error instanceof GatewayAnswerError && error.status === 404) return
-      await releaseAgain(ticket)
+      await releaseAgain(ticket, isPaid)
     }
   }
 
-  async function releaseAgain(ticket: string): Promise<void> {
+  async function releaseAgain(ticket: string, isPaid: boolean): Promise<void> {
     for (let tries = 2; ; tries++) {
       await new Promise((resolve) => setTimeout(resolve, releaseDelayMs * tries))
       try {
         return await tell(ticket, 'release')
       } catch (error) {
-        if (tries === releaseTries) return onError(new ReleaseFailedError(ticket, error))
+        if (tries < releaseTries) continue
+        if (isPaid) onError(new ReleaseFailedError(ticket, error))
+        return
       }
     }
   }
@@ -143,31 +180,32 @@ export function createChargesClient(options: ChargesClientOptions): ChargesClien
         const body = {
           ...request,
           ticket,
+          settles: true,
           amountAtomic: amountAtomic.toString(),
           ...(holdAtomic !== undefined && { holdAtomic: holdAtomic.toString() }),
         }
-        const response = await post('/api/charges', body)
+        const response = await post(ticket, undefined, body)
         const text = await response.text()
         const result = text.length <= maxAnswerLength ? parseChargeResult(text) : undefined
         if (result) return result
-        throw new GatewayAnswerError({ url: `${base}/api/charges`, status: response.status, text: text.slice(0, 500) })
+        throw new GatewayAnswerError({ url: chargesUrl, status: response.status, text: text.slice(0, 500) })
       } catch (error) {
         onError(error instanceof Error ? error : new Error(String(error)))
         if (!(error instanceof GatewayAnswerError)) void cancel(ticket)
         return unavailable()
       }
     },
-    async release(ticket) {
+    async release(ticket, isPaid = true) {
       try {
         await tell(ticket, 'release')
       } catch {
-        void releaseAgain(ticket)
+        void releaseAgain(ticket, isPaid)
       }
     },
     async capture(ticket, amountAtomic) {
       try {
         const body = { amountAtomic: amountAtomic.toString() }
-        const { headers } = await postJson(`/api/charges/${encodeURIComponent(ticket)}/capture`, body)
+        const { headers } = await postJson(ticket, 'capture', body)
         served(ticket)
         return isHeaders(headers) ? headers : {}
       } catch (error) {
@@ -178,66 +216,55 @@ export function createChargesClient(options: ChargesClientOptions): ChargesClien
     async extend(ticket, { amountAtomic, usedAtomic, segment }) {
       try {
         const body = { amountAtomic: amountAtomic.toString(), usedAtomic: usedAtomic?.toString(), segment }
-        return parseExtendResult(await postJson(`/api/charges/${encodeURIComponent(ticket)}/extend`, body))
+        return parseExtendResult(await postJson(ticket, 'extend', body))
       } catch (error) {
         onError(error instanceof Error ? error : new Error(String(error)))
         return { outcome: 'refused', code: 'gateway.unavailable' }
+      }
+    },
+    async settle(ticket, settleSeconds) {
+      try {
+        return await settle(ticket, settleSeconds * 1_000 + timeoutMs)
+      } catch (error) {
+        onError(error instanceof Error ? error : new Error(String(error)))
+        // Nothing is answered now: if it did move, the gateway owes the answer to whoever comes with the same payment.
+        void cancel(ticket, false)
+        return settlementUnknown()
       }
     },
     served,
   }
 }
 
+function isTimeout(error: unknown): boolean {
+  return error instanceof Error && error.name === 'TimeoutError'
+}
+
 function unavailable(): ChargeResult {
-  const problem: Problem = {
+  return answer503('1', {
     type: 'https://docs.protocolbanks.com/errors#gateway-unavailable',
     title: 'The payment gateway cannot be reached.',
-    status: 503,
     code: 'gateway.unavailable',
     hint: 'Nothing was served. Send the same request again in a moment, with the same request id.',
-  }
+  })
+}
+
+function settlementUnknown(): SettleResult {
+  return answer503('5', {
+    type: 'https://docs.protocolbanks.com/errors#exact-settlement-unknown',
+    title: 'The payment gateway did not say whether the payment was made.',
+    code: 'exact.settlement_unknown',
+    hint: 'Nothing was answered. Repeat the request with the same payment: it is not paid twice.',
+  })
+}
+
+function answer503(retryAfter: string, problem: Pick<Problem, 'type' | 'title' | 'code' | 'hint'>): AnswerInstead {
   return {
     outcome: 'answer',
     status: 503,
-    headers: { 'content-type': problemContentType, 'cache-control': 'no-store', 'retry-after': '1' },
-    body: JSON.stringify(problem),
+    headers: { 'content-type': problemContentType, 'cache-control': 'no-store', 'retry-after': retryAfter },
+    body: JSON.stringify({ ...problem, status: 503 } satisfies Problem),
   }
-}
-
-function parseExtendResult({ outcome, code, ...rest }: Record<string, unknown>): ExtendResult {
-  if (outcome === 'charged') return { outcome }
-  const { requiredCumulative, acceptedCumulative } = rest
-  if (outcome === 'exhausted' && typeof requiredCumulative === 'string' && typeof acceptedCumulative === 'string') {
-    return { outcome, requiredCumulative, acceptedCumulative }
-  }
-  return { outcome: 'refused', code: typeof code === 'string' ? code : 'gateway.answer' }
-}
-
-/** The gateway's JSON, or undefined when it is not what the API promises. */
-function parseChargeResult(text: string): ChargeResult | undefined {
-  let value: unknown
-  try {
-    value = JSON.parse(text)
-  } catch {
-    return undefined
-  }
-  if (typeof value !== 'object' || value === null) return undefined
-  const { outcome, ticket, status, headers, body } = value as Record<string, unknown>
-  if (!isHeaders(headers)) return undefined
-  if (outcome === 'charged') {
-    return typeof ticket === 'string' && ticket !== '' ? { outcome, ticket, headers } : undefined
-  }
-  const isStatus = typeof status === 'number' && Number.isInteger(status) && status >= 200 && status <= 599
-  return outcome === 'answer' && isStatus && typeof body === 'string' ? { outcome, status, headers, body } : undefined
-}
-
-function isHeaders(value: unknown): value is Record<string, string> {
-  return (
-    typeof value === 'object' &&
-    value !== null &&
-    !Array.isArray(value) &&
-    Object.values(value).every((field) => typeof field === 'string')
-  )
 }
 
 /** The gateway answered what its API does not promise, e.g. because the API key is wrong. */

@@ -5,7 +5,8 @@ import {
   streamErrorEvent,
   streamReceiptEvent,
 } from '@protocolbanks/stream-protocol'
-import type { ChargesClient, ExtendResult } from './chargesClient.ts'
+import type { ExtendResult } from './chargeResult.ts'
+import type { ChargesClient } from './chargesClient.ts'
 import type { CallMeter } from './createCallMeter.ts'
 
 /** An answer that is charged while it passes. `write` puts bytes on their way to the agent. */

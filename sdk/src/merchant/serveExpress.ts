@@ -17,7 +17,7 @@ export type ParsedRequest = Pick<IncomingMessage, 'headers' | 'socket'> & {
 }
 
 /**
- * Charges, calls `next`, and watches the answer: a 5xx is held back until its charge is released.
+ * Charges, calls `next`, and watches the answer: a failed one is held back until its charge is released.
  *
  * The body counts for the request id when a parser ran before (`app.use(express.json())`).
  */

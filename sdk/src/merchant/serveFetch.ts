@@ -1,20 +1,22 @@
 import type { Admission, AdmittedCall } from './admit.ts'
+import type { KeptAnswer } from './keptAnswers.ts'
 import { maxKeptBytes, withoutTransport } from './keptHeaders.ts'
 import { serveMeteredFetch } from './serveMeteredFetch.ts'
 
 /**
  * The answer to a call, for whatever framework has answers of the Fetch standard. `handle` runs for a charged call
- * only; `signal` is the request's. A small answer is kept for a retry; another streams through untouched, with its reader's back-pressure.
+ * only; `signal` is the request's. A small answer is kept for a retry; another streams through untouched, with its reader's
+ * back-pressure. A payment that moves then has moved before the head leaves.
+ *
+ * @param before Headers that were set before the handler ran: what is answered in its place has them too.
  */
 export async function serveFetch(
   admission: Admission,
   handle: () => Promise<Response>,
   signal: AbortSignal | undefined,
+  before?: Headers,
 ): Promise<Response> {
-  if (admission.kind === 'answer') {
-    const { status, headers, body } = admission.answer
-    return new Response(isBodyless(status) ? null : body, { status, headers })
-  }
+  if (admission.kind === 'answer') return toResponse(admission.answer)
   const { call } = admission
   let response: Response
   try {
@@ -24,7 +26,16 @@ export async function serveFetch(
     throw error
   }
   // The agent left before there was an answer: nothing was served.
-  if (response.status >= 500 || signal?.aborted) return withHeaders(response, response.body, await call.release())
+  if (response.status >= call.failsFrom || signal?.aborted)
+    return withHeaders(response, response.body, await call.release())
+
+  const instead = await call.settle?.()
+  if (instead) {
+    await response.body?.cancel().catch(() => undefined)
+    return toResponse(instead, before)
+  }
+  // It left meanwhile: what was paid for is given to whoever comes with the same payment.
+  if (call.settle && signal?.aborted) return withHeaders(response, response.body, await call.release())
 
   if (call.metered) return serveMeteredFetch(call, call.metered, response)
 
@@ -94,6 +105,14 @@ function copyOf(
       await reader.cancel(reason)
     },
   })
+}
+
+function toResponse({ status, headers, body }: KeptAnswer, before?: Headers): Response {
+  const response = new Response(isBodyless(status) ? null : body, { status, headers: before ?? [] })
+  const own = new Headers(headers)
+  for (const name of own.keys()) response.headers.delete(name)
+  for (const [name, value] of own) response.headers.append(name, value)
+  return response
 }
 
 function withHeaders(response: Response, body: Response['body'], added: Record<string, string>): Response {

@@ -5,7 +5,7 @@ import type { Charger } from './charger.ts'
 import { readSmallBody } from './requestBody.ts'
 import { serveFetch } from './serveFetch.ts'
 
-/** Charges, lets the handlers run, then releases a charge whose answer is a 5xx. */
+/** Charges, lets the handlers run, then releases a charge whose answer has failed. */
 export async function serveHono(charger: Charger, c: Context, next: Next): Promise<Response | undefined> {
   const admission = await admit(charger, {
     method: c.req.method,
@@ -21,7 +21,9 @@ export async function serveHono(charger: Charger, c: Context, next: Next): Promi
     await next()
     return c.res
   }
-  const answer = await serveFetch(admission, serve, c.req.raw.signal)
+  // What middlewares in front have set, as those for other origins do.
+  const before = admission.kind === 'serve' && admission.call.settle ? new Headers(c.res.headers) : undefined
+  const answer = await serveFetch(admission, serve, c.req.raw.signal, before)
   if (admission.kind === 'answer') return answer
   // Hono adds the headers of an answer that it replaces to the new one; this one has them all.
   c.res = undefined

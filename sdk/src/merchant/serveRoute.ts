@@ -10,7 +10,7 @@ export type RouteHandler<request extends Request, rest extends unknown[]> = (
   ...rest: rest
 ) => Response | Promise<Response>
 
-/** Charges, lets the handler run, then releases a charge whose answer is a 5xx. */
+/** Charges, lets the handler run, then releases a charge whose answer has failed. */
 export async function serveRoute<request extends Request, rest extends unknown[]>(
   charger: Charger,
   handler: RouteHandler<request, rest>,

@@ -18,6 +18,7 @@ import {
   voucherForSchema,
 } from '@protocolbanks/stream-protocol'
 import type { AgentGrant } from '../agent/grant.ts'
+import { createTestExact, type TestExact } from './testExact.ts'
 
 /** A paid call that has reached the server. */
 export type Arrival = {
@@ -70,7 +71,9 @@ export type TestGateway = {
   /** Calls without a payment. */
   unpaid: number
   arrivals: Arrival[]
-  /** Reports of merchants: `release t1`, `served t2`. */
+  /** What is paid by `exact`, of merchants alone. */
+  exact: TestExact
+  /** Reports of merchants: `release t1`, `settle x1`, `served t2`. */
   reports: string[]
   /** What merchants' calls cost that are priced by use. */
   captures: bigint[]
@@ -101,6 +104,7 @@ export async function startTestGateway(options: TestGatewayOptions): Promise<Tes
     refuse: () => undefined,
     unpaid: 0,
     arrivals: [],
+    exact: createTestExact(),
     reports: [],
     captures: [],
     vouchers: [],
@@ -124,7 +128,7 @@ export async function startTestGateway(options: TestGatewayOptions): Promise<Tes
     const path = request.url ?? '/'
     const body = await text(request)
     const give = ({ status, headers, body }: Reply) => response.writeHead(status, headers).end(body)
-    if (path.startsWith('/api/charges')) return void give(chargesApi(request, path, body))
+    if (path.startsWith('/api/charges')) return void give(await chargesApi(request, path, body))
     if (!path.startsWith(scope)) return void give({ status: 200, headers: {}, body: 'free' })
 
     const header = request.headers['payment-signature']
@@ -153,8 +157,8 @@ export async function startTestGateway(options: TestGatewayOptions): Promise<Tes
     give(answered.get(paid.requestId) ?? problem(409, 'request.answered'))
   }
 
-  /** `POST /api/charges`, `/api/charges/:ticket/served` and `/api/charges/:ticket/release`. */
-  function chargesApi(request: IncomingMessage, path: string, body: string): Reply {
+  /** `POST /api/charges`, `/api/charges/:ticket/served` and its like. */
+  async function chargesApi(request: IncomingMessage, path: string, body: string): Promise<Reply> {
     const json = (value: unknown): Reply => ({
       status: 200,
       headers: { 'content-type': 'application/json' },
@@ -163,6 +167,15 @@ export async function startTestGateway(options: TestGatewayOptions): Promise<Tes
     if (request.headers.authorization !== 'Bearer test-key') return problem(401, 'api_key.invalid')
     const [, , , ticket, report] = path.split('/')
     if (ticket !== undefined) {
+      if (report === 'settle') {
+        gateway.reports.push(`settle ${ticket}`)
+        const settled = await gateway.exact.settle(ticket)
+        return settled ? json(settled) : problem(404, 'ticket.unknown')
+      }
+      if (gateway.exact.report(ticket, report ?? '')) {
+        gateway.reports.push(`${report} ${ticket}`)
+        return json({ released: report === 'release' })
+      }
       const charge = tickets.get(ticket)
       if (!charge) return problem(404, 'ticket.unknown')
       if (report === 'capture') return json(capture(charge, BigInt(JSON.parse(body).amountAtomic)))
@@ -175,6 +188,8 @@ export async function startTestGateway(options: TestGatewayOptions): Promise<Tes
     const asked = JSON.parse(body)
     gateway.price = BigInt(asked.amountAtomic)
     gateway.pricing = asked.pricing
+    const byExact = gateway.exact.charge(asked, (code, headers) => problem(409, code, headers))
+    if (byExact) return json(byExact)
     const answer = (reply: Reply) => json({ outcome: 'answer', ...reply })
     const paid = readPayment(asked.paymentSignature)
     if ('status' in paid) return answer(paid)
