@@ -161,7 +161,11 @@ export function createExactGate(deps: ExactGateDeps): ExactGate {
     if (!deps.relayer.canSend()) return say.busy()
     const verifier = { client: deps.client, domain, relayer: deps.relayer.address, factories: deps.factories }
     const verified = await verifyAuthorization(authorization, verifier)
-    if (!verified.ok) return say.refuse(request, verified.code)
+    if (!verified.ok) {
+      // Another gateway may have taken and settled it since it was looked for.
+      const taken = verified.code === 'exact.nonce_used' ? await findKnown(service.payee, asked) : undefined
+      return (taken && (await repeat(request, taken, asked, domain))) ?? say.refuse(request, verified.code)
+    }
     deps.crashPoint('exact.verified')
 
     const { token, from: payer, to: payee, value: amount, validAfter, validBefore, nonce, signature } = authorization
