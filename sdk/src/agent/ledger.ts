@@ -103,27 +103,7 @@ export function reserve(
   const channel = ledger.channels.get(payee) ?? { ...newChannel, contacted: ledger.isComplete === true }
   if (channel.disputed) return { ok: false, limit: 'disputed' }
 
-  const hour = recent(ledger.hour, nowMs)
-  const refused = limitReached(ledger, limits, { hour, more: price, limit: 'maxPerCall', ofCall: price })
-  if (refused) return refused
-
-  const cumulativeAmount = channel.charged + channel.inFlight + price
-  const turn = channel.turn + 1
-  const bucket = bucketOf(hour, nowMs)
-  return {
-    ok: true,
-    ledger: {
-      ...ledger,
-      channels: withChannel(ledger, payee, {
-        ...channel,
-        inFlight: channel.inFlight + price,
-        authorized: larger(channel.authorized, cumulativeAmount),
-        turn,
-      }),
-      hour: limits.maxPerHour === undefined ? [] : addTo(hour, bucket, price),
-    },
-    reservation: { payee, price, cumulativeAmount, turn, bucketMs: bucket },
-  }
+  return book(ledger, limits, { payee, channel, more: price, nowMs, limit: 'maxPerCall', ofCall: price })
 }
 
 /**
@@ -138,15 +118,35 @@ export function extend(
   const { payee } = reservation
   const channel = ledger.channels.get(payee) ?? newChannel
   if (channel.disputed) return { ok: false, limit: 'disputed' }
-  const hour = recent(ledger.hour, nowMs)
   const price = reservation.price + more
   const limit = limits.maxPerStream === undefined ? 'maxPerCall' : 'maxPerStream'
-  const refused = limitReached(ledger, limits, { hour, more, limit, ofCall: price })
+  const booked = book(ledger, limits, { payee, channel, more, nowMs, limit, ofCall: price })
+  // Still alone if it was.
+  if (booked.ok && channel.turn !== reservation.turn) booked.reservation.turn = reservation.turn
+  return booked
+}
+
+/** Takes `more` for a call that then costs `ofCall`, where no limit forbids it. */
+function book(
+  ledger: Ledger,
+  limits: LedgerLimits,
+  p: {
+    payee: Address
+    channel: Channel
+    more: bigint
+    nowMs: number
+    limit: 'maxPerCall' | 'maxPerStream'
+    ofCall: bigint
+  },
+): ReserveResult {
+  const { payee, channel, more, nowMs, limit, ofCall } = p
+  const hour = recent(ledger.hour, nowMs)
+  const refused = limitReached(ledger, limits, { hour, more, limit, ofCall })
   if (refused) return refused
 
   const cumulativeAmount = channel.charged + channel.inFlight + more
   const turn = channel.turn + 1
-  const bucket = bucketOf(hour, nowMs)
+  const bucketMs = bucketOf(hour, nowMs)
   return {
     ok: true,
     ledger: {
@@ -157,16 +157,9 @@ export function extend(
         authorized: larger(channel.authorized, cumulativeAmount),
         turn,
       }),
-      hour: limits.maxPerHour === undefined ? [] : addTo(hour, bucket, more),
+      hour: limits.maxPerHour === undefined ? [] : addTo(hour, bucketMs, more),
     },
-    reservation: {
-      payee,
-      price,
-      cumulativeAmount,
-      // Still alone if it was.
-      turn: channel.turn === reservation.turn ? turn : reservation.turn,
-      bucketMs: bucket,
-    },
+    reservation: { payee, price: ofCall, cumulativeAmount, turn, bucketMs },
   }
 }
 
