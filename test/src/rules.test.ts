@@ -141,7 +141,7 @@ test("a merchant's rule holds what goes to the merchant and not the key, and swi
     await manage(stack, mine.apiKey, `POST /rules/${made.id}/live`)
     expect((await callUntilRefused(pay, mine.url)).refusal).toBe('grant.frozen')
     const incidents = async () => (await listIncidents(db, { grantId: budget.grantId })).items
-    expect(await incidents()).toMatchObject([{ ruleId: made.id, action: 'block', state: 'open' }])
+    await expect.poll(incidents, soon).toMatchObject([{ ruleId: made.id, action: 'block', state: 'open' }])
     expect(await statusOf(budget)).toBe('active')
 
     await manage(stack, mine.apiKey, `POST /rules/${made.id}/off`)

@@ -51,9 +51,14 @@ test('calls from a host that is new to a grant are held to stricter limits, and 
   while (answers.length < 5_000 && answers.at(-1) !== 'grant.frozen') answers.push(await outcomeOf(pay))
   expect(answers.at(-1)).toBe('grant.frozen')
   const served = answers.filter((answer) => answer === 'served').length
-  const { items } = await listIncidents(db, { grantId: used.grantId })
-  const found = items.find(({ rule }) => rule === 'behaviour.unusual')
-  expect(found?.explanation).toContain(', and the call came from a new host (score ')
+  // The record follows the refusal.
+  const explanations = async () => {
+    const { items } = await listIncidents(db, { grantId: used.grantId })
+    return items.filter(({ rule }) => rule === 'behaviour.unusual').map(({ explanation }) => explanation)
+  }
+  await expect
+    .poll(explanations, soon)
+    .toContainEqual(expect.stringContaining(', and the call came from a new host (score '))
 
   // Nothing but a hash of where they came from is kept.
   const journalled = async () => (await listCharges(db, { grantId: used.grantId, limit: 200 })).items

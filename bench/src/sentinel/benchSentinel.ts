@@ -46,9 +46,16 @@ export async function benchSentinel(options: SentinelBenchOptions): Promise<obje
     logLevel: 'warn',
     log: (line) => console.log(line),
     env: {
+      // As services are deployed; for local development they look more often.
+      gateway: { INDEXER_POLL_MS: '1000' },
+      settlement: { POLL_MS: '1000' },
       // A thousand operations in full blocks raise the fees of a development chain without bound.
-      sentinel: { WARM_UP_SECONDS: '0', MAX_FEE_PER_GAS_WEI: `${10n ** 18n}` },
-      paymaster: { OPERATOR_GAS_BUDGET_WEI_PER_DAY: `${10n ** 24n}`, MAX_FEE_PER_GAS_WEI: `${10n ** 18n}` },
+      sentinel: { POLL_MS: '1000', WARM_UP_SECONDS: '0', MAX_FEE_PER_GAS_WEI: `${10n ** 18n}` },
+      paymaster: {
+        POLL_MS: '1000',
+        OPERATOR_GAS_BUDGET_WEI_PER_DAY: `${10n ** 24n}`,
+        MAX_FEE_PER_GAS_WEI: `${10n ** 18n}`,
+      },
     },
   })
   const db = createDb({ url: stack.databaseUrl, onError: (error) => console.error(error.message) })

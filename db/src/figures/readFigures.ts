@@ -34,7 +34,7 @@ export async function readFigures(db: Queryable): Promise<Figures> {
     with owing as (
       select g.source, sum(c.charged - c.settled) as amount, min(c.first_unsettled_at) as oldest
       from channel c join "grant" g on g.grant_id = c.grant_id
-      where c.charged > c.settled
+      where c.owing
       group by g.source
     ),
     open as (

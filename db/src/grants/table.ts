@@ -1,3 +1,4 @@
+import { sql } from 'drizzle-orm'
 import { bigint, boolean, pgTable, text } from 'drizzle-orm/pg-core'
 import { address, bytes, bytes32, hexArray, moment, uint128, uint256 } from '../columns.ts'
 
@@ -51,6 +52,8 @@ export const channelTable = pgTable('channel', {
   payeeProof: hexArray('payee_proof').notNull().default([]),
   charged: uint128('charged').notNull().default(0n),
   settled: uint128('settled').notNull().default(0n),
+  /** Whether more was charged than is settled; what indexes look at, since it changes rarely. */
+  owing: boolean('owing').notNull().generatedAlwaysAs(sql`charged > settled`),
   settledBlock: bigint('settled_block', { mode: 'bigint' }).notNull().default(0n),
   firstUnsettledAt: moment('first_unsettled_at'),
   lastChargeAt: moment('last_charge_at'),

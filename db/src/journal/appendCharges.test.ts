@@ -49,6 +49,27 @@ test('a charge is listed with where it came from, or without where nobody told',
   expect(items.map(({ client }) => client)).toEqual([null, '0123456789abcdef'])
 })
 
+test('a charge of a channel that owes already writes no index of channels', async () => {
+  const { charges } = await arrange()
+  const [first, second] = charges(2)
+  if (!first || !second) throw new Error('no charges')
+  await appendCharges(database.db, [first])
+  const written = await database.db.transaction(async (tx) => {
+    // Of this connection, whose earlier transactions may be counted in it.
+    const figures = async () => {
+      const { rows } = await tx.execute<{ all: number; hot: number }>(
+        sql`select n_tup_upd::int as all, n_tup_hot_upd::int as hot from pg_stat_xact_user_tables where relname = 'channel'`,
+      )
+      return rows[0] ?? { all: 0, hot: 0 }
+    }
+    const before = await figures()
+    await appendCharges(tx, [second])
+    const after = await figures()
+    return { all: after.all - before.all, hot: after.hot - before.hot }
+  })
+  expect(written).toEqual({ all: 1, hot: 1 })
+})
+
 test('a charge twice in one batch counts once', async () => {
   const { charges, channel } = await arrange()
   const [charge] = charges(1)

@@ -126,7 +126,7 @@ function statement(events: readonly ChargeEvent[], moments: readonly Date[]) {
           then excluded.signature else c.signature end,
         cumulative_amount = greatest(c.cumulative_amount, excluded.cumulative_amount),
         first_unsettled_at = case
-          when c.charged > c.settled then least(c.first_unsettled_at, excluded.first_unsettled_at)
+          when c.owing then least(c.first_unsettled_at, excluded.first_unsettled_at)
           when c.charged + excluded.charged > c.settled then excluded.first_unsettled_at end,
         last_charge_at = greatest(c.last_charge_at, excluded.last_charge_at)
     )

@@ -10,7 +10,7 @@ export async function listCreditDebtors(
 ): Promise<Address[]> {
   const { rows } = await db.execute<{ account: string }>(sql`
     select distinct g.account from channel c join "grant" g on g.grant_id = c.grant_id
-    where c.merchant_id = ${p.merchantId} and c.charged > c.settled
+    where c.merchant_id = ${p.merchantId} and c.owing
       and g.token = ${p.token.toLowerCase()} and g.source = 'allowance' and g.account > ${p.after?.toLowerCase() ?? ''}
     order by g.account limit ${p.limit}`)
   return rows.map(({ account }) => getAddress(account))

@@ -38,7 +38,7 @@ export async function requestExposedSettlements(db: Queryable, options: ExposedS
           and not exists (select from settlement_request r
             where r.grant_id = c.grant_id and r.settlement_id is null) as is_payable
       from channel c join "grant" g on g.grant_id = c.grant_id
-      where c.charged > c.settled and g.source = 'allowance' and g.token = ${token.toLowerCase()}
+      where c.owing and g.source = 'allowance' and g.token = ${token.toLowerCase()}
         and (${maxPerGrant !== undefined || maxPerAccount !== undefined}
           or c.merchant_id in (select merchant_id from merchant_credit
             where coalesce(max_total, max_per_account, max_per_grant) is not null))

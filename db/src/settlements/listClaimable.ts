@@ -61,7 +61,7 @@ export async function listClaimable(db: Queryable, options: ClaimableOptions): P
       select a.account, a.token from account a
       join "grant" g on g.account = a.account and g.token = a.token and g.source = 'reserve'
         and g.status in ('active', 'frozen')
-      join channel c on c.grant_id = g.grant_id and c.charged > c.settled
+      join channel c on c.grant_id = g.grant_id and c.owing
       where a.reserve_withdrawing > 0
       group by a.account, a.token
       having sum(c.charged - c.settled) > greatest(a.reserve_balance - a.reserve_withdrawing, 0)
@@ -84,7 +84,7 @@ export async function listClaimable(db: Queryable, options: ClaimableOptions): P
         select min(threshold_atomic) as threshold, min(max_age_seconds) as max_age_seconds
         from service where merchant_id = c.merchant_id and token = g.token and enabled
       ) terms on true
-      where c.charged > c.settled and ${collectible} > c.settled and c.signature is not null
+      where c.owing and ${collectible} > c.settled and c.signature is not null
         and g.status = 'active' and g.valid_after <= ${nowSeconds} and g.valid_until >= ${nowSeconds}
         and not coalesce(a.account_frozen or a.epoch > g.epoch, false)
         and (r.grant_id is not null or not (${skippedSince(backoffSince)} or ${writtenOff}))

@@ -153,7 +153,7 @@ export function createWatch(deps: WatchDeps): Watch {
   }
 
   async function takeSnapshot(): Promise<WatchSnapshot> {
-    const position = seen.encode()
+    const encoding = seen.encode()
     const current = { pending: new Set(dirty), states: new Map(dropped) }
     snapshot = current
     dirty.clear()
@@ -165,6 +165,7 @@ export function createWatch(deps: WatchDeps): Watch {
     }
     snapshot = undefined
     saving = current.states
+    const position = await encoding
     // Whoever asked for what is in it has been answered by then.
     await setImmediate()
     return { states: [...current.states].map(([grantId, state]) => ({ grantId, state })), position }

@@ -94,7 +94,10 @@ test('a sentinel that goes on from what another saved finds what that one would 
   const first = arrange()
   await first.watch.take(Array.from({ length: 100 }, () => chargeOf()))
   await first.save()
-  const second = arrange({ loadMemories: first.deps.loadMemories, seen: createSeenCharges(first.deps.seen.encode()) })
+  const second = arrange({
+    loadMemories: first.deps.loadMemories,
+    seen: createSeenCharges(await first.deps.seen.encode()),
+  })
   expect(rulesOf(await second.watch.take([chargeOf()]))).toEqual(['calls.per_minute'])
 })
 
