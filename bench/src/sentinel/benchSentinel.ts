@@ -1,8 +1,8 @@
-import { createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
 import { createDb, type Db, listIncidents } from '@protocolbanks/stream-db'
-import { managementApi, type Stack, startStack } from '@protocolbanks/stream-dev'
+import { freePort, readyWhenHttpOk, type Stack, startProcess, startStack } from '@protocolbanks/stream-dev'
 import type { Hex } from '@protocolbanks/stream-protocol'
 import { sessionKeyValidatorAbi } from '@protocolbanks/stream-protocol/abi/sessionKeyValidatorAbi'
 import { generatePrivateKey, privateKeyToAddress } from 'viem/accounts'
@@ -25,6 +25,7 @@ export type SentinelBenchOptions = {
 /** Milliseconds. */
 export type Spread = { p50: number; p90: number; p99: number; max: number }
 
+const root = fileURLToPath(new URL('../../../', import.meta.url))
 const grantsPerAccount = 25
 const connections = 64
 /** Calls of a grant that runs away, at once. */
@@ -102,22 +103,38 @@ export async function benchSentinel(options: SentinelBenchOptions): Promise<obje
   }
 }
 
-/** A merchant whose own server answers at once. */
+/**
+ * A merchant's own server with the gateway in its process (examples/src/merchant-self-hosted.ts), over the Redis and Postgres of
+ * the deployment: the gateway has nothing to do but to tell the sentinel what is charged, and to freeze.
+ */
 async function openShop(stack: Stack) {
-  const upstream = createServer((_, response) => response.end('{}'))
-  await new Promise<void>((resolve) => upstream.listen(0, '127.0.0.1', resolve))
   const payee = privateKeyToAddress(generatePrivateKey())
-  const operator = managementApi(stack.gateway.url, stack.operatorApiKey)
-  const { id: merchantId } = await operator.post<{ id: string }>('/merchants', { name: 'bench', payee })
-  const { key } = await operator.post<{ key: string }>('/api-keys', { merchantId, name: 'bench' })
-  await managementApi(stack.gateway.url, key).post('/services', {
-    name: 'bench',
-    pathPrefix: '/bench',
-    upstream: `http://127.0.0.1:${(upstream.address() as AddressInfo).port}`,
-    price: '0.001',
+  const { chain, contracts, accounts, entryPoint, databaseUrl, redis, logDirectory } = stack
+  if (!redis) throw new Error('Without redis-server each gateway has a meter of its own.')
+  const port = await freePort()
+  const server = await startProcess({
+    name: 'merchant',
+    command: process.execPath,
+    args: ['--import', import.meta.resolve('tsx'), join(root, 'examples', 'src', 'merchant-self-hosted.ts')],
+    env: {
+      DATABASE_URL: databaseUrl,
+      REDIS_URL: redis.url,
+      RPC_URL: chain.url,
+      CHAIN: JSON.stringify({
+        chainId: chain.chainId,
+        module: contracts.sessionKeyValidator,
+        settler: accounts.settler.address,
+        token: contracts.testUsdc,
+        entryPoint,
+      }),
+      PAYEE: payee,
+      PORT: `${port}`,
+    },
+    logFile: join(logDirectory, 'merchant.log'),
+    ready: readyWhenHttpOk(`http://127.0.0.1:${port}/ready`),
+    timeoutMs: 60_000,
   })
-  const stop = () => new Promise<void>((resolve) => upstream.close(() => resolve()))
-  return { payee, url: `${stack.gateway.url}/bench`, stop }
+  return { payee, url: `http://127.0.0.1:${port}/weather/oslo`, stop: server.stop }
 }
 
 /** From here on blocks come by the clock, as on a real chain. */
