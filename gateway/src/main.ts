@@ -287,7 +287,7 @@ const app = createApp({
   logger,
 })
 
-await servicesFile?.apply()
+await servicesFile?.applyAtStart()
 // Until it knows what is served, every paid path would be an unknown one.
 await services.refresh()
 const workers = [

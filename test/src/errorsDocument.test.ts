@@ -7,7 +7,8 @@ import { listFiles } from './testing/listFiles.ts'
 // docs/errors.md and the sources list the same codes.
 
 const root = fileURLToPath(new URL('../../', import.meta.url))
-const packages = ['protocol', 'contracts', 'db', 'sdk', 'bundler-client', 'paymaster', 'settlement', 'gateway']
+const packages =
+  'protocol contracts db runtime rules sdk mcp cli bundler-client paymaster settlement gateway sentinel'.split(' ')
 
 /** Quoted like a code, but no error that leaves a package: outcomes that its caller turns into something else. */
 const outcomes = new Set([
@@ -39,6 +40,18 @@ const outcomes = new Set([
   'guardian.missing',
   'grant.not_on_chain',
   'owner.asked',
+  // What the sentinel finds, docs/sentinel.md.
+  'amount.above_average',
+  'calls.per_minute',
+  'budget.low',
+  'funds.low',
+  'behaviour.unusual',
+  'half_open.amount',
+  'half_open.calls',
+  // Attributes of traces (OpenTelemetry).
+  'service.name',
+  'service.namespace',
+  'url.path',
   // Settings of a Postgres session.
   'stream.actor',
   'stream.attempt',

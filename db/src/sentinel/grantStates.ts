@@ -4,7 +4,8 @@ import type { Db, Queryable } from '../createDb.ts'
 import { sentinelCursorTable, sentinelGrantStateTable } from './table.ts'
 
 const cursorName = 'journal'
-const statesPerStatement = 500
+/** Some 20 kB each: more at once would keep the process from judging while they are written. */
+const statesPerStatement = 25
 
 /** What a sentinel remembered of these grants, as it wrote it. */
 export async function loadGrantStates(db: Queryable, grantIds: readonly Hex[]): Promise<Map<Hex, string>> {
@@ -37,7 +38,8 @@ export function saveGrantStates(db: Db, save: GrantStatesToSave): Promise<boolea
       .values({ ...cursor, name: cursorName })
       .onConflictDoUpdate({
         target: sentinelCursorTable.name,
-        set: cursor,
+        // It is long, and sent once.
+        set: { ...cursor, position: sql`excluded.position` },
         setWhere: sql`${sentinelCursorTable.writer} = ${writer} or ${sentinelCursorTable.writerUntil} <= ${now.toISOString()}::timestamptz`,
       })
       .returning({ name: sentinelCursorTable.name })

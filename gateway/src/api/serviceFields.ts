@@ -6,6 +6,7 @@ import { spendingLimitFields } from './spendingLimits.ts'
 
 /** First segments that the gateway itself serves. */
 const reserved = new Set('.well-known api facilitator health metrics openapi.json ready'.split(' '))
+const isOwn = (segment: string) => reserved.has(segment) || segment.startsWith('.svc_')
 
 /** Of one service. */
 const maxRoutes = 100
@@ -56,7 +57,8 @@ export function serviceFields({
       .max(200)
       .regex(/^(\/[A-Za-z0-9._~-]+)+$/, 'must be like /weather/v1: no slash at the end')
       .refine((path) => !path.split('/').some((segment) => segment === '.' || segment === '..'), 'must not have dots')
-      .refine((path) => !reserved.has(path.split('/')[1] ?? ''), "must not be one of the gateway's own paths"),
+      // What begins with .svc_ is where applyServicesFile moves what is in its way.
+      .refine((path) => !isOwn(path.split('/')[1] ?? ''), "must not be one of the gateway's own paths"),
     /** Base URL of the API; null: the merchant's own process serves it. */
     upstream: upstreamSchema.nullish(),
     price: amount,

@@ -59,7 +59,7 @@ type Watched = { memory: GrantMemory; budget: Budget | undefined }
 type Budget = { limit: bigint; charged: bigint; funds: bigint; readAtMs: number }
 
 /** Grants whose memory is written down before others have their turn. */
-const grantsAtOnce = 20
+const grantsAtOnce = 5
 
 /** The state of the sentinel: what is remembered of the grants that were charged lately. */
 export function createWatch(deps: WatchDeps): Watch {

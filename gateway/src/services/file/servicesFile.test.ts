@@ -1,7 +1,7 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { createMerchant, createService, listAllServices } from '@protocolbanks/stream-db'
+import { createMerchant, createService, listAllServices, updateService } from '@protocolbanks/stream-db'
 import { createTestDatabase, type TestDatabase } from '@protocolbanks/stream-db/testing'
 import { pino } from 'pino'
 import { afterAll, afterEach, beforeAll, beforeEach, expect, inject, test } from 'vitest'
@@ -122,6 +122,23 @@ test('a path that another service has is told with its line, and nothing is appl
     'line 9, merchants[0].services[1].pathPrefix: The path /theirs is in use by another service.',
   )
   expect(await pricesOf()).toEqual({ weather: 70_000n })
+})
+
+test('a path that a merchant has taken keeps no gateway from starting, and the file is applied once it is free', async () => {
+  const { id: merchantId } = await createMerchant(database.db, { name: 'Squatter', payee: randomAddress() })
+  const taken = { merchantId, name: 'squat', pathPrefix: '/squat', price: 1n, token }
+  const { id } = await createService(database.db, taken)
+  await write({ weather: '0.09', squat: '0.09' })
+  const file = createFile()
+  await file.applyAtStart()
+  expect(file.seen.isInvalid).toBe(true)
+  file.start()
+  await updateService(database.db, id, { pathPrefix: '/elsewhere' })
+  await expect.poll(pricesOf, soon).toEqual({ weather: 90_000n, squat: 90_000n })
+  await expect.poll(() => file.seen.isInvalid, soon).toBe(false)
+
+  await write({ weather: 'free' })
+  await expect(createFile().applyAtStart()).rejects.toBeInstanceOf(ServicesFileError)
 })
 
 test('a file that is not there is an error that says so', async () => {

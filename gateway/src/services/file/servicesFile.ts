@@ -28,6 +28,8 @@ export type ServicesFileDeps = ServicesFileOptions & {
 export type ServicesFile = {
   /** Makes the services of Postgres those of the file. @throws ServicesFileError, and what Postgres says */
   apply(): Promise<AppliedServices>
+  /** `apply` when a gateway starts. What a merchant's service is in the way of is told, and tried again by `run`. */
+  applyAtStart(): Promise<void>
   /** Applies the file again whenever it has changed, until it is stopped. While it cannot be applied, the last one counts. */
   run(signal: AbortSignal): Promise<void>
 }
@@ -85,15 +87,28 @@ export function createServicesFile(deps: ServicesFileDeps): ServicesFile {
       if (told !== '') onState(false)
       told = ''
     } catch (error) {
-      onState(true)
-      const message = messageOf(error)
-      if (message !== told) logger.error({ err: error, path }, 'the services file was not applied; the last one counts')
-      told = message
+      tell(error)
     }
+  }
+
+  function tell(error: unknown): void {
+    onState(true)
+    const message = messageOf(error)
+    if (message !== told) logger.error({ err: error, path }, 'the services file was not applied; the last one counts')
+    told = message
   }
 
   return {
     apply,
+    async applyAtStart() {
+      try {
+        await apply()
+      } catch (error) {
+        // Or whoever has a merchant's key could keep every gateway from starting.
+        if (!(error instanceof ServicesFileError && error.cause instanceof ServiceTakenError)) throw error
+        tell(error)
+      }
+    },
     async run(signal) {
       while (!signal.aborted) {
         await delay(pollMs, undefined, { signal }).catch(() => undefined)
