@@ -1,7 +1,7 @@
 import type { Address, GrantSource, Hex } from '@protocolbanks/stream-protocol'
 import { and, desc, eq, inArray, sql } from 'drizzle-orm'
 import type { Queryable } from '../createDb.ts'
-import { channelTable, grantTable } from '../grants/table.ts'
+import { grantTable } from '../grants/table.ts'
 import type { Charge } from '../journal/journal.ts'
 import { chargeTable } from '../journal/table.ts'
 import type { SettlementState } from '../settlements/settlement.ts'
@@ -84,22 +84,17 @@ type Outcome = Pick<ChargeReceipt, 'source' | 'chargedUpTo' | 'isSettled' | 'set
 
 async function readOutcome(db: Queryable, charge: Charge): Promise<Outcome> {
   const { grantId, payee, occurredAt, eventId } = charge
-  const ofChannel = and(eq(chargeTable.grantId, grantId), eq(chargeTable.payee, payee))
-  const [sum] = await db
-    .select({ charged: sql`sum(${chargeTable.amount})`.mapWith(BigInt) })
-    .from(chargeTable)
-    .where(
-      and(
-        ofChannel,
-        sql`(${chargeTable.occurredAt}, ${chargeTable.eventId}) <= (${occurredAt.toISOString()}::timestamptz, ${eventId})`,
-      ),
-    )
-  const chargedUpTo = sum?.charged ?? charge.amount
+  // Backwards from what the channel has now: receipts are asked for soon, and old months of the journal may be gone.
+  const { rows } = await db.execute<{ settled: string; charged_up_to: string }>(sql`
+    select c.settled, c.charged - coalesce((
+      select sum(later.amount) from charge later
+      where later.grant_id = c.grant_id and later.payee = c.payee
+        and (later.occurred_at, later.event_id) > (${occurredAt.toISOString()}::timestamptz, ${eventId})), 0) as charged_up_to
+    from channel c
+    where c.grant_id = ${grantId.toLowerCase()} and c.payee = ${payee.toLowerCase()}`)
+  const channel = rows[0] && { settled: BigInt(rows[0].settled), chargedUpTo: BigInt(rows[0].charged_up_to) }
+  const chargedUpTo = channel?.chargedUpTo ?? charge.amount
   const [grant] = await db.select({ source: grantTable.source }).from(grantTable).where(eq(grantTable.grantId, grantId))
-  const [channel] = await db
-    .select({ settled: channelTable.settled })
-    .from(channelTable)
-    .where(and(eq(channelTable.grantId, grantId), eq(channelTable.payee, payee)))
   const ids = await settlementsOfCharge(db, charge)
   const settlements =
     ids.length === 0

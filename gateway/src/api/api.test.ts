@@ -236,6 +236,7 @@ describe('/services', () => {
     [{ pathPrefix: '/a/../b' }],
     [{ pathPrefix: '/api/mine' }],
     [{ pathPrefix: '/metrics' }],
+    [{ pathPrefix: '/.svc_01' }],
     [{ upstream: 'file:///etc/passwd' }],
     [{ upstream: 'http://user:password@example.com' }],
     [{ maxCallsPerMinute: 0 }],

@@ -105,6 +105,8 @@ test('a charge is found by its request id, with a receipt that proves itself and
   const requestId = newRequestId()
   const { eventId, occurredAtMs, traceId } = await charge(given, shop, 2, requestId)
   await charge(given, shop, 3, newRequestId())
+  // Another payee's charges of the same grant do not count.
+  await charge(given, given.other, 4, newRequestId())
 
   const { status, body } = await api.get(`/receipts/${requestId}`, shop.merchant.key)
   expect({ status, requestId: body.requestId, found: body.receipts.length }).toEqual({
