@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { createFileStore } from '../node/createFileStore.ts'
-import { startTestGateway, type TestGatewayOptions } from '../testing/startTestGateway.ts'
+import { problem, startTestGateway, type TestGatewayOptions } from '../testing/startTestGateway.ts'
 import { createTestGrant } from '../testing/testGrant.ts'
 import { createMemoryStore } from './agentStore.ts'
 import { createPayingFetch, type PayingFetchOptions } from './createPayingFetch.ts'
@@ -157,6 +157,21 @@ test('a changed price is confirmed anew', async () => {
   gateway.price = 30_000n
   await payingFetch(url)
   expect(prices).toEqual([10_000n, 10_000n, 30_000n])
+})
+
+test('a price that comes about in another way is confirmed anew, though its amount stays', async () => {
+  const { start, url, gateway } = await setUp()
+  const asked: string[] = []
+  const payingFetch = start({ confirm: ({ pricing, priceAtomic }) => asked.push(`${pricing.kind} ${priceAtomic}`) > 0 })
+  await payingFetch(url)
+  gateway.pricing = { kind: 'unit', unit: 'page', rate: { price: '10000', per: 1 } }
+  const offer = (await fetch(url)).headers.get('payment-required') ?? ''
+  gateway.refuse = () => {
+    gateway.refuse = () => undefined
+    return problem(402, 'price.changed', { 'payment-required': offer })
+  }
+  await payingFetch(url)
+  expect(asked).toEqual(['call 10000', 'call 10000', 'unit 10000'])
 })
 
 test('limits of a host bind that host alone', async () => {

@@ -34,8 +34,8 @@ export type PayingFetchOptions = {
   sessionKey: Hex | VoucherSigner
   limits?: AgentLimits | undefined
   /**
-   * Asked before each payment is signed, within the limits: by a person, or by a rule. A call whose price changes is asked
-   * for again. False: PaymentDeclinedError.
+   * Asked before each payment is signed, within the limits: by a person, or by a rule. A call whose price, pricing, service
+   * or payee changes is asked for again. False: PaymentDeclinedError.
    */
   confirm?: ((request: PaymentRequest) => boolean | Promise<boolean>) | undefined
   /** Called with the receipt of each charged call, before its answer is returned. What it throws, the call throws. */
@@ -337,7 +337,7 @@ export function createPayingFetch(options: PayingFetchOptions): PayingFetch {
     const reservation = wallet.reserve(call.url, offer.payee, offer.price)
     if (!reservation) throw disputed(call, offer.payee)
     try {
-      if (before?.offer.price !== offer.price) await askToPay(call, offer, 1)
+      if (!before || isOtherPayment(before.offer, offer)) await askToPay(call, offer, 1)
       const header = await sign(offer, reservation.cumulativeAmount, requestId)
       return { offer, reservation, header, sent: false, open: true }
     } catch (error) {
@@ -585,6 +585,13 @@ type ExpectedReceipt = Parameters<typeof toReceipt>[1]
 
 /** A reserved and signed payment. */
 type Hold = { offer: Offer; reservation: WalletHold; header: string; sent: boolean; open: boolean }
+
+/** Whether it is another payment to whoever confirmed the first. */
+function isOtherPayment(a: Offer, b: Offer): boolean {
+  const said = ({ price, payee, service, pricing }: Offer) =>
+    JSON.stringify([price, payee, service, pricing], (_, value) => (typeof value === 'bigint' ? `${value}` : value))
+  return said(a) !== said(b)
+}
 
 /** Whether the same request can succeed in a moment. */
 function passing({ status, code, problem }: Refusal): boolean {

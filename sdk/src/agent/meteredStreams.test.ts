@@ -261,6 +261,37 @@ test('a stream may cost more than a call where maxPerStream says so', async () =
   expect(signed()).toEqual([10_000n, 20_000n])
 })
 
+test('one event may cost several segments, each with a voucher of its own', async () => {
+  const { call, signed, payingFetch } = await setUp(async (stream) => {
+    stream.write('data: one\n\n')
+    for (const [index, required] of [20_000n, 30_000n, 40_000n].entries()) {
+      stream.needVoucher(required)
+      expect(await stream.vouchers(index + 1)).toBe(required)
+    }
+    stream.write('data: a long one\n\n')
+    stream.receipt(37_500n)
+    stream.end()
+  })
+  expect(await (await call()).text()).toContain('data: a long one\n\n')
+  expect(signed()).toEqual([10_000n, 20_000n, 30_000n, 40_000n])
+  expect(payingFetch.spentAtomic()).toBe(37_500n)
+})
+
+test('who asks for one segment after the other and serves none gets what the limits allow for one stream', async () => {
+  const { call, signed } = await setUp(
+    async (stream) => {
+      stream.write('data: one\n\n')
+      for (let segments = 2; segments <= 4; segments++) {
+        stream.needVoucher(segment * BigInt(segments))
+        await stream.vouchers(segments - 1)
+      }
+    },
+    { limits: { maxPerStream: 30_000n } },
+  )
+  await expect((await call()).text()).rejects.toMatchObject({ code: 'agent.limit_exceeded', limit: 'maxPerStream' })
+  expect(signed()).toEqual([10_000n, 20_000n, 30_000n])
+})
+
 // What servers try: nothing more is signed, and the reader is told why.
 test.each<[string, string, (stream: Stream) => Promise<void> | void, bigint[]]>([
   [
@@ -289,17 +320,6 @@ test.each<[string, string, (stream: Stream) => Promise<void> | void, bigint[]]>(
       stream.event('payment-need-voucher', { please: 'more' })
     },
     [10_000n],
-  ],
-  [
-    'asks for the next segment without having served one',
-    'asked_twice',
-    async (stream) => {
-      stream.write('data: one\n\n')
-      stream.needVoucher(20_000n)
-      await stream.vouchers(1)
-      stream.needVoucher(30_000n)
-    },
-    [10_000n, 20_000n],
   ],
   [
     'asks for the same voucher again and again',

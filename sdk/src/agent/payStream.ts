@@ -91,7 +91,7 @@ export function payStream(body: ReadableStream<Uint8Array>, payments: StreamPaym
       // It may have been lost, or another process has not seen it yet.
       if (++repeats > maxRepeats) throw stopped('asked_twice', [`Asked ${repeats} times for ${required}.`])
     } else {
-      if (events.served === servedBefore) throw stopped('asked_twice', ['Nothing came since the last voucher.'])
+      // One event may cost several segments, each with its voucher: how many is for the limits of the payer to say.
       repeats = 0
       newest = await payments.nextVoucher(required)
       servedBefore = events.served
