@@ -15,6 +15,7 @@ import {
   voucherForSchema,
   x402Version,
 } from '@protocolbanks/stream-protocol'
+import { readAsWritten } from './readAsWritten.ts'
 import type { PaymentRefusal } from './refusals.ts'
 
 /** A payment for exactly what was offered, not yet verified. */
@@ -41,7 +42,7 @@ export type ReadPayment =
  * alone say what is wrong. A property test holds both ways to the same answer.
  */
 export function readPayment(header: string, offer: PaymentRequirements): ReadPayment {
-  const usual = readUsual(header, offer)
+  const usual = readAsWritten(header, offer) ?? readUsual(header, offer)
   return usual ? { ok: true, payment: usual } : readWithSchemas(header, offer)
 }
 
@@ -74,7 +75,10 @@ export function readWithSchemas(header: string, offer: PaymentRequirements): Rea
   return { ok: true, payment: next.success ? { ...payment, voucherFor: next.data.voucherFor } : payment }
 }
 
-/** Of a single-payee grant, with `accepted` as it was offered; undefined for anything else, right or wrong. */
+/**
+ * Of a single-payee grant, with `accepted` as it was offered, its fields in any order; undefined for anything else, right
+ * or wrong.
+ */
 function readUsual(header: string, offer: PaymentRequirements): SessionPayment | undefined {
   const value = parseStrictly(header)
   const { x402Version: version, accepted, payload, extensions } = fieldsOf(value, 4)
