@@ -29,7 +29,7 @@ export function readAsWritten(header: string, offer: PaymentRequirements): Writt
   // Node's decoder skips what is not base64, which makes it shorter, and takes base64url too.
   if (bytes.length !== decodedLength(header) || header.includes('-') || header.includes('_')) return undefined
   const start = startOf(offer)
-  const text = bytes.latin1Slice()
+  const text = bytes.toString('latin1')
   if (!text.startsWith(start)) return undefined
   rest.lastIndex = start.length
   const found = rest.exec(text)
@@ -38,11 +38,11 @@ export function readAsWritten(header: string, offer: PaymentRequirements): Writt
   const idEnd = bytes.length - end.length
   return {
     // Read anew: a part of a text keeps the whole of it in memory, and these two are kept with the answer.
-    grantId: bytes.latin1Slice(start.length, start.length + grantIdLength) as Hex,
+    grantId: bytes.toString('latin1', start.length, start.length + grantIdLength) as Hex,
     cumulativeAmount: BigInt(cumulativeAmount),
     signature: signature as Hex,
     payeeProof: [],
-    requestId: bytes.latin1Slice(idEnd - requestId.length, idEnd),
+    requestId: bytes.toString('latin1', idEnd - requestId.length, idEnd),
   }
 }
 
@@ -56,7 +56,7 @@ function startOf(offer: PaymentRequirements): string {
   const known = starts.get(offer)
   if (known !== undefined) return known
   const json = `{"x402Version":${x402Version},"accepted":${JSON.stringify(offer)},"payload":{"grantId":"`
-  const start = Buffer.from(json).latin1Slice()
+  const start = Buffer.from(json).toString('latin1')
   starts.set(offer, start)
   return start
 }
