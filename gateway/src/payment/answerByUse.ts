@@ -13,6 +13,7 @@ import { maxBufferedBytes } from './bufferedBytes.ts'
 import { measureUse } from './measureUse.ts'
 import { type MeterableCharge, type MeteredOutcome, meterStream } from './meterStream.ts'
 import type { ServedCharge } from './paymentGate.ts'
+import { readStart } from './readStart.ts'
 
 export type AnswerByUseOptions = {
   service: Service
@@ -28,7 +29,7 @@ export type AnswerByUseOptions = {
   toOwnHeaders(receipt: string): Record<string, string>
 }
 
-/** Longest JSON answer that is read whole. */
+/** Longest JSON answer that is read whole, whether it says its length or not; a longer one is charged while it passes. */
 const maxWholeBytes = 1024 * 1024
 const defaultGraceMs = 10_000
 
@@ -52,9 +53,14 @@ export async function answerByUse(
   const head: Pick<Answer, 'status' | 'headers'> = { status: response.status, headers }
   const contentType = response.headers.get('content-type')
 
-  const isWhole = response.body === null || pricing.kind === 'unit' || isReadWhole(response.headers)
-  if (!isWhole && response.body !== null) {
-    const body = meterStream(response.body, {
+  // Units are known before the body, which may be long.
+  const isByUnit = pricing.kind === 'unit'
+  const start =
+    response.body !== null && isReadWhole(response.headers) ? await readStart(response.body, maxWholeBytes) : undefined
+  const read = start && 'whole' in start ? start.whole : undefined
+  const stream = start && 'stream' in start ? start.stream : response.body
+  if (read === undefined && stream !== null && !isByUnit) {
+    const body = meterStream(stream, {
       ...options,
       charge,
       channelId: channelIdOf(...channelOf(charge)),
@@ -66,11 +72,8 @@ export async function answerByUse(
     })
     return respond(body, head, toOwnHeaders(charge.receipt))
   }
-  // Units are known before the body, which may be long.
-  const isRead = response.body !== null && isReadWhole(response.headers)
-  const read = isRead ? new Uint8Array(await response.arrayBuffer()) : undefined
-  const usage = pricing.kind === 'unit' ? unitsOf(units) : measureWhole(read, contentType, options)
-  const unmeasured = head.status >= 400 || (response.body === null && pricing.kind !== 'unit') ? 0n : charge.held
+  const usage = isByUnit ? unitsOf(units) : measureWhole(read, contentType, options)
+  const unmeasured = head.status >= 400 || (stream === null && !isByUnit) ? 0n : charge.held
   const used = usage ? amountOf(pricing, usage) : unmeasured
   // The client agreed to the price at most.
   const most = larger(charge.held, service.price)
@@ -79,13 +82,13 @@ export async function answerByUse(
   const isShort = used > most || captured.short !== undefined
   onEnd(isUnknown ? 'unmeasured' : captured.late ? 'late' : isShort ? 'short' : 'captured')
   const own = toOwnHeaders(captured.receipt)
-  if (response.body !== null && read === undefined) return respond(passOn(response.body, charge), head, own)
+  if (stream !== null && read === undefined) return respond(passOn(stream, charge), head, own)
   const isKept = read === undefined || read.length <= maxBufferedBytes
   charge.served(isKept ? { ...head, body: read ?? null } : undefined)
   return respond(read ?? null, head, own)
 }
 
-/** JSON is complete before it is of use, so nobody waits longer when it is read whole. */
+/** JSON is complete before it is of use, so nobody waits longer when it is read whole, up to `maxWholeBytes`. */
 function isReadWhole(headers: Headers): boolean {
   const length = headers.get('content-length')
   const isJson = headers.get('content-type')?.startsWith('application/json') === true

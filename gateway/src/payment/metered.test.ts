@@ -171,6 +171,36 @@ describe('an answer that is complete before it is of use', () => {
     expect(receiptOf(response).amount).toBe(`${body.length + 50}`)
   })
 
+  test('streams on when it is long and does not say so, and costs what its end says it used', async () => {
+    let end = () => {}
+    await setUp({ pricing: perToken }, (_, response) => {
+      response.writeHead(200, { 'content-type': 'application/json' })
+      response.write(`{"choices":["${'x'.repeat(1_200_000)}"],`)
+      end = () => response.end(answer.slice(1))
+    })
+    // Its head is here before its end is written: no more of it is held in memory.
+    const response = await call(price)
+    expect(receiptOf(response).amount).toBe(`${price}`)
+    end()
+    expect((await response.text()).length).toBe(1_200_015 + answer.length)
+    await expect.poll(charged, { timeout: 3_000 }).toBe(307n)
+    expect((await events()).sum).toBe(307n)
+  })
+
+  test('of a fixed price streams on too when it is long and does not say so', async () => {
+    let end = () => {}
+    await setUp({}, (_, response) => {
+      response.writeHead(200, { 'content-type': 'application/json' })
+      response.write(`["${'x'.repeat(200_000)}`)
+      end = () => response.end('"]')
+    })
+    const response = await call(price)
+    expect(receiptOf(response).amount).toBe(`${price}`)
+    end()
+    expect((await response.text()).length).toBe(200_004)
+    expect(await charged()).toBe(price)
+  })
+
   test('is asked for as it is, so that its usage can be read', async () => {
     let encoding: string | undefined
     await setUp({ pricing: perToken }, (request, response) => {

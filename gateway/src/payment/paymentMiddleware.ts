@@ -15,6 +15,7 @@ import { headerOf } from './headerOf.ts'
 import type { MeteredOutcome } from './meterStream.ts'
 import type { PaymentGate, ServedCharge, Settled } from './paymentGate.ts'
 import { priceOf } from './priceOf.ts'
+import { readStart } from './readStart.ts'
 
 export type PaymentMiddlewareOptions = {
   gate: PaymentGate
@@ -200,9 +201,14 @@ async function bodyFor(
   head: Pick<Answer, 'status' | 'headers'>,
   charge: ServedCharge,
 ): Promise<ConstructorParameters<typeof Response>[0]> {
-  if (response.body !== null && !isSmall(response.headers)) return passThrough(response.body, head, charge)
+  const { body: stream, headers } = response
+  if (stream !== null && !isSmall(headers)) return passThrough(stream, head, charge)
+  // What does not say its length may be long all the same.
+  const start =
+    stream !== null && !headers.has('content-length') ? await readStart(stream, maxBufferedBytes) : undefined
+  if (start && 'stream' in start) return passThrough(start.stream, head, charge)
   // As bytes: not everything small is text.
-  const body = response.body === null ? null : new Uint8Array(await response.arrayBuffer())
+  const body = start?.whole ?? (stream === null ? null : new Uint8Array(await response.arrayBuffer()))
   charge.served({ ...head, body })
   return body
 }
