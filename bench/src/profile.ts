@@ -25,7 +25,7 @@ const minChecks = 3
 const areas: [area: string, url: RegExp][] = [
   ['voucher hash', /hashVoucher|keccak|wasm:/],
   ['journal and Postgres', /\/journal\/|drizzle|\/pg|postgres|parseUsageEntry/],
-  ['header', /readPayment/],
+  ['header', /readPayment|readAsWritten/],
   ['Redis client', /ioredis|redis-parser|standard-as-callback|redisScripts/],
   ['meter and ledger', /\/meter\//],
   ['fingerprint', /fingerprint|internal\/crypto/],
