@@ -21,6 +21,7 @@ async function start(payer: Payer, { hold, authorized }: { hold: bigint; authori
     charge: createMeteredCharge({
       ...{ meter, charge: meter.charge, use, ticket, channel, instance: 'gateway-1' },
       isRepeat: false,
+      isPaidInPart: true,
     }),
   }
 }
@@ -106,6 +107,7 @@ test('a call that another process takes over pays for no segment twice', async (
     createMeteredCharge({
       ...{ meter, charge: meter.charge, use, ticket, channel: first.channel, instance },
       isRepeat: instance === 'gateway-2',
+      isPaidInPart: true,
     })
   expect(await start(dead, 'gateway-1', first.ticket).extend(10n)).toEqual({ ok: true })
   await dead.close()
@@ -144,6 +146,7 @@ test('segments of an earlier request under the same id, which the meter has forg
       channel,
       instance: 'gateway-1',
       isRepeat: false,
+      isPaidInPart: true,
     })
   }
   const slow = await stream()
@@ -156,4 +159,72 @@ test('segments of an earlier request under the same id, which the meter has forg
   for (let segment = 0; segment < 20; segment++) expect(await again.extend(10n)).toEqual({ ok: true })
   again.stand()
   expect((await meter.read(payer.account, payer.grantId))?.channels[payer.payee]?.charged).toBe(420n)
+})
+
+/** A call that held a second segment, of a process that is gone, and that another serves again. */
+async function takenOver(payer: Payer, isPaidInPart: boolean) {
+  const store = createEmbeddedStore()
+  const use = useOf(payer, { amount: 10n, cumulativeAmount: 100n })
+  const dead = createEmbeddedMeter({ clock, instance: 'gateway-1', store })
+  await dead.mirror(accountStateOf(payer))
+  const first = await dead.charge(use)
+  if (!first.ok) throw new Error(first.code)
+  const { ticket, channel } = first
+  const options = { use, channel, isPaidInPart }
+  const served = createMeteredCharge({
+    ...{ ...options, ticket, meter: dead, charge: dead.charge, instance: 'gateway-1', isRepeat: false },
+  })
+  expect(await served.extend(10n, 8n)).toEqual({ ok: true })
+  await dead.close()
+
+  const meter = createEmbeddedMeter({ clock, instance: 'gateway-2', store })
+  const again = await meter.charge(use)
+  if (again.ok || again.code !== 'request.duplicate') throw new Error('It was charged before.')
+  expect(await meter.adopt({ ...again.ticket, from: again.instance })).toBe(true)
+  const charge = createMeteredCharge({
+    ...{ ...options, ticket: again.ticket, meter, charge: meter.charge, instance: 'gateway-2', isRepeat: true },
+  })
+  return { meter, charge }
+}
+
+test('a stream that is not served again costs what was delivered the first time, and no segment after that', async () => {
+  const payer = createPayer()
+  const { meter, charge } = await takenOver(payer, true)
+  expect(await charge.release()).toBe(8n)
+  expect(charge.amount).toBe(8n)
+  expect(await stateOf(meter, payer)).toEqual({ journalled: 8n, charged: 8n })
+})
+
+test('an answer that is of use as a whole costs nothing in any of its segments when it is not served again', async () => {
+  const payer = createPayer()
+  const { meter, charge } = await takenOver(payer, false)
+  expect(await charge.release()).toBe(0n)
+  expect(await stateOf(meter, payer)).toEqual({ journalled: 0n, charged: 0n })
+})
+
+test('segments that were charged for the retry alone are given back too', async () => {
+  const payer = createPayer()
+  const { meter, charge } = await takenOver(payer, true)
+  for (let segment = 0; segment < 3; segment++) expect(await charge.extend(10n)).toEqual({ ok: true })
+  expect(await charge.release()).toBe(8n)
+  expect(await stateOf(meter, payer)).toEqual({ journalled: 8n, charged: 8n })
+})
+
+test('all of it stands when the meter does not tell what was charged, so that nobody is told otherwise', async () => {
+  const payer = createPayer()
+  const { meter, charge } = await takenOver(payer, true)
+  expect(await meter.refuse(payer.account, payer.grantId)).toBe(true)
+  expect(await charge.release()).toBe(8n)
+  expect(await stateOf(meter, payer)).toEqual({ journalled: 18n, charged: 18n })
+})
+
+test('what rests is final at what was used and holds nothing, and goes on with the next segment', async () => {
+  const payer = createPayer()
+  const { meter, charge } = await start(payer, { hold: 10n, authorized: 100n })
+  await charge.rest(4n)
+  expect(charge.held).toBe(4n)
+  expect(await stateOf(meter, payer)).toEqual({ journalled: 4n, charged: 4n })
+  expect(await charge.extend(10n)).toEqual({ ok: true })
+  expect(await charge.capture(9n)).toEqual({ amount: 9n })
+  expect(await stateOf(meter, payer)).toEqual({ journalled: 9n, charged: 9n })
 })

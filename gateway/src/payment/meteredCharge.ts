@@ -23,6 +23,12 @@ export type MeteredCharge = {
    * earlier segments cost is charged as that.
    */
   capture(total: bigint): Promise<Captured>
+  /**
+   * Nobody takes more for now: everything is final at `used`, above 0 base units, and nothing is held until the next `extend`.
+   */
+  rest(used: bigint): Promise<void>
+  /** Undoes what was not served; answers what stands all the same, 0 when nobody pays. */
+  release(): Promise<bigint>
   /** What is held is charged: nobody can say how much was used. */
   stand(): void
 }
@@ -43,6 +49,8 @@ export type MeteredChargeOptions = {
   instance: string
   /** The request was charged before: by a process that is gone, or for an answer that broke off. Its segments are paid for. */
   isRepeat: boolean
+  /** Each segment pays for a part that is of use by itself, as of a stream: what was delivered is paid when the rest fails. */
+  isPaidInPart: boolean
 }
 
 /** Segments of an earlier request under the same id, which the meter still knows, that are passed over at most. */
@@ -58,6 +66,8 @@ export function createMeteredCharge(options: MeteredChargeOptions): MeteredCharg
   let segments = 1
   /** Of the newest segment. */
   let number = 1
+  /** Charged when the request was first served, oldest first; as far as they are known. */
+  const earlier: Ticket[] = options.isRepeat ? [options.ticket] : []
   let isFinal = false
   let last: Promise<unknown> = Promise.resolve()
 
@@ -96,6 +106,57 @@ export function createMeteredCharge(options: MeteredChargeOptions): MeteredCharg
     return isExact
   }
 
+  /** A segment that was charged when the request was first served. */
+  async function takeOver({ instance: from, ticket, channel: known }: Duplicate): Promise<boolean> {
+    if (from !== options.instance && !(await meter.adopt({ ...ticket, from }))) return false
+    open.push(ticket)
+    earlier.push(ticket)
+    channel = known
+    return true
+  }
+
+  /** Finds all segments of a request that is served again; false when the meter does not say. */
+  async function findEarlier(): Promise<boolean> {
+    for (; number <= maxPassedOver; number += 1, segments += 1) {
+      // A charge of nothing shows whether its id was used.
+      const probe = { ...use, requestId: `${use.requestId}~${number + 1}`, amount: 0n }
+      const decision = await options.charge(probe).catch(() => undefined)
+      if (decision?.ok) {
+        const undone = await meter.capture(decision.ticket, 0n).catch(() => undefined)
+        if (!undone?.ok) meter.served(decision.ticket)
+        return true
+      }
+      if (decision?.code !== 'request.duplicate') {
+        // A grant that is not served any more is refused before its ids are looked at.
+        return decision !== undefined && !decision.code.startsWith('grant.')
+      }
+      if (!(await takeOver(decision).catch(() => false))) return false
+    }
+    return false
+  }
+
+  function standNow(tickets: readonly Ticket[]): void {
+    for (const ticket of tickets) meter.served(ticket)
+    closed += tickets.reduce((sum, { amount }) => sum + amount, 0n)
+    open = open.filter((ticket) => !tickets.includes(ticket))
+  }
+
+  /**
+   * Nobody pays for what was never delivered, and what was delivered the first time is not given back. Of a stream that is
+   * each segment that another came after: it was used up by then. How much of the last was, nobody can say, so it is given
+   * back, as is everything of an answer that is of use as a whole only. When the meter cannot tell all segments, none is:
+   * then a retry with the same id is free as before.
+   */
+  async function release(): Promise<bigint> {
+    isFinal = true
+    if (options.isRepeat) {
+      if (!(await findEarlier())) standNow(open)
+      else if (options.isPaidInPart) standNow(open.filter((ticket) => earlier.slice(0, -1).includes(ticket)))
+    }
+    await closeAt(0n, true)
+    return closed
+  }
+
   async function next(amount: bigint): Promise<Extended> {
     for (let passedOver = 0; ; passedOver++) {
       const requestId = `${use.requestId}~${number + 1}`
@@ -104,10 +165,7 @@ export function createMeteredCharge(options: MeteredChargeOptions): MeteredCharg
         open.push(decision.ticket)
         channel = decision.channel
       } else if (decision.code === 'request.duplicate' && options.isRepeat) {
-        const { instance: from, ticket } = decision
-        if (from !== options.instance && !(await meter.adopt({ ...ticket, from }))) return { ok: false, decision }
-        open.push(ticket)
-        channel = decision.channel
+        if (!(await takeOver(decision))) return { ok: false, decision }
       } else if (isUsed(decision) && !options.isRepeat && passedOver < maxPassedOver) {
         // The meter forgets the request's own id first: what was paid under it before pays for nothing now.
         number += 1
@@ -160,14 +218,16 @@ export function createMeteredCharge(options: MeteredChargeOptions): MeteredCharg
     },
     extend: (amount, used) => inTurn(() => extend(amount, used)),
     capture: (total) => inTurn(() => capture(total)),
+    rest: (used) => inTurn(async () => void (isFinal || (await closeAt(used, true)))),
+    release: () => inTurn(release),
     stand() {
       isFinal = true
-      for (const ticket of open) meter.served(ticket)
-      closed = held()
-      open = []
+      standNow(open)
     },
   }
 }
+
+type Duplicate = Extract<Decision, { code: 'request.duplicate' }>
 
 function isUsed(decision: Decision): boolean {
   return !decision.ok && (decision.code === 'request.duplicate' || decision.code === 'request.conflict')

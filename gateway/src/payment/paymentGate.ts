@@ -251,11 +251,13 @@ export function createPaymentGate(deps: PaymentGateDeps): PaymentGate {
     finish: (outcome: Outcome) => void,
   ): Verdict {
     const { instance } = deps
+    const { kind } = request.pricing ?? request.service.pricing ?? { kind: 'call' }
     const charge = serveCharge({
       meter,
       ticket,
       channel,
       finish,
+      mayHaveSegments: isRepeat && kind !== 'call',
       createMetered: () =>
         createMeteredCharge({
           meter,
@@ -264,6 +266,8 @@ export function createPaymentGate(deps: PaymentGateDeps): PaymentGate {
           channel,
           instance,
           isRepeat,
+          // By the unit only a merchant's own server streams; what is proxied counts as a whole.
+          isPaidInPart: kind !== 'call' && (kind !== 'unit' || request.keepsAnswers === true),
           charge: (segment) => chargeMirrored({ ...segment, nowMs: deps.now() }, request.service),
         }),
       writeReceipt: (charged, counted) => receiptOf(request, charged, counted),

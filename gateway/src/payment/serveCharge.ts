@@ -7,6 +7,8 @@ export type ServeChargeOptions = {
   meter: Pick<Meter, 'capture' | 'served'>
   ticket: Ticket
   channel: ChannelMeter
+  /** The request was charged before and is priced by use: it may have further segments. */
+  mayHaveSegments: boolean
   /** Made when the call is charged by use. */
   createMetered(): MeteredCharge
   writeReceipt(ticket: Ticket, channel: ChannelMeter): string
@@ -33,9 +35,9 @@ export function serveCharge(options: ServeChargeOptions): ServedCharge {
       : writeReceipt(ticket, channel)
   }
 
-  /** What it cost in all, where that is not what the meter has under the request's id. */
+  /** What it cost in all, where the meter may have something else under the request's id: its first segment, as captured. */
   function cost(): { amount?: bigint } {
-    return metered && metered.amount !== ticket.amount ? { amount: metered.amount } : {}
+    return metered ? { amount: metered.amount } : {}
   }
 
   return {
@@ -66,6 +68,7 @@ export function serveCharge(options: ServeChargeOptions): ServedCharge {
         acceptedCumulative: known.authorized,
       }
     },
+    rest: (used) => meteredOf().rest(used),
     untilVoucher: options.untilVoucher,
     served(answer) {
       if (metered) metered.stand()
@@ -79,8 +82,8 @@ export function serveCharge(options: ServeChargeOptions): ServedCharge {
       finish({ state: 'broken' })
     },
     async release() {
-      if (metered) {
-        const { amount } = await metered.capture(0n)
+      if (metered || options.mayHaveSegments) {
+        const amount = await meteredOf().release()
         finish({ state: amount === 0n ? 'released' : 'broken' })
         return amount === 0n
       }

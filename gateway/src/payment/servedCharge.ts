@@ -18,6 +18,8 @@ export type ServedCharge = {
   capture?: ((total: bigint) => Promise<CaptureOutcome>) | undefined
   /** Charges the next segment with the newest voucher of the channel; `used` is what all before it have cost. */
   extend?: ((amount: bigint, used?: bigint) => Promise<ExtendOutcome>) | undefined
+  /** Makes everything final at `used`, above 0, and holds nothing until the next `extend`. */
+  rest?: ((used: bigint) => Promise<void>) | undefined
   /** Until the channel's next voucher comes to this process, at most `ms`: it may come to another. */
   untilVoucher?: ((ms: number) => Promise<void>) | undefined
   /**

@@ -1,0 +1,31 @@
+import { decodeHeader, type Pricing, settleResponseSchema } from '@protocolbanks/stream-protocol'
+import { expect, test } from 'vitest'
+import { createTestGateway, newRequestId, payment, price } from './testing/testGateway.ts'
+
+const perByte: Pricing = { kind: 'byte', rate: { price: 1n, per: 1n } }
+
+test('the receipt of a retry tells the whole cost, also where that is what the first segment held', async () => {
+  const gateway = createTestGateway({ service: { pricing: perByte } })
+  await gateway.ready()
+  const { service } = gateway
+  const request = {
+    service,
+    amount: price,
+    url: 'http://gateway.test/weather',
+    payment: payment(service, price, newRequestId()),
+    fingerprint: () => 'asked',
+  }
+  const first = await gateway.gate.authorize(request)
+  if (first.kind !== 'serve') throw new Error('It is not served.')
+  const { charge } = first
+  expect(await charge.extend?.(6_000n, 4_000n)).toMatchObject({ ok: true })
+  expect(await charge.capture?.(price)).toMatchObject({ amount: price })
+  charge.served(undefined)
+
+  const again = await gateway.gate.authorize(request)
+  if (again.kind !== 'refused') throw new Error('It is served again.')
+  expect(again.code).toBe('request.answered')
+  const receipt = decodeHeader(again.response.headers.get('payment-response') ?? '', settleResponseSchema)
+  expect(receipt).toMatchObject({ ok: true, value: { amount: `${price}`, extra: { charged: `${price}` } } })
+  expect(await again.response.text()).toContain(`was charged ${price}`)
+})
