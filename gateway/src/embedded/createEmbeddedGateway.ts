@@ -2,16 +2,15 @@ import { randomUUID } from 'node:crypto'
 import { createDb, migrate } from '@protocolbanks/stream-db'
 import { type Hex, parseAmount, type ReceiptKey } from '@protocolbanks/stream-protocol'
 import { createLogger, runChecks } from '@protocolbanks/stream-runtime'
-import { Hono } from 'hono'
 import type { Logger } from 'pino'
 import { Registry } from 'prom-client'
 import { createPublicClient, http } from 'viem'
 import { createAnswerStore } from '../answers/answerStore.ts'
 import { createGatewayCore } from '../createGatewayCore.ts'
 import type { Chain } from '../payment/chain.ts'
-import { createChargesApi } from '../payment/chargesApi.ts'
+import { createChargesOperations } from '../payment/chargesOperations.ts'
 import { createReceiptSigner, receiptPrivateKeySchema } from '../payment/createReceiptSigner.ts'
-import { unavailableProblem } from '../unavailable.ts'
+import { type ChargesTransport, createChargesTransport } from './createChargesTransport.ts'
 import { type EmbeddedMerchant, ensureMerchant } from './ensureMerchant.ts'
 import { tokenDecimals } from './tokenDecimals.ts'
 
@@ -40,7 +39,7 @@ export type EmbeddedGatewayOptions = EmbeddedMerchant & {
 
 export type EmbeddedGateway = {
   /** For `new PBStream({ ...connection, service, ratePerCall })`: as a gateway elsewhere, but without a network. */
-  connection: { apiKey: string; gatewayUrl: string; fetch: typeof fetch; decimals: number }
+  connection: { apiKey: string; gatewayUrl: string; transport: ChargesTransport; decimals: number }
   /** The public half of `receiptKey`, to be published as a JSON Web Key Set: `GET /.well-known/jwks.json`. */
   receiptKeys: readonly ReceiptKey[]
   /** `ok`, or what is wrong in one sentence, of Postgres, the meter and the chain; for the merchant's own readiness page. */
@@ -108,18 +107,11 @@ export async function createEmbeddedGateway(options: EmbeddedGatewayOptions): Pr
     logger,
     metrics: registry,
   })
-  const charges = createChargesApi({
-    gate,
-    services,
-    merchantOf: async () => merchantId,
-    createTicketId: randomUUID,
-    outcomeTimeoutMs,
-  })
-  const app = new Hono().route('/api/charges', charges)
-  app.onError((error) => {
-    const unavailable = unavailableProblem(error)
-    if (!unavailable) logger.error({ err: error }, 'a charge failed')
-    return unavailable ?? new Response(null, { status: 500 })
+  const operations = createChargesOperations({ gate, services, createTicketId: randomUUID, outcomeTimeoutMs })
+  const transport = createChargesTransport({
+    operations,
+    merchantId,
+    onError: (err) => logger.error({ err }, 'a charge failed'),
   })
 
   await services.refresh()
@@ -140,12 +132,7 @@ export async function createEmbeddedGateway(options: EmbeddedGatewayOptions): Pr
   }
 
   return {
-    connection: {
-      apiKey: 'embedded',
-      gatewayUrl,
-      decimals,
-      fetch: async (input, init) => app.fetch(new Request(input, init)),
-    },
+    connection: { apiKey: 'embedded', gatewayUrl, decimals, transport },
     receiptKeys: receiptSigner ? [receiptSigner.key] : [],
     async readiness() {
       const checks = await runChecks(core.checks, checkTimeoutMs)

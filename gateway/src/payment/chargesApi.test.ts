@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { beforeEach, expect, test } from 'vitest'
+import { ApiRefusal } from '../api/apiProblem.ts'
 import { partitionOf } from '../meter/partitionOf.ts'
 import { createChargesApi } from './chargesApi.ts'
 import { account, createTestGateway, grantId, payee, payment, price, type TestGateway } from './testing/testGateway.ts'
@@ -102,4 +103,21 @@ test('nobody charges without a key, for a service that is not theirs, or with a 
   expect(await post('/', {}, 'pb_other')).toMatchObject({ http: 401, code: 'api_key.invalid' })
   expect(await charge(null, { service: 'other' })).toMatchObject({ http: 404, code: 'service.unknown' })
   expect(await charge(null, { amountAtomic: '-1' })).toMatchObject({ http: 400, code: 'request.invalid' })
+})
+
+test('a body that is no JSON, or none, is not valid', async () => {
+  const headers = { authorization: 'Bearer pb_mine' }
+  for (const body of ['{', '', '[]']) {
+    const response = await api.request('/', { method: 'POST', headers, body })
+    expect([response.status, await response.json()]).toMatchObject([400, { code: 'request.invalid' }])
+    expect(response.headers.get('content-type')).toContain('application/problem+json')
+  }
+})
+
+test('a body larger than any request has is not read to its end', async () => {
+  api.onError((error) => {
+    if (error instanceof ApiRefusal) return error.response
+    throw error
+  })
+  expect(await post('/', { service: 'x'.repeat(70_000) })).toMatchObject({ http: 413, code: 'request.too_large' })
 })

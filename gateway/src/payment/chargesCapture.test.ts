@@ -51,6 +51,21 @@ function charge(paymentSignature: string | null, more: object = {}): Promise<Ans
   return post('/', { service: 'weather', method: 'GET', url, paymentSignature, ...more })
 }
 
+const pricing: Pricing = { kind: 'unit', unit: 'page', rate: { price: 1n, per: 1n } }
+const byUse = { pricing: formatPricing(pricing, 0) }
+
+/** A payment for the offer of what is priced by use, of a voucher over so much. */
+async function paymentByUse(cumulativeAmount: bigint, requestId = newRequestId()): Promise<string> {
+  const { headers } = await charge(null, byUse)
+  const offer = decodeHeader(headers['payment-required'] ?? '', paymentRequiredSchema)
+  const accepted = offer.ok ? { ...offer.value.accepts[0] } : {}
+  return payment(gateway.service, cumulativeAmount, requestId, { accepted })
+}
+
+async function chargeByUse(cumulativeAmount: bigint, requestId?: string): Promise<Answer> {
+  return charge(await paymentByUse(cumulativeAmount, requestId), byUse)
+}
+
 async function channel() {
   const known = (await gateway.meter.read(account, grantId))?.channels[payee]
   return { charged: known?.charged, authorized: known?.authorized }
@@ -95,36 +110,74 @@ test('a call that used nothing costs nothing', async () => {
 })
 
 test('a call holds no more than the request allows, though its offer names the most', async () => {
-  const pricing: Pricing = { kind: 'unit', unit: 'page', rate: { price: 1n, per: 1n } }
-  const named = { pricing: formatPricing(pricing, 0) }
-  const first = await charge(null, named)
+  const first = await charge(null, byUse)
   const offer = decodeHeader(first.headers['payment-required'] ?? '', paymentRequiredSchema)
-  expect(offer).toMatchObject({ ok: true, value: { accepts: [{ amount: `${price}`, extra: named }] } })
-  const accepted = offer.ok ? { ...offer.value.accepts[0] } : {}
-  const { outcome } = await charge(payment(gateway.service, price, newRequestId(), { accepted }), {
-    ...named,
-    holdAtomic: '40',
-  })
+  expect(offer).toMatchObject({ ok: true, value: { accepts: [{ amount: `${price}`, extra: byUse }] } })
+  const { outcome } = await charge(await paymentByUse(price), { ...byUse, holdAtomic: '40' })
   expect(outcome).toBe('charged')
   expect(await channel()).toMatchObject({ charged: 40n })
   expect(await charge(null, { holdAtomic: `${price + 1n}` })).toMatchObject({ http: 400, code: 'request.invalid' })
 })
 
 test('what a call used above its hold is charged as far as the newest voucher goes', async () => {
-  const { ticket } = await charge(payment(gateway.service, price + 10n))
-  expect(await post(`/${ticket}/capture`, { amountAtomic: `${price + 10n}` })).toMatchObject({
-    amountAtomic: `${price + 10n}`,
-  })
-  expect(await channel()).toMatchObject({ charged: price + 10n })
-  const next = await charge(payment(gateway.service, price * 2n + 10n))
-  expect(await post(`/${next.ticket}/capture`, { amountAtomic: `${price + 1n}` })).toMatchObject({
+  const held = { ...byUse, holdAtomic: '40' }
+  const { ticket } = await charge(await paymentByUse(90n), held)
+  expect(await post(`/${ticket}/capture`, { amountAtomic: '90' })).toMatchObject({ amountAtomic: '90' })
+  expect(await channel()).toMatchObject({ charged: 90n })
+  const next = await charge(await paymentByUse(130n), held)
+  expect(await post(`/${next.ticket}/capture`, { amountAtomic: '41' })).toMatchObject({ amountAtomic: '40' })
+  expect(await sumOfEvents()).toBe(130n)
+})
+
+test('a fixed price is captured at that price at most, whatever the voucher allows, and has no second segment', async () => {
+  for (const more of [{}, { pricing: { kind: 'call' } }]) {
+    const { charged = 0n } = await channel()
+    const { ticket } = await charge(payment(gateway.service, charged + price * 5n), more)
+    const extended = await post(`/${ticket}/extend`, { amountAtomic: '1' })
+    expect(extended).toMatchObject({ http: 400, code: 'request.invalid' })
+    const captured = await post(`/${ticket}/capture`, { amountAtomic: `${price * 5n}` })
+    expect(captured).toMatchObject({ http: 200, amountAtomic: `${price}` })
+    expect(receiptOf(captured)).toMatchObject({ amount: `${price}` })
+    expect(await channel()).toMatchObject({ charged: charged + price })
+  }
+  expect(await sumOfEvents()).toBe(price * 2n)
+})
+
+test('a call that held less than its fixed price is captured at the price at most', async () => {
+  const { ticket } = await charge(payment(gateway.service, price * 2n), { holdAtomic: '40' })
+  expect(await post(`/${ticket}/capture`, { amountAtomic: `${price + 1n}` })).toMatchObject({
     amountAtomic: `${price}`,
   })
-  expect(await sumOfEvents()).toBe(price * 2n + 10n)
+  expect(await sumOfEvents()).toBe(price)
+})
+
+test('the pricing of the service counts where a charge does not say its own', async () => {
+  Object.assign(gateway.service, { pricing })
+  const { ticket } = await charge(await paymentByUse(price * 2n))
+  expect(await post(`/${ticket}/extend`, { amountAtomic: '10' })).toMatchObject({ outcome: 'charged' })
+})
+
+test('a segment is the offered amount at most, and a capture that amount for each segment charged', async () => {
+  const { ticket } = await chargeByUse(price * 10n)
+  expect(await post(`/${ticket}/extend`, { amountAtomic: `${price * 4n}`, segment: 2 })).toMatchObject({
+    outcome: 'charged',
+    heldAtomic: `${price * 2n}`,
+  })
+  expect(await channel()).toMatchObject({ charged: price * 2n })
+  const captured = await post(`/${ticket}/capture`, { amountAtomic: `${price * 9n}` })
+  expect(captured).toMatchObject({ amountAtomic: `${price * 2n}` })
+  expect(await sumOfEvents()).toBe(price * 2n)
+})
+
+test('a call by use that has one segment is captured at the offered amount at most', async () => {
+  const { ticket } = await chargeByUse(price * 10n)
+  expect(await post(`/${ticket}/capture`, { amountAtomic: `${price * 9n}` })).toMatchObject({
+    amountAtomic: `${price}`,
+  })
 })
 
 test('a stream is charged segment by segment, each once, and the last as far as it was used', async () => {
-  const { ticket } = await charge(payment(gateway.service, price * 3n))
+  const { ticket } = await chargeByUse(price * 3n)
   for (const segment of [2, 2, 3]) {
     expect(await post(`/${ticket}/extend`, { amountAtomic: `${price}`, segment })).toMatchObject({ outcome: 'charged' })
   }
@@ -136,7 +189,7 @@ test('a stream is charged segment by segment, each once, and the last as far as 
 })
 
 test('a segment that was used in part is final at that before the next is held', async () => {
-  const { ticket } = await charge(payment(gateway.service, price * 3n))
+  const { ticket } = await chargeByUse(price * 3n)
   await post(`/${ticket}/extend`, { amountAtomic: `${price}`, usedAtomic: '30' })
   expect(await channel()).toMatchObject({ charged: 30n + price })
   expect(await post(`/${ticket}/capture`, { amountAtomic: '45' })).toMatchObject({ amountAtomic: '45' })
@@ -145,7 +198,7 @@ test('a segment that was used in part is final at that before the next is held',
 
 test('a stream whose voucher is used up goes on with the next, which is charged nothing itself', async () => {
   const requestId = newRequestId()
-  const { ticket } = await charge(payment(gateway.service, price, requestId))
+  const { ticket } = await chargeByUse(price, requestId)
   expect(await post(`/${ticket}/extend`, { amountAtomic: '100', segment: 2 })).toMatchObject({
     outcome: 'exhausted',
     requiredCumulative: `${price + 100n}`,
@@ -171,7 +224,7 @@ test('a voucher for a stream has to be signed by the session key like any other'
 })
 
 test('what nobody captures or reports stays charged as it was held', async () => {
-  const { ticket } = await charge(payment(gateway.service, price * 2n))
+  const { ticket } = await chargeByUse(price * 2n)
   await post(`/${ticket}/extend`, { amountAtomic: '100' })
   await post(`/${ticket}/served`)
   expect(await channel()).toMatchObject({ charged: price + 100n })

@@ -2,6 +2,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Context, Next } from 'hono'
 import type { Charger } from './charger.ts'
 import { type ChargesClient, createChargesClient } from './chargesClient.ts'
+import { type ChargesTransport, createFetchTransport } from './chargesTransport.ts'
 import { createKeptAnswers, type KeptAnswers } from './keptAnswers.ts'
 import { InvalidMerchantOptionsError, InvalidReportError } from './merchantErrors.ts'
 import { type Price, parsePrice } from './price.ts'
@@ -29,8 +30,10 @@ export type PBStreamOptions = {
   voucherGraceMs?: number | undefined
   /** Told what no answer tells: a refused API key, a release that failed. Warns on the console by default. */
   onError?: ((error: Error) => void) | undefined
-  /** What asks the gateway: the global `fetch`, or that of a gateway in this very process. */
+  /** What asks the gateway; the global `fetch` by default. */
   fetch?: typeof fetch | undefined
+  /** In the place of `fetch`: what reaches a gateway in this very process. Its `connection` brings it. */
+  transport?: ChargesTransport | undefined
   /** Where answers are kept for retries: in this process, 16 MiB for ten minutes, by default. */
   answers?: KeptAnswers | undefined
 }
@@ -150,11 +153,8 @@ function clientOf(options: PBStreamOptions, onError: (error: Error) => void): Ch
   if (!/^https?:\/\//.test(gatewayUrl) || !URL.canParse(gatewayUrl)) {
     throw new InvalidMerchantOptionsError(`gatewayUrl is ${JSON.stringify(gatewayUrl)}, not an http(s) URL.`)
   }
-  return createChargesClient({
-    gatewayUrl,
-    apiKey,
-    timeoutMs,
-    fetch: options.fetch ?? ((input, init) => fetch(input, init)),
-    onError,
-  })
+  const chargesUrl = `${gatewayUrl.replace(/\/+$/, '')}/api/charges`
+  const send: typeof fetch = options.fetch ?? ((input, init) => fetch(input, init))
+  const transport = options.transport ?? createFetchTransport({ chargesUrl, apiKey, fetch: send })
+  return createChargesClient({ transport, chargesUrl, timeoutMs, onError })
 }

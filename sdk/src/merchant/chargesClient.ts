@@ -1,10 +1,5 @@
-import {
-  BaseError,
-  type PricingJson,
-  type Problem,
-  paymentSignatureHeader,
-  problemContentType,
-} from '@protocolbanks/stream-protocol'
+import { type PricingJson, type Problem, problemContentType } from '@protocolbanks/stream-protocol'
+import { GatewayAnswerError, ReleaseFailedError, releaseTries } from './chargeErrors.ts'
 import {
   type AnswerInstead,
   type ChargeResult,
@@ -15,13 +10,14 @@ import {
   parseSettleResult,
   type SettleResult,
 } from './chargeResult.ts'
+import { type ChargesOperation, type ChargesTransport, chargesUrlOf } from './chargesTransport.ts'
 
 export type ChargesClientOptions = {
-  gatewayUrl: string
-  apiKey: string
+  transport: ChargesTransport
+  /** Of the charges API, as errors name it. */
+  chargesUrl: string
   /** Each call to the gateway is given up after this long. */
   timeoutMs: number
-  fetch: typeof fetch
   /** Told what a request cannot be told: a refused API key, a release that failed. */
   onError: (error: Error) => void
 }
@@ -82,52 +78,47 @@ export type ChargesClient = {
 
 /** `served` calls under way; beyond it the gateway finds out by itself that the charge stands. */
 const maxServedCalls = 256
-const releaseTries = 3
 const releaseDelayMs = 500
 const settleTries = 2
 const settleDelayMs = 500
 const maxAnswerLength = 256 * 1024
 
 export function createChargesClient(options: ChargesClientOptions): ChargesClient {
-  const { apiKey, timeoutMs, onError } = options
-  const chargesUrl = `${options.gatewayUrl.replace(/\/+$/, '')}/api/charges`
+  const { transport, chargesUrl, timeoutMs, onError } = options
   let servedCalls = 0
 
-  /** @param what Of the ticket; left out: it is charged. */
-  async function post(ticket: string, what?: string, body?: unknown, waitMs = timeoutMs): Promise<Response> {
-    const url = what === undefined ? chargesUrl : `${chargesUrl}/${encodeURIComponent(ticket)}/${what}`
-    const headers: Record<string, string> = {
-      authorization: `Bearer ${apiKey}`,
-      // One gateway of several knows the ticket: a load balancer keeps together what says the same here.
-      [paymentSignatureHeader]: ticket,
-    }
-    if (body !== undefined) headers['content-type'] = 'application/json'
-    const response = await options.fetch(url, {
-      method: 'POST',
-      headers,
-      redirect: 'error',
-      signal: AbortSignal.timeout(waitMs),
-      ...(body !== undefined && { body: JSON.stringify(body) }),
-    })
-    if (response.ok) return response
-    const text = (await response.text()).slice(0, 500)
-    throw new GatewayAnswerError({ url, status: response.status, text })
+  /** The text of a good answer. @throws GatewayAnswerError, and what the transport says when there is none */
+  async function post(
+    operation: ChargesOperation,
+    ticket: string,
+    body?: Record<string, unknown>,
+    waitMs = timeoutMs,
+  ): Promise<string> {
+    const answer = await transport(operation, { ticket, body: body && JSON.stringify(body), waitMs })
+    if (answer.status >= 200 && answer.status < 300) return answer.text
+    throw answerError(operation, ticket, answer)
   }
 
-  async function tell(ticket: string, what: 'served' | 'release'): Promise<void> {
-    const response = await post(ticket, what)
-    await response.body?.cancel()
+  function answerError(
+    operation: ChargesOperation,
+    ticket: string,
+    { status, text }: { status: number; text: string },
+  ): GatewayAnswerError {
+    return new GatewayAnswerError({
+      url: chargesUrlOf(chargesUrl, operation, ticket),
+      status,
+      text: text.slice(0, 500),
+    })
   }
 
   /** It is done once, however often it is asked: a connection that broke is tried again. */
   async function settle(ticket: string, waitMs: number): Promise<SettleResult> {
     for (let tries = 1; ; tries++) {
       try {
-        const response = await post(ticket, 'settle', undefined, waitMs)
-        const text = await response.text()
+        const text = await post('settle', ticket, undefined, waitMs)
         const result = text.length <= maxAnswerLength ? parseSettleResult(text) : undefined
         if (result) return result
-        throw new GatewayAnswerError({ url: response.url, status: response.status, text: text.slice(0, 500) })
+        throw answerError('settle', ticket, { status: 200, text })
       } catch (error) {
         if (error instanceof GatewayAnswerError || isTimeout(error) || tries === settleTries) throw error
         await new Promise((resolve) => setTimeout(resolve, settleDelayMs))
@@ -135,16 +126,19 @@ export function createChargesClient(options: ChargesClientOptions): ChargesClien
     }
   }
 
-  async function postJson(ticket: string, what: string, body: unknown): Promise<Record<string, unknown>> {
-    const response = await post(ticket, what, body)
-    const value: unknown = await response.json()
+  async function postJson(
+    operation: ChargesOperation,
+    ticket: string,
+    body: Record<string, unknown>,
+  ): Promise<Record<string, unknown>> {
+    const value: unknown = JSON.parse(await post(operation, ticket, body))
     return typeof value === 'object' && value !== null ? { ...value } : {}
   }
 
   /** The answer to a charge was lost, so perhaps it was made: it must not stand. Unknown to the gateway is fine too. */
   async function cancel(ticket: string, isPaid = true): Promise<void> {
     try {
-      await tell(ticket, 'release')
+      await post('release', ticket)
     } catch (error) {
       if (error instanceof GatewayAnswerError && error.status === 404) return
       await releaseAgain(ticket, isPaid)
@@ -155,7 +149,8 @@ export function createChargesClient(options: ChargesClientOptions): ChargesClien
     for (let tries = 2; ; tries++) {
       await new Promise((resolve) => setTimeout(resolve, releaseDelayMs * tries))
       try {
-        return await tell(ticket, 'release')
+        await post('release', ticket)
+        return
       } catch (error) {
         if (tries < releaseTries) continue
         if (isPaid) onError(new ReleaseFailedError(ticket, error))
@@ -167,7 +162,7 @@ export function createChargesClient(options: ChargesClientOptions): ChargesClien
   function served(ticket: string): void {
     if (servedCalls >= maxServedCalls) return
     servedCalls++
-    tell(ticket, 'served')
+    post('served', ticket)
       .catch((error: Error) => onError(error))
       .finally(() => servedCalls--)
   }
@@ -184,11 +179,10 @@ export function createChargesClient(options: ChargesClientOptions): ChargesClien
           amountAtomic: amountAtomic.toString(),
           ...(holdAtomic !== undefined && { holdAtomic: holdAtomic.toString() }),
         }
-        const response = await post(ticket, undefined, body)
-        const text = await response.text()
+        const text = await post('charge', ticket, body)
         const result = text.length <= maxAnswerLength ? parseChargeResult(text) : undefined
         if (result) return result
-        throw new GatewayAnswerError({ url: chargesUrl, status: response.status, text: text.slice(0, 500) })
+        throw answerError('charge', ticket, { status: 200, text })
       } catch (error) {
         onError(error instanceof Error ? error : new Error(String(error)))
         if (!(error instanceof GatewayAnswerError)) void cancel(ticket)
@@ -197,7 +191,7 @@ export function createChargesClient(options: ChargesClientOptions): ChargesClien
     },
     async release(ticket, isPaid = true) {
       try {
-        await tell(ticket, 'release')
+        await post('release', ticket)
       } catch {
         void releaseAgain(ticket, isPaid)
       }
@@ -205,7 +199,7 @@ export function createChargesClient(options: ChargesClientOptions): ChargesClien
     async capture(ticket, amountAtomic) {
       try {
         const body = { amountAtomic: amountAtomic.toString() }
-        const { headers } = await postJson(ticket, 'capture', body)
+        const { headers } = await postJson('capture', ticket, body)
         served(ticket)
         return isHeaders(headers) ? headers : {}
       } catch (error) {
@@ -216,7 +210,7 @@ export function createChargesClient(options: ChargesClientOptions): ChargesClien
     async extend(ticket, { amountAtomic, usedAtomic, segment }) {
       try {
         const body = { amountAtomic: amountAtomic.toString(), usedAtomic: usedAtomic?.toString(), segment }
-        return parseExtendResult(await postJson(ticket, 'extend', body))
+        return parseExtendResult(await postJson('extend', ticket, body))
       } catch (error) {
         onError(error instanceof Error ? error : new Error(String(error)))
         return { outcome: 'refused', code: 'gateway.unavailable' }
@@ -264,39 +258,5 @@ function answer503(retryAfter: string, problem: Pick<Problem, 'type' | 'title' |
     status: 503,
     headers: { 'content-type': problemContentType, 'cache-control': 'no-store', 'retry-after': retryAfter },
     body: JSON.stringify({ ...problem, status: 503 } satisfies Problem),
-  }
-}
-
-/** The gateway answered what its API does not promise, e.g. because the API key is wrong. */
-export class GatewayAnswerError extends BaseError {
-  override readonly code = 'gateway.answer'
-  readonly status: number
-  constructor(p: { url: string; status: number; text: string }) {
-    super('The gateway did not answer as its charges API promises.', {
-      metaMessages: [
-        `URL: ${p.url}`,
-        `Status: ${p.status}`,
-        `Body: ${p.text}`,
-        p.status === 401 || p.status === 403 ? 'Check the API key and its merchant.' : 'Check gatewayUrl.',
-      ],
-      docsPath: '/errors#gateway-answer',
-    })
-    this.status = p.status
-  }
-}
-
-/** A failed request was charged and the charge could not be taken back. */
-export class ReleaseFailedError extends BaseError {
-  override readonly code = 'charge.release_failed'
-  constructor(ticket: string, cause: unknown) {
-    super('A charge could not be released.', {
-      cause,
-      metaMessages: [
-        `Ticket: ${ticket}`,
-        `Tries: ${releaseTries}`,
-        'Serve the request again free when it comes with the same id, or refund it.',
-      ],
-      docsPath: '/errors#charge-release-failed',
-    })
   }
 }
