@@ -1,6 +1,7 @@
 import { receiptKeysPath } from '@protocolbanks/stream-protocol'
 import { createStatusApp, type StatusDeps } from '@protocolbanks/stream-runtime'
-import { type Handler, Hono, type MiddlewareHandler } from 'hono'
+import { type ErrorHandler, type Handler, Hono, type MiddlewareHandler } from 'hono'
+import { getPath } from 'hono/utils/url'
 import type { Logger } from 'pino'
 import { ApiRefusal } from './api/apiProblem.ts'
 import { discoveryPath } from './discovery/createDiscoveryRoute.ts'
@@ -33,7 +34,10 @@ export type AppDeps = StatusDeps & {
 
 type AppEnv = { Variables: { trace?: RequestTrace } }
 
-/** Every route of the gateway. What is not /api, /health, /ready or /metrics is looked up among the services. */
+/**
+ * Every route of the gateway. What is not /api, /health, /ready or /metrics is looked up among the services; a path that
+ * begins as no route of ours does is not looked up among ours at all, which costs a paid call a search in all of them.
+ */
 export function createApp({
   api,
   ownerOrigins,
@@ -59,7 +63,12 @@ export function createApp({
   if (receiptKeys) app.get(receiptKeysPath, receiptKeys)
   if (discovery) app.get(discoveryPath, discovery)
   app.all('*', crossOrigin, payment, proxy)
-  app.onError((error, c) => {
+
+  const services = new Hono<AppEnv>()
+  services.use(trace)
+  services.all('*', crossOrigin, payment, proxy)
+
+  const onError: ErrorHandler<AppEnv> = (error, c) => {
     if (error instanceof ApiRefusal) return error.response
     const unavailable = unavailableProblem(error)
     if (unavailable) return unavailable
@@ -67,6 +76,18 @@ export function createApp({
     return problem(500, 'internal', 'Something went wrong on our side.', {
       hint: 'Repeat the request with the same id.',
     })
-  })
+  }
+  app.onError(onError)
+  services.onError(onError)
+
+  const ours = new Set(app.routes.map(({ path }) => beginOf(path)))
+  const whole = app.fetch
+  app.fetch = (request, ...rest) => (ours.has(beginOf(getPath(request))) ? whole : services.fetch)(request, ...rest)
   return app
+}
+
+/** `/api` of `/api/merchants`. */
+function beginOf(path: string): string {
+  const end = path.indexOf('/', 1)
+  return end === -1 ? path : path.slice(0, end)
 }
