@@ -83,5 +83,11 @@ export function toSettleResponse(network: SettleResponse['network'], receipt: Re
 /** When the charge was made, by the meter's clock: its event is named after it, `p3-1763722801234-0`. */
 function timeOf({ eventId }: Ticket): string | undefined {
   const ms = /-(\d{1,15})-\d+$/.exec(eventId)?.[1]
-  return ms === undefined ? undefined : new Date(Number(ms)).toISOString()
+  if (ms === undefined) return undefined
+  // Under load many are of one millisecond.
+  if (ms !== written.ms) written = { ms, time: new Date(Number(ms)).toISOString() }
+  return written.time
 }
+
+/** The time that was written last. */
+let written = { ms: '', time: '' }

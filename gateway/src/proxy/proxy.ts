@@ -5,6 +5,7 @@ import { type Dispatcher, errors, request } from 'undici'
 import { isCredential } from '../mpp/readCredential.ts'
 import { NotPublicError } from '../network/publicLookup.ts'
 import { maxBufferedBytes } from '../payment/bufferedBytes.ts'
+import { headersOf } from '../payment/headersOf.ts'
 import { bufferBody } from '../payment/paymentMiddleware.ts'
 import { problem } from '../problem.ts'
 import type { Service } from '../services/serviceTable.ts'
@@ -88,19 +89,28 @@ function endOfSegment(url: string, from: number): number {
 
 function forwardHeaders(c: Context, { pricing }: Service): Record<string, string> {
   const headers: Record<string, string> = {}
-  const named = new Set((c.req.header('connection') ?? '').toLowerCase().split(/\s*,\s*/))
-  for (const [name, value] of Object.entries(c.req.header())) {
-    if (!hopByHop.has(name) && !named.has(name)) headers[name] = value
+  const received = headersOf(c)
+  const { connection = '', host = '' } = received
+  const named = connection === '' || connection === 'keep-alive' ? nothingNamed : namesOf(connection)
+  for (const name of Object.keys(received)) {
+    const value = received[name]
+    if (value !== undefined && !hopByHop.has(name) && !named.has(name)) headers[name] = value
   }
   // What else it carries is the upstream's.
   if (isCredential(headers.authorization)) delete headers.authorization
-  headers['x-forwarded-host'] = c.req.header('host') ?? ''
+  headers['x-forwarded-host'] = host
   const trace: RequestTrace | undefined = c.get('trace')
   if (trace) headers.traceparent = formatTraceparent(trace.context)
   headers['x-forwarded-proto'] = c.req.url.startsWith('https:') ? 'https' : 'http'
   // What a model used is read from its answer.
   if (pricing?.kind === 'token') headers['accept-encoding'] = 'identity'
   return headers
+}
+
+const nothingNamed: ReadonlySet<string> = new Set()
+
+function namesOf(connection: string): ReadonlySet<string> {
+  return new Set(connection.toLowerCase().split(/\s*,\s*/))
 }
 
 async function forwardBody(c: Context): Promise<Uint8Array | Readable | null> {
