@@ -35,7 +35,8 @@ const defaultGraceMs = 10_000
 
 /** Whether no meter is asked how much a payment is in the end: only what a meter charged can be captured. */
 export function isMeterable(charge: ServedCharge): charge is MeterableCharge {
-  return charge.capture !== undefined && charge.extend !== undefined && charge.untilVoucher !== undefined
+  const { capture, extend, rest, untilVoucher } = charge
+  return capture !== undefined && extend !== undefined && rest !== undefined && untilVoucher !== undefined
 }
 
 /**

@@ -10,13 +10,14 @@ import {
   streamReceiptEvent,
 } from '@protocolbanks/stream-protocol'
 import type { Answer } from '../answers/answerStore.ts'
+import { larger } from '../meter/larger.ts'
 import { problem } from '../problem.ts'
 import { measureUse } from './measureUse.ts'
 import type { ServedCharge } from './paymentGate.ts'
 
 /** A charge that can be captured and extended. */
 export type MeterableCharge = ServedCharge & {
-  [part in 'held' | 'capture' | 'extend' | 'untilVoucher']: NonNullable<ServedCharge[part]>
+  [part in 'held' | 'capture' | 'extend' | 'rest' | 'untilVoucher']: NonNullable<ServedCharge[part]>
 }
 
 /** How the charge of a metered call ended: `cut` for want of a voucher, `unmeasured` when the answer did not say what it used. */
@@ -41,6 +42,8 @@ export type MeterStreamOptions = {
   now(): number
   /** Answers up to this are kept for a retry. */
   maxKeptBytes: number
+  /** How long nobody may read before what was delivered becomes final; 10 s when left out. */
+  stallMs?: number | undefined
   onEnd(outcome: MeteredOutcome): void
 }
 
@@ -48,13 +51,15 @@ export type MeterStreamOptions = {
 const pollMs = 100
 /** After this what was used of a segment is made final, so that the journal does not wait for the end of the stream. */
 const maxSegmentMs = 30_000
+const defaultStallMs = 10_000
 /** Events up to this are passed as a whole, so that something can be said between them. */
 const maxEventBytes = 64 * 1024
 
 /**
  * Passes an answer on byte by byte, at the reader's pace, and charges it while it passes: nothing leaves that is not held.
  * When what is held is used up the next segment is charged, with the voucher that the channel has by then; until it has one
- * the stream stands, and of server-sent events says so. Whoever leaves pays for what was delivered.
+ * the stream stands, and of server-sent events says so. Whoever leaves pays for what was delivered. While nobody reads nothing
+ * is held; who takes nothing that costs for as long as a segment may be open has left.
  */
 export function meterStream(
   stream: ReadableStream<Uint8Array>,
@@ -65,7 +70,8 @@ export function meterStream(
   const isEvents = isEventStream(options.contentType)
   const measure = measureUse(options)
   /** What has come and is not delivered, and how much of it is measured. */
-  let rest: Uint8Array = new Uint8Array()
+  let pending: Uint8Array = new Uint8Array()
+  let controllerOf: Controller | undefined
   let scanned = 0
   let endsEvent = true
   let reading: ReturnType<typeof reader.read> | undefined
@@ -80,6 +86,17 @@ export function meterStream(
   let keptBytes = 0
   let settling: Promise<string> | undefined
   let isLeft = false
+  let isPulling = false
+  let isOver = false
+  /** What was given back when nobody read, and is held again before more is delivered. */
+  let rested = 0n
+  /** What has to be held before more is delivered, though it is not known what that costs. */
+  let least = 0n
+  let resting: Promise<void> = Promise.resolve()
+  const stall = setTimeout(() => {
+    if (!isPulling && !isOver) resting = rest().catch(() => undefined)
+  }, options.stallMs ?? defaultStallMs)
+  stall.unref()
 
   /** Charges what was delivered, once; the receipt. */
   function settle(total: bigint, outcome: MeteredOutcome, answer: 'kept' | 'given'): Promise<string> {
@@ -97,12 +114,13 @@ export function meterStream(
   async function cover(cost: bigint, controller: Controller): Promise<string | undefined> {
     let waitsUntilMs: number | undefined
     let isTold = false
+    const needed = larger(cost, least)
     try {
-      while (charge.held < cost) {
+      while (charge.held < needed) {
         if (isLeft) return 'left'
         // Until something came of them, segments stay open: if it does not come, nobody pays for them.
         const used = delivered > closed ? delivered : undefined
-        const extended = await charge.extend(segment > 0n ? segment : cost - charge.held, used).catch(() => undefined)
+        const extended = await charge.extend(segment > 0n ? segment : needed - charge.held, used).catch(() => undefined)
         if (extended) closed = delivered
         if (extended?.ok) {
           segmentAtMs = now()
@@ -125,6 +143,7 @@ export function meterStream(
         if (leftMs <= 0) return extended?.code ?? 'meter.unavailable'
         await charge.untilVoucher(Math.min(pollMs, leftMs))
       }
+      least = 0n
       return undefined
     } finally {
       measure.resume()
@@ -157,15 +176,15 @@ export function meterStream(
    */
   function cutPiece(isLast: boolean): number {
     if (isEvents) {
-      const { to, isEvent } = measure.read(rest, scanned)
+      const { to, isEvent } = measure.read(pending, scanned)
       scanned = to
       endsEvent = isEvent
-      return isEvent || isLast || rest.length > maxEventBytes ? to : 0
+      return isEvent || isLast || pending.length > maxEventBytes ? to : 0
     }
     const covered = pricing.kind === 'byte' ? coveredBy(pricing, charge.held) : undefined
-    const room = covered === undefined ? rest.length : Number(covered) - (measure.usage().bytes ?? 0)
+    const room = covered === undefined ? pending.length : Number(covered) - (measure.usage().bytes ?? 0)
     // At least one byte: what it costs asks for the next segment.
-    return measure.read(rest.subarray(0, Math.max(1, room))).to
+    return measure.read(pending.subarray(0, Math.max(1, room))).to
   }
 
   /** Passes a piece on once it is held. False when the stream was cut before it. */
@@ -176,8 +195,8 @@ export function meterStream(
       await cut(refusal, controller)
       return false
     }
-    const piece = rest.subarray(0, length)
-    rest = rest.subarray(length)
+    const piece = pending.subarray(0, length)
+    pending = pending.subarray(length)
     scanned = 0
     delivered = cost
     hasDelivered = true
@@ -192,11 +211,51 @@ export function meterStream(
   /** What was delivered costs, when nothing more is. */
   function costNow(): bigint {
     if (!hasDelivered && pricing.kind !== 'second') return 0n
-    if (!measure.isMeasured) return charge.held
+    if (!measure.isMeasured) return unmeasured()
     const cost = pricing.kind === 'second' ? amountOf(pricing, measure.usage()) : delivered
     // The last bit of time may be above it.
     if (cost > charge.held) return charge.held
     return cost
+  }
+
+  /** What nobody can measure costs what was held for it. */
+  function unmeasured(): bigint {
+    return larger(charge.held + rested, least)
+  }
+
+  /** Nobody reads: what was delivered becomes final and nothing is held, so that the journal does not wait for a reader. */
+  async function rest(): Promise<void> {
+    const heldBefore = charge.held
+    const known = measure.isMeasured ? costNow() : delivered
+    const used = measure.isMeasured || head.status < 400 ? known : 0n
+    if (used > 0n) {
+      await charge.rest(used)
+      closed = used
+      rested += heldBefore - charge.held
+    } else if (now() - segmentAtMs < maxSegmentMs) stall.refresh()
+    else {
+      // To make nothing final would free the request's id while its answer passes.
+      await leave(undefined)
+      controllerOf?.error(new Error('The stream ends here: nobody read it.'))
+    }
+  }
+
+  async function holdAgain(): Promise<void> {
+    if (rested === 0n) return
+    const again = await charge.extend(rested).catch(() => undefined)
+    if (!again?.ok && !measure.isMeasured) least = charge.held + rested
+    rested = 0n
+    segmentAtMs = now()
+  }
+
+  /** What was delivered is paid, and the API hears that nobody wants more. */
+  async function leave(reason: unknown): Promise<void> {
+    isLeft = true
+    isOver = true
+    clearTimeout(stall)
+    const cost = costNow()
+    await reader.cancel(reason).catch(() => undefined)
+    await settle(cost, 'captured', 'given')
   }
 
   /** What was used of a segment becomes final now and then, and the rest is held anew. */
@@ -208,8 +267,8 @@ export function meterStream(
   }
 
   async function finish(controller: Controller): Promise<void> {
-    const unmeasured = head.status >= 400 ? 0n : charge.held
-    const total = measure.isMeasured ? amountOf(pricing, measure.usage()) : unmeasured
+    const ofUnmeasured = head.status >= 400 ? 0n : unmeasured()
+    const total = measure.isMeasured ? amountOf(pricing, measure.usage()) : ofUnmeasured
     const receipt = await settle(total, measure.isMeasured ? 'captured' : 'unmeasured', 'kept')
     if (isEvents && isBetweenEvents) tell(controller, streamReceiptEvent, parseReceipt(receipt))
     controller.close()
@@ -230,38 +289,58 @@ export function meterStream(
     controller.close()
   }
 
+  /** Passes the next piece on. False: there is no more. */
+  async function passNext(controller: Controller): Promise<boolean> {
+    await renew()
+    for (;;) {
+      const length = pending.length > scanned ? cutPiece(false) : 0
+      if (length > 0) return pass(length, controller)
+      const read = await readOn()
+      if (isLeft) return false
+      if (read?.done) break
+      if (read) pending = pending.length === 0 ? read.value : Buffer.concat([pending, read.value])
+      else {
+        const refusal = await cover(amountOf(pricing, measure.usage()), controller)
+        if (refusal !== undefined) {
+          await cut(refusal, controller)
+          return false
+        }
+      }
+    }
+    // An event that nothing ends.
+    if (pending.length > 0 && !(await pass(pending.length, controller))) return false
+    await finish(controller)
+    return false
+  }
+
   return new ReadableStream<Uint8Array>(
     {
+      start(controller) {
+        controllerOf = controller
+      },
       async pull(controller) {
+        isPulling = true
         try {
-          await renew()
-          for (;;) {
-            const length = rest.length > scanned ? cutPiece(false) : 0
-            if (length > 0) return void (await pass(length, controller))
-            const read = await readOn()
-            if (isLeft) return
-            if (read?.done) break
-            if (read) rest = rest.length === 0 ? read.value : Buffer.concat([rest, read.value])
-            else {
-              const refusal = await cover(amountOf(pricing, measure.usage()), controller)
-              if (refusal !== undefined) return await cut(refusal, controller)
-            }
-          }
-          // An event that nothing ends.
-          if (rest.length > 0 && !(await pass(rest.length, controller))) return
-          await finish(controller)
+          await resting
+          if (isLeft) return
+          await holdAgain()
+          if (!(await passNext(controller))) isOver = true
         } catch (error) {
+          isOver = true
           // What the API left half-way is paid as far as it came.
           if (hasDelivered) await settle(costNow(), 'captured', 'given')
           else if (!settling) await charge.release()
           controller.error(error)
+        } finally {
+          isPulling = false
+          if (isOver) clearTimeout(stall)
+          else stall.refresh()
         }
       },
       async cancel(reason) {
         isLeft = true
-        const cost = costNow()
-        await reader.cancel(reason).catch(() => undefined)
-        await settle(cost, 'captured', 'given')
+        await resting
+        await leave(reason)
       },
     },
     { highWaterMark: 0 },
