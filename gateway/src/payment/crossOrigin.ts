@@ -1,5 +1,6 @@
 import type { MiddlewareHandler } from 'hono'
 import { cors } from 'hono/cors'
+import { headerOf } from './headerOf.ts'
 
 /** How long a browser remembers that it may call. Chromium's most. */
 const maxAgeSeconds = 7_200
@@ -12,7 +13,7 @@ const anybody = cors({ origin: '*', exposeHeaders: ['*'], maxAge: maxAgeSeconds 
  * `Access-Control-Request-Method`) is answered here: nobody is charged for it. Requests without `Origin` pass untouched.
  */
 export const crossOrigin: MiddlewareHandler = async (c, next) => {
-  if (c.req.header('origin') === undefined) return next()
+  if (headerOf(c, 'origin') === undefined) return next()
   if (c.req.method === 'OPTIONS' && c.req.header('access-control-request-method') === undefined) return next()
   return anybody(c, next)
 }
