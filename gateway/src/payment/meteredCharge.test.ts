@@ -218,10 +218,13 @@ test('all of it stands when the meter does not tell what was charged, so that no
   expect(await stateOf(meter, payer)).toEqual({ journalled: 18n, charged: 18n })
 })
 
-test('what rests is final at what was used and holds nothing, and goes on with the next segment', async () => {
+test.each<[string, (charge: MeteredCharge) => Promise<unknown>]>([
+  ['rests', (charge) => charge.rest(4n)],
+  ['is extended by nothing', (charge) => charge.extend(0n, 4n)],
+])('what %s is final at what was used and holds nothing, and goes on with the next segment', async (_, rest) => {
   const payer = createPayer()
   const { meter, charge } = await start(payer, { hold: 10n, authorized: 100n })
-  await charge.rest(4n)
+  await rest(charge)
   expect(charge.held).toBe(4n)
   expect(await stateOf(meter, payer)).toEqual({ journalled: 4n, charged: 4n })
   expect(await charge.extend(10n)).toEqual({ ok: true })

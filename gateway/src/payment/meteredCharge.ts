@@ -15,7 +15,7 @@ export type MeteredCharge = {
   /**
    * Charges the next segment with the newest voucher of the channel. With `used`, what all before have cost by now, they are
    * final at that; where nothing was used of the last one, it stays, and nothing more is held. Without it they stay open, for
-   * one thing that costs more than a segment. A refusal leaves what is held then.
+   * one thing that costs more than a segment. A refusal leaves what is held then. Nothing, with `used` above 0: as `rest`.
    */
   extend(amount: bigint, used?: bigint): Promise<Extended>
   /**
@@ -180,7 +180,9 @@ export function createMeteredCharge(options: MeteredChargeOptions): MeteredCharg
   async function extend(amount: bigint, used?: bigint): Promise<Extended> {
     if (isFinal) return { ok: false, decision: { ok: false, code: 'request.conflict' } }
     if (used === undefined) return next(amount)
-    await closeAt(used, false)
+    const isRest = amount === 0n && used > 0n
+    await closeAt(used, isRest)
+    if (isRest) return { ok: true }
     return open.length > 0 ? { ok: true } : next(amount)
   }
 

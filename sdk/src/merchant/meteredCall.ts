@@ -68,8 +68,8 @@ export function createMeteredCall(charger: Metering, options: MeteredCallOptions
 
   function keepOpen(): void {
     if (++keepOpens >= maxKeepOpens) stop()
-    const usedAtomic = stream?.closedAtomic() ?? 0n
-    void charger.client.extend(ticket, { amountAtomic: options.segmentAtomic, usedAtomic })
+    if (stream) void stream.keepOpen()
+    else void charger.client.extend(ticket, { amountAtomic: options.segmentAtomic, usedAtomic: 0n })
   }
 
   return {

@@ -21,8 +21,11 @@ function setUp({
   let waitedMs = 0
   let held = 1
   const captures: bigint[] = []
+  const extensions: object[] = []
   const client: Pick<ChargesClient, 'extend' | 'capture'> = {
-    async extend() {
+    async extend(_, asked) {
+      extensions.push(asked)
+      if (asked.amountAtomic === 0n) return { outcome: 'charged' }
       if (held === segments && waitedMs < voucherAfterMs)
         return { outcome: 'exhausted', requiredCumulative: '20', acceptedCumulative: '10' }
       held++
@@ -50,7 +53,7 @@ function setUp({
   const pass = (ms: number) => {
     nowMs += ms
   }
-  return { stream, write, text, captures, pass }
+  return { stream, write, text, captures, extensions, pass }
 }
 
 test('bytes pass unchanged however they are cut, and cost what they are', async () => {
@@ -69,6 +72,19 @@ test('a stream that is not paid any further is cut at the last byte that is, and
   const { stream, write, text, captures } = setUp({ segments: 2 })
   expect(await stream.pass(encode('x'.repeat(100)), write)).toBe(false)
   expect([text(), captures]).toEqual(['x'.repeat(60), [20n]])
+})
+
+test('what a slow stream delivered becomes final while it is kept open, and what was held besides is held again', async () => {
+  const { stream, write, captures, extensions } = setUp()
+  expect(await stream.pass(encode('x'.repeat(12)), write)).toBe(true)
+  await stream.keepOpen()
+  // Nobody reads: nothing is open at the gateway.
+  await stream.keepOpen()
+  expect(extensions).toEqual(Array(2).fill({ amountAtomic: 0n, usedAtomic: 4n }))
+  expect(await stream.pass(encode('x'.repeat(6)), write)).toBe(true)
+  expect(extensions[2]).toEqual({ amountAtomic: 6n, usedAtomic: undefined, segment: 2 })
+  await stream.finish(write)
+  expect(captures).toEqual([6n])
 })
 
 test('a voucher is asked for between whole events alone, and one event is let through that began before', async () => {

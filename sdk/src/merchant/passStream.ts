@@ -17,8 +17,11 @@ export type StreamCharge = {
   finish(write: Write): Promise<void>
   /** Whether it can say in the stream itself that it is cut. */
   readonly saysEnd: boolean
-  /** Of what is held so much is final. */
-  closedAtomic(): bigint
+  /**
+   * It goes on, slowly or not at all: what was delivered becomes final, so that the gateway's journal does not wait for its
+   * end, and the rest of what is held is given back until more is delivered.
+   */
+  keepOpen(): Promise<void>
   /** Its reader left, or its source broke: what was delivered is charged. */
   leave(): void
 }
@@ -58,6 +61,10 @@ export function passStream(options: StreamChargeOptions): StreamCharge {
   /** Of what is held what is final, and how many segments there were. */
   let closedAtomic = 0n
   let segments = 1
+  /** What was given back of what was held: so much is held next. */
+  let restedAtomic = 0n
+  /** One question to the gateway after the other. */
+  let asking: Promise<unknown> = Promise.resolve()
   /** Of what was delivered, while something that was measured waits to be paid. */
   let deliveredAtomic: bigint | undefined
   let hasLeft = false
@@ -65,11 +72,13 @@ export function passStream(options: StreamChargeOptions): StreamCharge {
 
   const isPaid = () => meter.amount() <= heldAtomic
 
-  const unmeasuredAtomic = () => (options.isError ? 0n : heldAtomic)
+  /** With what was given back while nothing passed: it was agreed to. */
+  const agreedAtomic = () => heldAtomic + restedAtomic
 
   function capture(): Promise<Record<string, string>> {
     // A stream that never said how much it used costs what was held.
-    const amount = meter.isMeasured ? smaller(deliveredAtomic ?? meter.amount(), heldAtomic) : unmeasuredAtomic()
+    const unmeasured = options.isError ? 0n : agreedAtomic()
+    const amount = meter.isMeasured ? smaller(deliveredAtomic ?? meter.amount(), agreedAtomic()) : unmeasured
     capturing ??= client.capture(ticket, amount)
     return capturing
   }
@@ -117,7 +126,7 @@ export function passStream(options: StreamChargeOptions): StreamCharge {
     }
     const until = now() + graceMs
     for (let hasAsked = false; ; hasAsked = true) {
-      const result = await hold()
+      const result = await inTurn(hold)
       if (hasLeft) return false
       if (result.outcome === 'charged') return true
       if (result.outcome === 'refused' || now() >= until) {
@@ -132,17 +141,39 @@ export function passStream(options: StreamChargeOptions): StreamCharge {
     }
   }
 
+  function inTurn<result>(ask: () => Promise<result>): Promise<result> {
+    const asked = asking.then(ask)
+    asking = asked.catch(() => undefined)
+    return asked
+  }
+
   /** Asks for one more segment; the ones before are final at what was delivered. */
   async function hold(): Promise<ExtendResult> {
     const used = smaller(deliveredAtomic ?? meter.amount(), heldAtomic)
     // Of what nothing was used all stays open: a single piece costs more, and may not come.
     const usedAtomic = used > closedAtomic ? used : undefined
-    const result = await client.extend(ticket, { amountAtomic: segmentAtomic, usedAtomic, segment: segments + 1 })
+    const amountAtomic = restedAtomic > 0n ? restedAtomic : segmentAtomic
+    const result = await client.extend(ticket, { amountAtomic, usedAtomic, segment: segments + 1 })
     if (result.outcome !== 'charged') return result
     closedAtomic = usedAtomic ?? closedAtomic
-    heldAtomic = (usedAtomic ?? heldAtomic) + segmentAtomic
+    heldAtomic = (usedAtomic ?? heldAtomic) + amountAtomic
+    restedAtomic = 0n
     segments++
     return result
+  }
+
+  async function keepOpen(): Promise<void> {
+    if (capturing) return
+    const used = smaller(deliveredAtomic ?? meter.amount(), heldAtomic)
+    // What nobody can measure yet, or costs nothing so far, stays held.
+    if (!meter.isMeasured || used === 0n) {
+      await client.extend(ticket, { amountAtomic: segmentAtomic, usedAtomic: closedAtomic })
+      return
+    }
+    restedAtomic += heldAtomic - used
+    heldAtomic = used
+    closedAtomic = used
+    await client.extend(ticket, { amountAtomic: 0n, usedAtomic: used })
   }
 
   return {
@@ -150,10 +181,10 @@ export function passStream(options: StreamChargeOptions): StreamCharge {
     get saysEnd() {
       return meter.isEvents
     },
-    closedAtomic: () => closedAtomic,
+    keepOpen: () => inTurn(keepOpen),
     async finish(write) {
       // A voucher that is there already pays for what came last.
-      if (!isPaid()) await hold()
+      if (!isPaid()) await inTurn(hold)
       const { 'payment-response': receipt } = await capture()
       if (!meter.isEvents || receipt === undefined || !meter.isBetweenEvents) return
       write(new TextEncoder().encode(formatEvent(streamReceiptEvent, decodeReceipt(receipt))))
