@@ -58,7 +58,7 @@ test('a gateway that says nothing, or stops in the middle of its answer, is give
 })
 
 test('nothing is left running once the answer is there, or could not be had', async () => {
-  vi.useFakeTimers()
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
   const chargesUrl = 'https://gateway.test/api/charges'
   const good = createFetchTransport({ chargesUrl, apiKey: 'key', fetch: async () => new Response('{}') })
   expect(await good('served', { ticket: 't', waitMs: 5_000 })).toEqual({ status: 200, text: '{}' })
