@@ -1,4 +1,5 @@
 import { type Load, load } from './load.ts'
+import { loadOpened } from './loadOpened.ts'
 import { machine } from './machine.ts'
 import { signPayments } from './scenario.ts'
 import { startServer } from './startServer.ts'
@@ -32,9 +33,9 @@ export async function benchGrants(): Promise<object> {
       })
       const headers = shuffled(signPayments(service, first, amount, grants), connections)
       const before = await server.cpuUs()
-      const figures = await load({ url: `${url}/paid`, connections, amount, headers })
+      const figures = await loadOpened({ url: `${url}/paid`, freeUrl: `${url}/free`, connections, headers })
       const cpuUs = Math.round(((await server.cpuUs()) - before) / amount)
-      // `load` throws for anything but 2xx.
+      // `loadOpened` throws for anything but 200.
       results.push({ name, grants, connections, ...figures, refused: 0, cpuUs })
     } finally {
       await server.stop()

@@ -1,4 +1,4 @@
-import { serve } from '@hono/node-server'
+import { createAdaptorServer } from '@hono/node-server'
 import {
   createDb,
   createMerchant,
@@ -132,7 +132,8 @@ app.get('/paid', (c) => c.json({ city: 'Paris', sky: 'clear', celsius: 21 }))
 app.get('/cpu', (c) => c.json(process.cpuUsage()))
 app.get('/service', (c) => c.json({ id: service.id, merchantId: service.merchantId }))
 
-const server = serve({ fetch: app.fetch, hostname: '127.0.0.1', port: Number(PORT) })
+const server = createAdaptorServer({ fetch: app.fetch })
+server.listen({ host: '127.0.0.1', port: Number(PORT), backlog: 4_096 })
 process.on('SIGTERM', async () => {
   server.close()
   stopJournal.abort()

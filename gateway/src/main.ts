@@ -2,7 +2,7 @@ import { randomBytes, randomUUID } from 'node:crypto'
 import { lookup } from 'node:dns'
 import { Server } from 'node:http'
 import { setTimeout as delay } from 'node:timers/promises'
-import { serve } from '@hono/node-server'
+import { createAdaptorServer } from '@hono/node-server'
 import { getConnInfo } from '@hono/node-server/conninfo'
 import { createDb, migrate, readHeartbeat } from '@protocolbanks/stream-db'
 import { createCrashPoints, createLogger, createTracing, runChecks, stopOnSignals } from '@protocolbanks/stream-runtime'
@@ -50,6 +50,8 @@ import { createSessionFacilitator } from './x402/facilitator/sessionFacilitator.
 const drainMs = 10_000
 /** Until everything has to be over: requests, what workers are at, the journal, spans. */
 const stopMs = 30_000
+/** Connections that came at once and are not accepted yet: beyond it they come again after a second, three, seven. */
+const maxWaitingConnections = 4_096
 const retryWaitMs = 10_000
 const readinessTimeoutMs = 2_000
 /** What a worker has to write down what came of a webhook before another sends it again. */
@@ -300,8 +302,9 @@ const stopExact = new AbortController()
 const relaying = exact?.run(stopExact.signal)
 const stopJournal = new AbortController()
 const writing = core.writeJournal(stopJournal.signal)
-const server = serve({ fetch: app.fetch, hostname: config.HOST, port: config.PORT }, ({ port }) =>
-  logger.info({ port, meter: meter.kind, chainId: chain.chainId }, 'the gateway listens'),
+const server = createAdaptorServer({ fetch: app.fetch })
+server.listen({ host: config.HOST, port: config.PORT, backlog: maxWaitingConnections }, () =>
+  logger.info({ port: config.PORT, meter: meter.kind, chainId: chain.chainId }, 'the gateway listens'),
 )
 // A client that keeps its connection would hold the gateway back from stopping.
 if (server instanceof Server) {
