@@ -61,21 +61,27 @@ export async function benchSentinel(options: SentinelBenchOptions): Promise<obje
   })
   const db = createDb({ url: stack.databaseUrl, onError: (error) => console.error(error.message) })
   const shop = await openShop(stack)
-  let caller: Caller | undefined
+  const callers: Caller[] = []
   let load: ReturnType<typeof keepCalling> | undefined
   try {
     const accounts = Math.ceil(count / grantsPerAccount)
     const grants = await openGrants(stack, { accounts, perAccount: grantsPerAccount, payee: shop.payee })
     console.log(`${grants.length} grants of ${accounts} accounts are on the chain`)
     await makeBlocksEvery(stack, blockSeconds)
-    caller = await createCaller(stack, { url: shop.url, payee: shop.payee, connections })
+    // Whoever runs away has connections of their own.
+    for (const count of [connections, offenderInFlight]) {
+      callers.push(await createCaller(stack, { url: shop.url, payee: shop.payee, connections: count }))
+    }
+    const [caller, offender] = callers as [Caller, Caller]
     const [bad, good] = [grants.slice(0, offenders), grants.slice(offenders)]
     load = keepCalling(caller, good, rate)
     await delay(warmUpMs)
+    const recorded: number[] = []
     const refused: number[] = []
     const frozen: number[] = []
     for (const grant of bad) {
-      const { refusedMs, frozenMs } = await runAway(stack, db, caller, grant)
+      const { recordedMs, refusedMs, frozenMs } = await runAway(stack, db, offender, grant)
+      recorded.push(recordedMs)
       refused.push(refusedMs)
       frozen.push(frozenMs)
     }
@@ -88,15 +94,21 @@ export async function benchSentinel(options: SentinelBenchOptions): Promise<obje
       blockSeconds,
       /** Of the others, or without an answer: none may be. */
       refusedOthers: refusals,
+      /** The sentinel's record, which it begins to write right after it has asked for the refusal. */
+      toRecordMs: spreadOf(recorded),
       toFirstRefusalMs: spreadOf(refused),
       toChainMs: spreadOf(frozen),
     }
     console.log(`\n${report.machine}\n${perSecond} calls a second of the others, ${refusals} of them refused\n`)
-    console.table({ 'to the first refusal, ms': report.toFirstRefusalMs, 'to the chain, ms': report.toChainMs })
+    console.table({
+      'to the record, ms': report.toRecordMs,
+      'to the first refusal, ms': report.toFirstRefusalMs,
+      'to the chain, ms': report.toChainMs,
+    })
     return report
   } finally {
     await load?.end()
-    caller?.close()
+    for (const caller of callers) caller.close()
     await shop.stop()
     await db.close()
     await stack.stop()
@@ -195,9 +207,14 @@ async function runAway(stack: Stack, db: Db, caller: Caller, grant: OpenGrant) {
   if (refusedAt === undefined) throw new Error(`Nobody stopped ${grant.grantId} within ${mostCalls} calls.`)
   const frozenAt = await untilFrozen(stack, grant)
   const { items } = await listIncidents(db, { grantId: grant.grantId })
-  const chargedAt = items.at(-1)?.chargedAt?.getTime()
-  if (chargedAt === undefined) throw new Error(`There is no incident of ${grant.grantId}.`)
-  return { refusedMs: refusedAt - chargedAt, frozenMs: frozenAt - chargedAt }
+  const first = items.at(-1)
+  const chargedAt = first?.chargedAt?.getTime()
+  if (!first || chargedAt === undefined) throw new Error(`There is no incident of ${grant.grantId}.`)
+  return {
+    recordedMs: first.openedAt.getTime() - chargedAt,
+    refusedMs: refusedAt - chargedAt,
+    frozenMs: frozenAt - chargedAt,
+  }
 }
 
 async function untilFrozen(stack: Stack, { account, grantId }: { account: Hex; grantId: Hex }): Promise<number> {
