@@ -28,6 +28,7 @@ const areas: [area: string, url: RegExp][] = [
   ['header', /readPayment|readAsWritten/],
   ['Redis client', /ioredis|redis-parser|standard-as-callback|redisScripts/],
   ['meter and ledger', /\/meter\//],
+  ['receipt', /internal\/crypto\/sig|createReceipt/],
   ['fingerprint', /fingerprint|internal\/crypto/],
   ['answers kept', /answerStore|lru-cache/],
   ['gate and middleware', /\/payment\/|\/grants\//],
