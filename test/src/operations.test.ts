@@ -268,10 +268,12 @@ describe('reconciliation', () => {
     ])
     const lost = [{ kind: 'journal', payee: shop.payee, expectedAtomic: `${charged}`, actualAtomic: '0' }]
     expect(await reconciled(made)).toMatchObject({ exitCode: 1, differences: 1, found: lost })
-    const columns = Object.keys(gone ?? {})
+    // What Postgres generates cannot be given.
+    const { owing: _owing, ...row } = gone ?? {}
+    const columns = Object.keys(row)
     await login.query(
       `insert into channel (${columns}) values (${columns.map((_, index) => `$${index + 1}`)})`,
-      Object.values(gone ?? {}),
+      Object.values(row),
     )
     expect(await reconciled(made)).toMatchObject({ exitCode: 0, found: [] })
   })
