@@ -341,7 +341,8 @@ describe('one credential', () => {
     expect(await statesOf(challengeHash(challenge))).toEqual(['verified', 'settling', 'settled'])
     for (const url of urls) {
       const answered = { status: 409, receipt: undefined, body: { code: 'request.answered' } }
-      expect(await send(url, credential)).toMatchObject(answered)
+      // The other gateway hears of it from Postgres.
+      await expect.poll(() => send(url, credential), { timeout: 30_000 }).toMatchObject(answered)
     }
   })
 

@@ -11,6 +11,7 @@ import {
   type X402Payment,
 } from '@protocolbanks/stream-db'
 import { BaseError, type PaymentRequirements } from '@protocolbanks/stream-protocol'
+import { LRUCache } from 'lru-cache'
 import type { Logger } from 'pino'
 import type { PublicClient } from 'viem'
 import type { AnswerStore, Outcome } from '../answers/answerStore.ts'
@@ -67,6 +68,8 @@ export type ExactGate = OtherSchemes & {
 
 export type BroughtPayment = { payment: ExactPayment; check?(): PaymentRefusal | undefined }
 
+const maxAnswered = 10_000
+
 /**
  * Payments by x402's `exact`: verify, take the authorisation, let the call be served, settle, answer. Whoever is not
  * served pays nothing; whoever paid is answered, by a retry with the same payment if need be. See docs/adr/0008.
@@ -74,6 +77,8 @@ export type BroughtPayment = { payment: ExactPayment; check?(): PaymentRefusal |
 export function createExactGate(deps: ExactGateDeps): ExactGate {
   const { db, chain, settler, answers, owner, clock, logger } = deps
   const active = new Map<string, Active>()
+  /** Payments that this process has answered: a retry may be here before Postgres says so. */
+  const answered = new LRUCache<string, true>({ max: maxAnswered })
   const say = createExactAnswers(chain, offer, deps.receiptSigner)
 
   return { offer, authorize, requirementsOf, pay, busy: say.busy }
@@ -215,7 +220,7 @@ export function createExactGate(deps: ExactGateDeps): ExactGate {
     if (outcome !== undefined && outcome !== 'pending' && outcome.state === 'kept') {
       return { kind: 'replay', answer: outcome.answer, receipt: say.receipt(known, request.service) }
     }
-    if (known.answeredAt !== null) return say.answered(known, request.service)
+    if (known.answeredAt !== null || answered.has(known.id)) return say.answered(known, request.service)
     const resumed = await resumeX402Payment(db, {
       ...{ id: known.id, owner, leaseMs: deps.leaseMs },
       now: new Date(clock()),
@@ -279,6 +284,7 @@ export function createExactGate(deps: ExactGateDeps): ExactGate {
         settleSeconds: deps.settleSeconds * (plan?.deployment ? 2 : 1),
         served(answer) {
           if (!finish(answer && name !== undefined ? { state: 'kept', answer } : { state: 'given' })) return
+          answered.set(payment.id, true)
           write('its answer', markX402Answered(db, payment.id, new Date(clock())))
         },
         broken() {
