@@ -110,8 +110,7 @@ export function createGatewayCore(deps: GatewayCoreDeps) {
     staleAfterMs: maxChainAgeMs,
     metrics,
   })
-  const isOwn = (eventId: string) => meter.ownUsage === undefined || meter.ownUsage(eventId) !== undefined
-  const journalWriter = createJournalWriter({ journal, meter, clock, logger, isOwn, metrics, crashPoint })
+  const journalWriter = createJournalWriter({ journal, meter, clock, logger, metrics, crashPoint })
   const services = createServiceTable(() => listAllServices(db), clock)
   const exposure = createExposureKeeper({
     meter,

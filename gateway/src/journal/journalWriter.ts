@@ -5,7 +5,6 @@ import { Counter, Gauge, type Registry } from 'prom-client'
 import { MeterUnavailableError } from '../meter/errors.ts'
 import { type MalformedUsage, type Meter, partitionCount } from '../meter/meter.ts'
 import type { Journal } from './createJournal.ts'
-import { createLeaver } from './createLeaver.ts'
 
 export type JournalWriter = {
   /** Moves usage until the signal, then drains. Outages are waited out. */
@@ -27,8 +26,6 @@ export type JournalWriterOptions = {
   batchSize?: number
   /** Between two passes, unless more waits than fits one batch: what comes meanwhile shares a transaction. */
   idleMs?: number
-  /** Whether this process made a charge, and remembers it; every charge counts as its own by default. See `createLeaver`. */
-  isOwn?: ((eventId: string) => boolean) | undefined
   metrics?: Registry
   /** Named places where a test ends the process. */
   crashPoint?: ((name: string) => void) | undefined
@@ -49,7 +46,6 @@ const partitionsAtOnce = 4
 export function createJournalWriter(options: JournalWriterOptions): JournalWriter {
   const { journal, meter, clock, logger, batchSize = 500, idleMs = 50, crashPoint = () => {} } = options
   const partitions = Array.from({ length: partitionCount }, (_, index) => index)
-  const leaver = createLeaver({ clock, isOwn: options.isOwn ?? (() => true) })
   /** Per partition the moment of the oldest event that was read and is not journalled. */
   const oldest = new Map<number, number>()
   const metrics = options.metrics && createMetrics(options.metrics, lagMs)
@@ -62,14 +58,12 @@ export function createJournalWriter(options: JournalWriterOptions): JournalWrite
    * One batch of every partition. Answers how many events left the meter, and the most of one partition; a partition that
    * failed does not stop others.
    */
-  async function pass(isLast = false): Promise<{ moved: number; largest: number }> {
+  async function pass(): Promise<{ moved: number; largest: number }> {
     let moved = 0
     let largest = 0
     const failures: unknown[] = []
     for (let start = 0; start < partitionCount; start += partitionsAtOnce) {
-      const results = await Promise.allSettled(
-        partitions.slice(start, start + partitionsAtOnce).map((partition) => moveBatch(partition, isLast)),
-      )
+      const results = await Promise.allSettled(partitions.slice(start, start + partitionsAtOnce).map(moveBatch))
       for (const result of results) {
         if (result.status === 'rejected') failures.push(result.reason)
         else {
@@ -82,14 +76,15 @@ export function createJournalWriter(options: JournalWriterOptions): JournalWrite
     return { moved, largest }
   }
 
-  async function moveBatch(partition: number, isLast: boolean): Promise<number> {
+  async function moveBatch(partition: number): Promise<number> {
     const malformed: MalformedUsage[] = []
-    const waiting = await meter.readUsage(partition, batchSize, (entry) => malformed.push(entry))
-    const [first] = waiting
+    const events = await meter.readUsage(partition, batchSize, (entry) => malformed.push(entry))
+    const [first] = events
+    if (!first && malformed.length === 0) {
+      oldest.delete(partition)
+      return 0
+    }
     if (first) oldest.set(partition, first.occurredAtMs)
-    else oldest.delete(partition)
-    const events = isLast ? waiting : leaver.take(partition, waiting)
-    if (events.length === 0 && malformed.length === 0) return 0
     crashPoint('journal.read')
     const recorded = await journal.take(partition, events, malformed)
     // Another process is at this partition and reads the same.
@@ -100,14 +95,14 @@ export function createJournalWriter(options: JournalWriterOptions): JournalWrite
       [...events, ...malformed].map(({ eventId }) => eventId),
     )
     crashPoint('journal.acknowledged')
-    if (events.length === waiting.length) oldest.delete(partition)
+    oldest.delete(partition)
     return events.length + malformed.length
   }
 
   async function drain(): Promise<number> {
     const deadline = clock() + maxDrainMs
     let total = 0
-    for (let batch = await pass(true); batch.moved > 0; batch = await pass(true)) {
+    for (let batch = await pass(); batch.moved > 0; batch = await pass()) {
       total += batch.moved
       if (clock() > deadline) break
     }
