@@ -1,4 +1,5 @@
 export type { Address, Hex } from 'viem'
+export * from './charges/chargesTransport.ts'
 export * from './claims/packClaims.ts'
 export * from './claims/unpackClaims.ts'
 export * from './errors.ts'

@@ -1,3 +1,4 @@
+export type { ChargesOperation, ChargesTransport } from '@protocolbanks/stream-protocol'
 export {
   BaseError,
   parseReceiptKeys,
@@ -29,7 +30,6 @@ export { ReceiptForgedError, type ReceiptKeys } from './agent/receiptProofs.ts'
 export type { VoucherSigner } from './agent/signer.ts'
 export { type StopReason, StreamStoppedError } from './agent/streamStopped.ts'
 export { GatewayAnswerError, ReleaseFailedError } from './merchant/chargeErrors.ts'
-export type { ChargesOperation, ChargesTransport } from './merchant/chargesTransport.ts'
 export type { KeptAnswer, KeptAnswers } from './merchant/keptAnswers.ts'
 export { InvalidMerchantOptionsError, InvalidReportError } from './merchant/merchantErrors.ts'
 export {

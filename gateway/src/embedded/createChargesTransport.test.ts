@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto'
+import type { ChargesTransport } from '@protocolbanks/stream-protocol'
 import { beforeEach, expect, test } from 'vitest'
 import { MeterUnavailableError } from '../meter/errors.ts'
 import { createChargesApi } from '../payment/chargesApi.ts'
@@ -13,7 +14,7 @@ import {
   price,
   type TestGateway,
 } from '../payment/testing/testGateway.ts'
-import { type ChargesTransport, createChargesTransport } from './createChargesTransport.ts'
+import { createChargesTransport } from './createChargesTransport.ts'
 
 let gateway: TestGateway
 let errors: unknown[]

@@ -1,17 +1,6 @@
-import type { ChargesOperation, ChargesOperations } from '../payment/chargesOperations.ts'
+import type { ChargesOperation, ChargesTransport } from '@protocolbanks/stream-protocol'
+import type { ChargesOperations } from '../payment/chargesOperations.ts'
 import { unavailableProblem } from '../unavailable.ts'
-
-/** What of the SDK carries a request to the charges API: here a call in the process. */
-export type ChargesTransport = (
-  operation: ChargesOperation,
-  request: {
-    ticket: string
-    /** JSON. */
-    body?: string | undefined
-    /** It is given up after so long. */
-    waitMs: number
-  },
-) => Promise<{ status: number; text: string }>
 
 export type ChargesTransportOptions = {
   operations: ChargesOperations

@@ -1,8 +1,9 @@
+import type { ChargesOperation } from '@protocolbanks/stream-protocol'
 import { type Context, Hono } from 'hono'
 import { bodyOf } from '../api/validate.ts'
 import { problem } from '../problem.ts'
 import type { RequestTrace } from '../tracing/traceRequests.ts'
-import { type ChargesOperation, type ChargesOperationsOptions, createChargesOperations } from './chargesOperations.ts'
+import { type ChargesOperationsOptions, createChargesOperations } from './chargesOperations.ts'
 
 export type ChargesApiOptions = ChargesOperationsOptions & {
   /** The merchant of an API key; undefined when the key is not one. */

@@ -1,3 +1,4 @@
+import type { ChargesOperation } from '@protocolbanks/stream-protocol'
 import type { z } from 'zod'
 import { clientAddress } from '../owners/clientAddress.ts'
 import type { ServiceTable } from '../services/serviceTable.ts'
@@ -38,8 +39,6 @@ export type ChargesCall = {
   body: string | undefined
   trace?: RequestTrace | undefined
 }
-
-export type ChargesOperation = 'charge' | 'capture' | 'extend' | 'settle' | 'served' | 'release'
 
 /** What the charges API does, for whoever carries its JSON. Each throws what the gate throws: the meter may be gone. */
 export type ChargesOperations = Readonly<Record<ChargesOperation, (call: ChargesCall) => Promise<ChargesAnswer>>>

@@ -1,4 +1,10 @@
-import { type PricingJson, type Problem, problemContentType } from '@protocolbanks/stream-protocol'
+import {
+  type ChargesOperation,
+  type ChargesTransport,
+  type PricingJson,
+  type Problem,
+  problemContentType,
+} from '@protocolbanks/stream-protocol'
 import { GatewayAnswerError, ReleaseFailedError, releaseTries } from './chargeErrors.ts'
 import {
   type AnswerInstead,
@@ -10,7 +16,7 @@ import {
   parseSettleResult,
   type SettleResult,
 } from './chargeResult.ts'
-import { type ChargesOperation, type ChargesTransport, chargesUrlOf } from './chargesTransport.ts'
+import { chargesUrlOf } from './chargesTransport.ts'
 
 export type ChargesClientOptions = {
   transport: ChargesTransport

@@ -1,8 +1,9 @@
-import { createServer, type RequestListener } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import type { RequestListener } from 'node:http'
+import type { ChargesTransport } from '@protocolbanks/stream-protocol'
 import { afterEach, expect, test, vi } from 'vitest'
+import { listen } from '../testing/listen.ts'
 import { createChargesClient } from './chargesClient.ts'
-import { type ChargesTransport, createFetchTransport } from './chargesTransport.ts'
+import { createFetchTransport } from './chargesTransport.ts'
 
 const closers: (() => Promise<void>)[] = []
 afterEach(async () => {
@@ -11,17 +12,9 @@ afterEach(async () => {
 })
 
 async function transportTo(handler: RequestListener): Promise<ChargesTransport> {
-  const server = createServer(handler)
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  closers.push(
-    () =>
-      new Promise((resolve) => {
-        server.close(() => resolve())
-        server.closeAllConnections()
-      }),
-  )
-  const chargesUrl = `http://127.0.0.1:${(server.address() as AddressInfo).port}/api/charges`
-  return createFetchTransport({ chargesUrl, apiKey: 'key', fetch })
+  const { url, close } = await listen(handler)
+  closers.push(close)
+  return createFetchTransport({ chargesUrl: `${url}/api/charges`, apiKey: 'key', fetch })
 }
 
 const request = {

@@ -1,8 +1,8 @@
-import { createServer, type RequestListener } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import type { RequestListener } from 'node:http'
 import express from 'express'
 import { Hono } from 'hono'
 import { afterEach, expect, test, vi } from 'vitest'
+import { listen } from '../testing/listen.ts'
 import { problem, startTestGateway } from '../testing/startTestGateway.ts'
 import { exactPayment } from '../testing/testExact.ts'
 import { createTestGrant } from '../testing/testGrant.ts'
@@ -14,17 +14,10 @@ afterEach(async () => {
   for (const close of closers.splice(0).reverse()) await close()
 })
 
-async function listen(handler: RequestListener): Promise<string> {
-  const server = createServer(handler)
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  closers.push(
-    () =>
-      new Promise((resolve) => {
-        server.close(() => resolve())
-        server.closeAllConnections()
-      }),
-  )
-  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+async function listenTo(handler: RequestListener): Promise<string> {
+  const { url, close } = await listen(handler)
+  closers.push(close)
+  return url
 }
 
 function createStream(gatewayUrl: string, options: Partial<PBStreamOptions> = {}) {
@@ -45,7 +38,7 @@ async function setUp(handler: express.RequestHandler) {
     next()
   })
   app.get('/paid', stream.middleware(), handler)
-  const url = `${await listen(app)}/paid`
+  const url = `${await listenTo(app)}/paid`
   const send = (payment: string) => fetch(url, { headers: { 'payment-signature': payment } })
   return { gateway, errors, send }
 }
@@ -181,7 +174,7 @@ test.each<[string, string | undefined]>([
   ['nothing in time', undefined],
 ])('a gateway that answers a settlement with %s gives 503, and the charge is given up', async (_, body) => {
   const asked: string[] = []
-  const gatewayUrl = await listen((request, response) => {
+  const gatewayUrl = await listenTo((request, response) => {
     const path = request.url?.split('/').at(-1) ?? ''
     asked.push(path)
     if (path === 'charges') {
@@ -212,7 +205,7 @@ test('a connection that breaks in a settlement is tried again', async () => {
 
 test('everything about one charge says the same to a load balancer, and about another something else', async () => {
   const asked: { path: string; route: unknown }[] = []
-  const gatewayUrl = await listen((request, response) => {
+  const gatewayUrl = await listenTo((request, response) => {
     let text = ''
     request.on('data', (chunk) => (text += chunk))
     request.on('end', () => {
