@@ -79,8 +79,10 @@ test('an owner tries a rule on what was spent, sets it live, and it freezes the 
   await expect.poll(() => statusOf(budget), soon).toBe('frozen')
   const { items } = await listIncidents(db, { grantId: budget.grantId })
   expect(items).toMatchObject([{ ruleId: made.id, ruleVersion: 1, action: 'freeze', severity: 'critical' }])
-  expect(items[0]?.explanation).toMatch(/^The owner's rule "Enough" was true: sum\("10m"\) is 0\.\d+\.$/)
-  expect(Number(items[0]?.inputs['sum("10m")'])).toBeGreaterThanOrEqual(0.07)
+  // How many calls pass between "live" and the first judgement depends on the machine.
+  const spent = items[0]?.inputs['sum("10m")']
+  expect(Number(spent)).toBeGreaterThanOrEqual(0.07)
+  expect(items[0]?.explanation).toBe(`The owner's rule "Enough" was true: sum("10m") is ${spent}.`)
 })
 
 test('a block ends by itself, lifts nobody else’s hold, and concerns the grants of its owner alone', {
