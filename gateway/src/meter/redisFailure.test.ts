@@ -43,10 +43,11 @@ test('says that it is unavailable while Redis is down, and goes on where it was 
   await expect(meter.charge(useOf(payer))).rejects.toThrow(MeterUnavailableError)
   await expect(meter.ping()).rejects.toThrow(MeterUnavailableError)
   await expect(meter.readUsage(0, 10)).rejects.toThrow(MeterUnavailableError)
-  expect(performance.now() - startedAt).toBeLessThan(3_000)
+  // Three time-outs of a command at most, and a machine that is busy.
+  expect(performance.now() - startedAt).toBeLessThan(30_000)
 
   await server.start()
-  await expect.poll(() => answers(meter), { timeout: 5_000 }).toBe(true)
+  await expect.poll(() => answers(meter)).toBe(true)
   expect(await meter.charge(use)).toMatchObject({ code: 'request.duplicate' })
   meter.served(await charge(meter, useOf(payer)))
   expect(await meter.read(payer.account, payer.grantId)).toMatchObject({ owed: 20n })
@@ -65,49 +66,49 @@ test('charges that are in flight when Redis dies end in bounded time, and all th
     if (outcome.status === 'rejected') expect(outcome.reason).toBeInstanceOf(MeterUnavailableError)
   }
   await server.start()
-  await expect.poll(() => answers(meter), { timeout: 5_000 }).toBe(true)
+  await expect.poll(() => answers(meter)).toBe(true)
   // What was charged unseen is taken back, what was seen is not.
-  await expect
-    .poll(async () => (await meter.read(payer.account, payer.grantId))?.owed, { timeout: 5_000 })
-    .toBe(BigInt(yes.length))
+  await expect.poll(async () => (await meter.read(payer.account, payer.grantId))?.owed).toBe(BigInt(yes.length))
 })
 
 test('a charge whose answer was lost is taken back when Redis answers again, and its request id is unused', async () => {
-  const meter = await open('gateway-1', {}, 1_000)
+  const meter = await open('gateway-1', {}, 2_000)
   await meter.mirror(accountStateOf(payer))
   const use = useOf(payer)
   const admin = client()
-  // Redis holds all writes for a while, and makes them then: for longer than a charge waits for those before it and for its
-  // own answer, and not so long that the connection is given up.
-  await admin.client('PAUSE', 2_500, 'WRITE')
+  // Redis holds all writes until the charge is given up, and makes them then, on the same connection.
+  await admin.client('PAUSE', 60_000, 'WRITE')
   await expect(meter.charge(use)).rejects.toThrow(MeterUnavailableError)
-  await expect.poll(() => admin.exists(`stream:{p${partitionOf(payer.account)}}:usage`), { timeout: 5_000 }).toBe(1)
-  await expect.poll(async () => (await meter.read(payer.account, payer.grantId))?.owed, { timeout: 5_000 }).toBe(0n)
+  await admin.client('UNPAUSE')
+  await expect.poll(() => admin.exists(`stream:{p${partitionOf(payer.account)}}:usage`)).toBe(1)
+  await expect.poll(async () => (await meter.read(payer.account, payer.grantId))?.owed).toBe(0n)
   expect(await usage(meter, 0)).toEqual([])
   expect((await meter.charge(use)).ok).toBe(true)
 })
 
 test('a request whose charge is about to be taken back is not called answered: it has to come again', async () => {
   // It takes nothing back while the test looks.
-  const meter = await open('gateway-1', { watermarkIntervalMs: 60_000 }, 400)
+  const meter = await open('gateway-1', { watermarkIntervalMs: 600_000 }, 2_000)
   await meter.mirror(accountStateOf(payer))
   const use = useOf(payer)
   const admin = client()
-  await admin.client('PAUSE', 700, 'WRITE')
+  await admin.client('PAUSE', 60_000, 'WRITE')
   await expect(meter.charge(use)).rejects.toThrow('Redis did not answer')
-  await expect.poll(() => admin.exists(`stream:{p${partitionOf(payer.account)}}:usage`), { timeout: 5_000 }).toBe(1)
+  await admin.client('UNPAUSE')
+  await expect.poll(() => admin.exists(`stream:{p${partitionOf(payer.account)}}:usage`)).toBe(1)
   await expect(meter.charge(use)).rejects.toThrow('is being taken back')
   expect((await meter.charge(useOf(payer))).ok).toBe(true)
 })
 
 test('a process that was paused for too long finds its charge journalled, and cannot release it any more', async () => {
-  // This process announces itself once and then never again, as if it were stopped.
-  const paused = await open('gateway-paused', { watermarkIntervalMs: 60_000, watermarkTtlMs: 1_000 })
+  // This process announces itself with its charge and then never again, as if it were stopped.
+  const paused = await open('gateway-paused', { watermarkIntervalMs: 600_000, watermarkTtlMs: 1_000 })
+  const patient = await open('gateway-3', { watermarkTtlMs: 600_000 })
   const other = await open('gateway-2', { watermarkTtlMs: 1_000 })
   await other.mirror(accountStateOf(payer))
   const use = useOf(payer)
   const ticket = await charge(paused, use)
-  expect(await usage(other, 0)).toEqual([])
+  expect(await patient.readUsage(partitionOf(payer.account), 10)).toEqual([])
 
   const [event] = await usage(other, 1)
   expect(event?.eventId).toBe(ticket.eventId)
@@ -118,14 +119,18 @@ test('a process that was paused for too long finds its charge journalled, and ca
 })
 
 test('a process that was forgotten holds its events again from its next charge on', async () => {
-  const paused = await open('gateway-paused', { watermarkIntervalMs: 60_000, watermarkTtlMs: 1_000 })
+  const paused = await open('gateway-paused', { watermarkIntervalMs: 600_000, watermarkTtlMs: 1_000 })
   const other = await open('gateway-2', { watermarkTtlMs: 1_000 })
   await other.mirror(accountStateOf(payer))
-  await sleep(1_200)
-  await other.readUsage(partitionOf(payer.account), 10)
+  await charge(paused, useOf(payer))
+  // Read: the process is taken for gone.
+  const [first] = await usage(other, 1)
+  await other.acknowledge(partitionOf(payer.account), [first?.eventId ?? ''])
   const ticket = await charge(paused, useOf(payer))
   await sleep(100)
-  expect(await other.readUsage(partitionOf(payer.account), 10)).toEqual([])
+  // By one that takes nobody for gone who is only slow.
+  const patient = await open('gateway-3', { watermarkTtlMs: 600_000 })
+  expect(await patient.readUsage(partitionOf(payer.account), 10)).toEqual([])
   expect(await paused.capture(ticket, 0n)).toMatchObject({ ok: true })
 })
 
@@ -199,19 +204,18 @@ test('scripts that Redis has forgotten are sent again', async () => {
 })
 
 test('request ids are forgotten after their retention', async () => {
-  const meter = await open('gateway-1', { requestRetentionMs: 1_000 })
+  const meter = await open('gateway-1', { requestRetentionMs: 5_000 })
   await meter.mirror(accountStateOf(payer))
   const use = useOf(payer)
   meter.served(await charge(meter, use))
   expect(await meter.charge(use)).toMatchObject({ code: 'request.duplicate' })
-  await sleep(1_200)
-  expect((await meter.charge(use)).ok).toBe(true)
+  await expect.poll(async () => (await meter.charge(use)).ok).toBe(true)
 })
 
 async function open(
   instance: string,
   options: Partial<RedisMeterOptions> = {},
-  commandTimeoutMs = 500,
+  commandTimeoutMs = 5_000,
 ): Promise<Meter> {
   const redis = createMeterRedis(server.url, commandTimeoutMs)
   const meter = createRedisMeter({ redis, instance, watermarkIntervalMs: 10, ...options })
@@ -237,7 +241,7 @@ async function charge(meter: Meter, use: Use): Promise<Ticket> {
 
 async function usage(meter: Meter, count: number) {
   const read = () => meter.readUsage(partitionOf(payer.account), 100)
-  await expect.poll(async () => (await read()).length, { timeout: 5_000, interval: 5 }).toBe(count)
+  await expect.poll(async () => (await read()).length, { interval: 5 }).toBe(count)
   return read()
 }
 

@@ -50,7 +50,7 @@ export async function startTestRedis(args: string[] = []): Promise<TestRedis> {
 }
 
 async function answers(url: string) {
-  const client = new Redis(url, { retryStrategy: () => 20, maxRetriesPerRequest: 500 })
+  const client = new Redis(url, { retryStrategy: () => 20, maxRetriesPerRequest: 3_000 })
   client.on('error', () => {})
   await client.ping()
   client.disconnect()
