@@ -234,6 +234,15 @@ const servicesFile =
         onApplied: services.refresh,
         onState: (isInvalid) => metrics.servicesFileInvalid.set(isInvalid ? 1 : 0),
       })
+const charges = createChargesApi({
+  gate,
+  services,
+  merchantOf: async (authorization) => (await chargingCaller(db, authorization))?.merchantId ?? undefined,
+  createTicketId: randomUUID,
+  outcomeTimeoutMs: 60_000,
+  hashClient,
+  onOutcome,
+})
 const app = createApp({
   ownerOrigins,
   api: createApi({
@@ -243,6 +252,7 @@ const app = createApp({
     logger,
     operatorApiKey: config.OPERATOR_API_KEY,
     chain,
+    charges,
     freshness: core.indexer.freshness,
     mirrorAccount: mirror.mirrorAccount,
     services: { invalidate: services.refresh },
@@ -255,15 +265,7 @@ const app = createApp({
     receiptSigner,
     requestsPerMinute: config.API_REQUESTS_PER_MINUTE,
   }),
-  charges: createChargesApi({
-    gate,
-    services,
-    merchantOf: async (authorization) => (await chargingCaller(db, authorization))?.merchantId ?? undefined,
-    createTicketId: randomUUID,
-    outcomeTimeoutMs: 60_000,
-    hashClient,
-    onOutcome,
-  }),
+  charges,
   payment: paymentMiddleware({
     gate: paidGate,
     serviceOf,

@@ -23,6 +23,12 @@ test('the reference of the management API opens in a browser, from the gateway a
     await operation.waitFor({ timeout: 60_000 })
     await operation.getByRole('button').first().click()
     await operation.getByText('pathPrefix').first().waitFor({ timeout: 60_000 })
+    // The charges API is an app of its own in the gateway, and in the same document.
+    await page.locator('.operation-filter-input').fill('charges')
+    const charging = page.locator('#operations-charges-createCharge')
+    await charging.waitFor({ timeout: 60_000 })
+    await charging.getByRole('button').first().click()
+    await charging.getByText('paymentSignature').first().waitFor({ timeout: 60_000 })
     const { host } = new URL(stack.gateway.url)
     expect(asked.filter((url) => !url.startsWith('data:') && new URL(url).host !== host)).toEqual([])
     expect(errors).toEqual([])

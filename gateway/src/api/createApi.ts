@@ -20,7 +20,7 @@ import { createCreditRoutes } from './creditRoutes.ts'
 import { createGrantLimitRoutes, createOwnerLimitRoutes } from './grantLimitRoutes.ts'
 import { createIncidentRoutes } from './incidentRoutes.ts'
 import { createMerchantRoutes } from './merchantRoutes.ts'
-import { createOpenApi } from './openapi/createOpenApi.ts'
+import { createOpenApi, type DocumentedApp } from './openapi/createOpenApi.ts'
 import { describeChain } from './openapi/operations/settlementOperations.ts'
 import { createReferenceRoutes } from './openapi/referenceRoutes.ts'
 import { createOwnerAlertRoutes } from './ownerAlertRoutes.ts'
@@ -53,6 +53,8 @@ export type ApiDeps = {
   /** The operator's first key, from the configuration; others are issued here. */
   operatorApiKey: string
   chain: Chain
+  /** The charges API, which is mounted beside this one at `/api/charges`: one document says both. */
+  charges: Pick<Hono, 'routes'>
   /** The least that a service may ask by x402's `exact`, base units; 1 by default. */
   minExactPrice?: bigint | undefined
   /** Requests of one API key, or of one owner's session, to this process; the operator's have ten times that. */
@@ -142,10 +144,14 @@ export function createApi(deps: ApiDeps): Hono {
   owners.route('/alert-links', createAlertLinkRoutes({ ...deps, tokenDecimals, clientOf, limit: limits.client }))
 
   const api = new Hono()
+  const documented: DocumentedApp[] = [
+    { app: deps.charges, at: '/charges' },
+    { app: api, at: '' },
+  ]
   api.use(requestIds(() => newId('req')))
   api.route(
     '/',
-    createReferenceRoutes(() => createOpenApi(api, '/api')),
+    createReferenceRoutes(() => createOpenApi(documented, '/api')),
   )
   // Before the others, which let nobody in without an API key.
   api.route('/', owners)

@@ -1,6 +1,9 @@
 import type { ApiKeyScope } from '@protocolbanks/stream-db'
 
-/** What each route of the management API asks of an API key; `any`: that it is one. A route that is not here is not served. */
+/**
+ * What each route below `/api` asks of an API key; `any`: that it is one. A route of the management API that is not here is not
+ * served. Those of the charges API are an app of their own, which asks for theirs itself (chargingCaller.ts).
+ */
 export const routeScopes: Readonly<Record<string, ApiKeyScope | 'any'>> = {
   'GET /chain': 'any',
 
@@ -20,6 +23,13 @@ export const routeScopes: Readonly<Record<string, ApiKeyScope | 'any'>> = {
   'GET /services/:id': 'services:read',
   'PATCH /services/:id': 'services:write',
   'DELETE /services/:id': 'services:write',
+
+  'POST /charges': 'charges:write',
+  'POST /charges/:ticket/capture': 'charges:write',
+  'POST /charges/:ticket/extend': 'charges:write',
+  'POST /charges/:ticket/settle': 'charges:write',
+  'POST /charges/:ticket/served': 'charges:write',
+  'POST /charges/:ticket/release': 'charges:write',
 
   'GET /session-keys': 'grants:read',
   'POST /session-keys': 'grants:write',

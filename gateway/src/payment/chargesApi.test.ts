@@ -3,6 +3,7 @@ import { beforeEach, expect, test } from 'vitest'
 import { ApiRefusal } from '../api/apiProblem.ts'
 import { partitionOf } from '../meter/partitionOf.ts'
 import { createChargesApi } from './chargesApi.ts'
+import { holdCharges } from './testing/holdCharges.ts'
 import { account, createTestGateway, grantId, payee, payment, price, type TestGateway } from './testing/testGateway.ts'
 
 type Answer = { outcome: string; ticket: string; status: number; code: string }
@@ -30,7 +31,7 @@ async function post(path: string, body?: unknown, key = 'pb_mine'): Promise<Answ
     headers,
     ...(body !== undefined && { body: JSON.stringify(body) }),
   })
-  return { ...((await response.json()) as Answer), http: response.status }
+  return { ...((await holdCharges(api, path, response)) as Answer), http: response.status }
 }
 
 function charge(paymentSignature: string | null, more: object = {}) {

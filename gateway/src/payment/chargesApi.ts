@@ -1,8 +1,10 @@
 import type { ChargesOperation } from '@protocolbanks/stream-protocol'
 import { type Context, Hono } from 'hono'
+import { describeCharges } from '../api/openapi/operations/chargeOperations.ts'
 import { bodyOf } from '../api/validate.ts'
 import { problem } from '../problem.ts'
 import type { RequestTrace } from '../tracing/traceRequests.ts'
+import { captureSchema, chargeSchema, extendSchema } from './chargeSchemas.ts'
 import { type ChargesOperationsOptions, createChargesOperations } from './chargesOperations.ts'
 
 export type ChargesApiOptions = ChargesOperationsOptions & {
@@ -44,5 +46,6 @@ export function createChargesApi({ merchantOf, ...options }: ChargesApiOptions):
   api.post('/:ticket/settle', (c) => answer(c, 'settle'))
   api.post('/:ticket/served', (c) => answer(c, 'served'))
   api.post('/:ticket/release', (c) => answer(c, 'release'))
+  describeCharges(api, { charge: chargeSchema, capture: captureSchema, extend: extendSchema })
   return api
 }

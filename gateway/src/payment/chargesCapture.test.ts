@@ -9,6 +9,7 @@ import {
 import { beforeEach, expect, test } from 'vitest'
 import { partitionOf } from '../meter/partitionOf.ts'
 import { createChargesApi } from './chargesApi.ts'
+import { holdCharges } from './testing/holdCharges.ts'
 import {
   account,
   createTestGateway,
@@ -43,7 +44,7 @@ async function post(path: string, body: object = {}): Promise<Answer> {
     headers: { authorization: 'Bearer pb_mine', 'content-type': 'application/json' },
     body: JSON.stringify(body),
   })
-  return { ...((await response.json()) as Answer), http: response.status }
+  return { ...((await holdCharges(api, path, response)) as Answer), http: response.status }
 }
 
 function charge(paymentSignature: string | null, more: object = {}): Promise<Answer> {

@@ -1,4 +1,4 @@
-/** Codes that answers of the management API have, with their status. What each means: docs/errors.md. */
+/** Codes that answers of the management API and of the charges API have, with their status. What each means: docs/errors.md. */
 export const errorStatuses = {
   'request.invalid': 400,
   'request.malformed': 400,
@@ -32,6 +32,7 @@ export const errorStatuses = {
   'webhook.unknown': 404,
   'webhook.delivery_unknown': 404,
   'alert.channel_unknown': 404,
+  'ticket.unknown': 404,
   'merchant.payee_taken': 409,
   'service.taken': 409,
   'service.managed': 409,
@@ -50,6 +51,8 @@ export const errorStatuses = {
   'alert.channel_exists': 409,
   'alert.channel_verified': 409,
   'alert.channel_inactive': 409,
+  'ticket.used': 409,
+  'ticket.not_settled': 409,
   'idempotency.in_progress': 409,
   'idempotency.answer_lost': 409,
   'request.too_large': 413,
@@ -69,6 +72,7 @@ export const errorStatuses = {
   'alert.not_configured': 501,
   'database.unavailable': 503,
   'meter.unavailable': 503,
+  'meter.full': 503,
   'owner.chain_unreachable': 503,
 } as const satisfies Record<string, number>
 

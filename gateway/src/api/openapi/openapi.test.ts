@@ -71,13 +71,42 @@ test('a route that a key opens names the scope that it asks of the key', () => {
   expect(Object.fromEntries(named)).toEqual(routeScopes)
 })
 
-test('what changes something takes an Idempotency-Key, but for signing in and the links of alerts', () => {
+// Signing in and the links of alerts work once by themselves; a charge is named by the request id of its payment.
+test('what changes something takes an Idempotency-Key, but for signing in, the links of alerts and charges', () => {
   const without = operations()
     .filter(({ method }) => method !== 'get')
     .filter(({ operation }) => !operation.parameters?.some(({ name }) => name === 'Idempotency-Key'))
   expect(without.map(({ operation }) => operation.operationId).toSorted()).toEqual(
-    ['createNonce', 'endSession', 'openSession', 'useAlertLink'].toSorted(),
+    ['createNonce', 'endSession', 'openSession', 'useAlertLink', ...chargeIds].toSorted(),
   )
+})
+
+const chargeIds = ['createCharge', 'captureCharge', 'extendCharge', 'settleCharge', 'serveCharge', 'releaseCharge']
+
+test('every route of the charges API is in the document, with what it takes, answers and refuses', () => {
+  const charges = operations().filter(({ path }) => /^\/api\/charges(\/|$)/.test(path))
+  expect(charges.map(({ operation }) => operation.operationId).toSorted()).toEqual(chargeIds.toSorted())
+  for (const { method, path, operation } of charges) {
+    expect([method, operation.tags, operation.security], path).toEqual([
+      'post',
+      ['charges'],
+      [{ apiKey: ['charges:write'] }],
+    ])
+    for (const status of ['200', '401', '403', '404', '413', '500', '503']) {
+      expect(Object.keys(operation.responses), path).toContain(status)
+    }
+  }
+  const withBody = charges.filter(({ operation }) => operation.requestBody)
+  expect(withBody.map(({ operation }) => operation.operationId).toSorted()).toEqual(
+    ['createCharge', 'captureCharge', 'extendCharge'].toSorted(),
+  )
+  const codesOf = (path: string, status: number) =>
+    JSON.stringify(document.paths[path]?.post?.responses[status]?.content?.['application/problem+json']?.schema)
+  expect(codesOf('/api/charges', 409)).toContain('ticket.used')
+  expect(codesOf('/api/charges/{ticket}/served', 409)).toContain('ticket.not_settled')
+  expect(codesOf('/api/charges/{ticket}/capture', 404)).toContain('ticket.unknown')
+  const body = JSON.stringify(document.paths['/api/charges']?.post?.requestBody)
+  for (const name of ['service', 'paymentSignature', 'holdAtomic', 'settles']) expect(body).toContain(`"${name}"`)
 })
 
 test('every list is read page by page, 1 to 100 at a time', () => {

@@ -7,6 +7,8 @@ export type Operation = {
   /** Its name, unique and for good: generated clients are named by it. */
   id: string
   summary: string
+  /** What a summary has no room for. */
+  description?: string
   /** Query parameters. */
   query?: z.ZodObject
   body?: z.ZodType

@@ -14,8 +14,10 @@ import { createReceiptSigner } from '../../payment/createReceiptSigner.ts'
 import { createUpstreamGuard } from '../../proxy/upstreamGuard.ts'
 import { parseEndpointUrl } from '../../webhooks/endpointUrl.ts'
 import { createSecretBox } from '../../webhooks/secretBox.ts'
+import { apiProblem } from '../apiProblem.ts'
 import { createApi } from '../createApi.ts'
 import { holdToDocument } from './holdToDocument.ts'
+import { createTestCharges } from './testCharges.ts'
 
 const addressOf = (digit: string) => getAddress(`0x${digit.repeat(40)}`)
 
@@ -41,7 +43,7 @@ export type TestApi = ReturnType<typeof createTestApi>
 // biome-ignore lint/suspicious/noExplicitAny: a test looks into it
 type Answer = { status: number; headers: Headers; body: any }
 
-/** The management API with an embedded meter, on a database of the test's own. */
+/** The management API and the charges API with an embedded meter, on a database of the test's own. */
 export function createTestApi(
   db: Db,
   {
@@ -60,9 +62,13 @@ export function createTestApi(
   const logger = pino({ level: 'silent' })
   const mirror = createAccountMirror({ db, meter, token: chain.token, clock: Date.now, logger })
   let invalidated = 0
-  const app = new Hono().route(
+  const charges = createTestCharges({ db, meter, chain, mirror })
+  const app = new Hono()
+  app.route('/api/charges', charges)
+  app.route(
     '/api',
     createApi({
+      charges,
       db,
       meter,
       clock,
@@ -93,6 +99,12 @@ export function createTestApi(
       }),
     }),
   )
+
+  app.onError((error) => {
+    const known = apiProblem(error)
+    if (known) return known
+    throw error
+  })
 
   const hold = holdToDocument(app)
 
