@@ -9,7 +9,7 @@ export const chargeSchema = z.strictObject({
   amountAtomic: atomicAmountSchema.optional(),
   /** What this call holds, where the request bounds what it can use: at most the price. */
   holdAtomic: atomicAmountSchema.optional(),
-  /** How the price comes about, in base units; the service's own when left out. The offer says it. */
+  /** How the price comes about, in base units. Left out: an amount of its own is a fixed price; else it is as the service says. */
   pricing: pricingSchema(0).optional(),
   method: z.string().min(1).max(16),
   url: z.url().max(2048),

@@ -158,6 +158,18 @@ test('the pricing of the service counts where a charge does not say its own', as
   expect(await post(`/${ticket}/extend`, { amountAtomic: '10' })).toMatchObject({ outcome: 'charged' })
 })
 
+test('an amount of the merchant is a fixed price, though the service is priced by use', async () => {
+  Object.assign(gateway.service, { pricing })
+  const { headers } = await charge(null, { amountAtomic: `${price}` })
+  const offer = decodeHeader(headers['payment-required'] ?? '', paymentRequiredSchema)
+  const accepted = offer.ok ? { ...offer.value.accepts[0] } : {}
+  expect(accepted).toMatchObject({ amount: `${price}` })
+  expect(accepted).not.toHaveProperty('extra.pricing')
+  const paid = payment(gateway.service, price, newRequestId(), { accepted })
+  const { ticket } = await charge(paid, { amountAtomic: `${price}` })
+  expect(await post(`/${ticket}/extend`, { amountAtomic: '10' })).toMatchObject({ http: 400, code: 'request.invalid' })
+})
+
 test('a segment is the offered amount at most, and a capture that amount for each segment charged', async () => {
   const { ticket } = await chargeByUse(price * 10n)
   expect(await post(`/${ticket}/extend`, { amountAtomic: `${price * 4n}`, segment: 2 })).toMatchObject({

@@ -1,4 +1,4 @@
-import type { ChargesOperation } from '@protocolbanks/stream-protocol'
+import { type ChargesOperation, fixedPricing } from '@protocolbanks/stream-protocol'
 import type { z } from 'zod'
 import { clientAddress } from '../owners/clientAddress.ts'
 import type { ServiceTable } from '../services/serviceTable.ts'
@@ -67,12 +67,14 @@ export function createChargesOperations(options: ChargesOperationsOptions): Char
   async function charge({ merchantId, body, trace }: ChargesCall): Promise<ChargesAnswer> {
     const parsed = chargeSchema.safeParse(parseJson(body))
     if (!parsed.success) return invalid(issueOf(parsed.error))
-    const { service: name, method, url, bodyHash, paymentSignature, clientAddress: remote, pricing } = parsed.data
+    const { service: name, method, url, bodyHash, paymentSignature, clientAddress: remote } = parsed.data
     const find = () => services.byName(merchantId, name)
     const service = find() ?? (await services.findAnew(find))
     if (!service) return unknownService(name)
-    const amount = parsed.data.amountAtomic === undefined ? service.price : BigInt(parsed.data.amountAtomic)
-    const hold = parsed.data.holdAtomic === undefined ? amount : BigInt(parsed.data.holdAtomic)
+    const { amountAtomic, holdAtomic } = parsed.data
+    const amount = amountAtomic === undefined ? service.price : BigInt(amountAtomic)
+    const pricing = parsed.data.pricing ?? (amountAtomic === undefined ? service.pricing : fixedPricing)
+    const hold = holdAtomic === undefined ? amount : BigInt(holdAtomic)
     if (hold > amount) return invalid(`holdAtomic: ${hold} is above the price of ${amount}`)
     const charging = trace?.child('charge')
     const verdict = await gate.authorize({
@@ -102,7 +104,7 @@ export function createChargesOperations(options: ChargesOperationsOptions): Char
       return usedTicket(ticket)
     }
     call.ticket = verdict.charge.ticket
-    const { kind } = pricing ?? service.pricing ?? { kind: 'call' }
+    const { kind } = pricing ?? fixedPricing
     const entry: OpenTicket = { merchantId, charge: verdict.charge, call, amount, isByUse: kind !== 'call' }
     const { settle, settleSeconds, receipt } = verdict.charge
     if (settle) {

@@ -1,5 +1,6 @@
 import {
   createVoucherHasher,
+  fixedPricing,
   type GrantSource,
   type PaymentRequirements,
   type Pricing,
@@ -251,7 +252,7 @@ export function createPaymentGate(deps: PaymentGateDeps): PaymentGate {
     finish: (outcome: Outcome) => void,
   ): Verdict {
     const { instance } = deps
-    const { kind } = request.pricing ?? request.service.pricing ?? { kind: 'call' }
+    const { kind } = request.pricing ?? request.service.pricing ?? fixedPricing
     const charge = serveCharge({
       meter,
       ticket,
