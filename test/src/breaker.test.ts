@@ -23,8 +23,8 @@ import { startSentinel } from './testing/startSentinel.ts'
 
 // The breaker of grants, with two sentinels that share one guardian, beside all other services on a real chain.
 
-const timeout = 240_000
-const soon = { timeout: 90_000, interval: 100 }
+const timeout = 600_000
+const soon = { timeout: 180_000, interval: 100 }
 /** More calls in a minute than this freeze a grant; half of it on probation. */
 const mostCalls = 20
 const halfOpenSeconds = 20
@@ -47,7 +47,7 @@ afterAll(async () => {
   await shop?.stop()
   await db?.close()
   await stack?.stop()
-}, 60_000)
+}, 120_000)
 
 test('twenty grants that run away at once are frozen in a transaction or two, each proven by its own event', {
   timeout,
@@ -147,7 +147,7 @@ test('its owner’s signature lets a grant go on, on probation: a lapse stops it
   await expect.poll(() => stateOf(budget), soon).toBe('revoked')
   const told = await eventsOf(budget)
   expect(told.find(({ kind, detail }) => kind === 'revoke' && detail.why === 'repeated')).toBeDefined()
-  expect(await pay(shop.url).catch(codeOf)).toBe('grant.revoked')
+  await expect.poll(() => pay(shop.url).catch(codeOf), soon).toBe('grant.revoked')
 })
 
 test('what an owner rejects is revoked at the gateways and on the chain', { timeout }, async () => {
@@ -159,7 +159,7 @@ test('what an owner rejects is revoked at the gateways and on the chain', { time
   await recordDecision(db, { incidentId: incident?.id ?? '', decision: 'reject', actor: 'owner', now: new Date() })
   await expect.poll(() => statusOf(budget), soon).toBe('revoked')
   await expect.poll(() => stateOf(budget), soon).toBe('revoked')
-  expect(await pay(shop.url).catch(codeOf)).toBe('grant.revoked')
+  await expect.poll(() => pay(shop.url).catch(codeOf), soon).toBe('grant.revoked')
 })
 
 test('held vouchers wait for the owner: nothing of them is settled while the grant is frozen', {
@@ -222,7 +222,7 @@ async function unfreeze(budget: Budget): Promise<void> {
     account: budget.account,
     calls: [unfreezeCall({ module, grantId: budget.grantId })],
   })
-  await budget.bundlerClient.waitForUserOperationReceipt({ hash, timeout: 60_000 })
+  await budget.bundlerClient.waitForUserOperationReceipt({ hash, timeout: 120_000 })
 }
 
 async function servesAgain(pay: typeof fetch): Promise<boolean> {

@@ -12,8 +12,8 @@ import { startSentinel } from './testing/startSentinel.ts'
 
 // The sentinel as a process of its own, beside all other services on a real chain.
 
-const timeout = 120_000
-const soon = { timeout: 30_000, interval: 50 }
+const timeout = 480_000
+const soon = { timeout: 120_000, interval: 50 }
 /** More calls in a minute than this freeze a grant here, from its first minute on. */
 const mostCalls = 20
 const eager = { MAX_CALLS_PER_MINUTE: `${mostCalls}`, WARM_UP_SECONDS: '0' }
@@ -33,7 +33,7 @@ afterAll(async () => {
   await shop?.stop()
   await db?.close()
   await stack?.stop()
-}, 60_000)
+}, 120_000)
 
 test('a key that runs away is refused within its next calls, frozen on the chain by the guardian, and only its owner lets it go on', {
   timeout,
@@ -46,10 +46,11 @@ test('a key that runs away is refused within its next calls, frozen on the chain
 
   // The chain follows, and the record names what was done and why.
   await expect.poll(() => statusOf(budget), soon).toBe('frozen')
-  await expect
-    .poll(async () => (await eventsOf(budget)).map(({ kind }) => kind), soon)
-    .toEqual(['freeze', 'freeze_refused', 'freeze_confirmed'])
-  const [found, , confirmed] = await eventsOf(budget)
+  await expect.poll(() => kindsOf(budget), soon).toEqual(stopped)
+  const events = await eventsOf(budget)
+  const [found] = events
+  const confirmed = events.find(({ kind }) => kind === 'freeze_confirmed')
+  expect(found?.kind).toBe('freeze')
   expect(found).toMatchObject({ rule: 'calls.per_minute', detail: { inputs: { calls: `${mostCalls + 1}` } } })
   expect(found?.detail.explanation).toBe(`It made ${mostCalls + 1} calls within a minute.`)
   const hash = confirmed?.detail.txHash as Hex
@@ -67,7 +68,7 @@ test('a key that runs away is refused within its next calls, frozen on the chain
     account: budget.account,
     calls: [unfreezeCall({ module, grantId: budget.grantId })],
   })
-  await budget.bundlerClient.waitForUserOperationReceipt({ hash: operation, timeout: 20_000 })
+  await budget.bundlerClient.waitForUserOperationReceipt({ hash: operation, timeout: 120_000 })
   await expect.poll(async () => (await pay(shop.url).catch(codeOf)) instanceof Response, soon).toBe(true)
 })
 
@@ -78,8 +79,7 @@ test('two sentinels find the same, and one freeze is made', { timeout }, async (
     await callUntilRefused(agentOf(budget), shop.url)
     await expect.poll(() => statusOf(budget), soon).toBe('frozen')
     await expect.poll(async () => (await listOpenStops(db, 10)).length, soon).toBe(0)
-    const kinds = (await eventsOf(budget)).map(({ kind }) => kind)
-    expect(kinds.toSorted()).toEqual(['freeze', 'freeze_confirmed', 'freeze_refused'])
+    expect(await kindsOf(budget)).toEqual(stopped)
   } finally {
     await second.stop()
   }
@@ -93,7 +93,8 @@ test('what runs away while the sentinel is gone is frozen when it is back', { ti
   const again = await startSentinel(stack, eager, 'sentinel-3')
   try {
     await expect.poll(() => statusOf(budget), soon).toBe('frozen')
-    expect((await pay(shop.url).catch(codeOf)) as unknown).toBe('grant.frozen')
+    // Gateways and chain are told side by side.
+    await expect.poll(() => pay(shop.url).catch(codeOf), soon).toBe('grant.frozen')
   } finally {
     await again.stop()
   }
@@ -101,6 +102,13 @@ test('what runs away while the sentinel is gone is frozen when it is back', { ti
 
 async function statusOf(budget: Budget) {
   return (await grantOnChain(stack, budget)).status
+}
+
+/** Gateways and chain do not wait for each other, so the order of what they did is open. */
+const stopped = ['freeze', 'freeze_confirmed', 'freeze_refused']
+
+async function kindsOf(budget: Budget): Promise<string[]> {
+  return (await eventsOf(budget)).map(({ kind }) => kind).toSorted()
 }
 
 /** Oldest first. */
