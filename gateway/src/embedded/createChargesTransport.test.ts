@@ -123,8 +123,6 @@ test('an answer that is late is given up, and its charge is released by its tick
   go()
   // Whether it is not charged yet or not any more: in the end it is not.
   await expect
-    .poll(async () => [(await gateway.meter.read(account, grantId))?.channels[payee]?.authorized, await charged()], {
-      timeout: 4_000,
-    })
+    .poll(async () => [(await gateway.meter.read(account, grantId))?.channels[payee]?.authorized, await charged()])
     .toEqual([price, 0n])
 })

@@ -20,7 +20,7 @@ import {
 import { removeKeys } from '../meter/testing/removeKeys.ts'
 import { balanceBudgets } from './balanceBudgets.ts'
 
-const redis = createMeterRedis(inject('redisUrl'))
+const redis = createMeterRedis(inject('redisUrl'), 10_000)
 const prefix = `test-${randomUUID()}:`
 afterAll(async () => {
   await removeKeys(inject('redisUrl'), prefix)

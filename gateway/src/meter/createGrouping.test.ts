@@ -80,7 +80,7 @@ test('a burst goes in groups of a bounded size, in its order', async () => {
   const names = ['a', 'b', 'c', 'd', 'e', 'f', 'g', 'h']
   const all = Promise.all(names.map((name) => group(command(name))))
   for (let groups = 1; groups <= 3; groups += 1) {
-    await expect.poll(() => sent.length, { timeout: 4_000 }).toBe(groups)
+    await expect.poll(() => sent.length).toBe(groups)
     await new Promise((resolve) => setImmediate(resolve))
     for (const answer of answers.splice(0)) answer()
   }

@@ -10,7 +10,7 @@ import { describeMeter, type MeterStore } from './testing/describeMeter.ts'
 import { removeKeys } from './testing/removeKeys.ts'
 
 const createStore = async (): Promise<MeterStore> => {
-  const redis = createMeterRedis(inject('redisUrl'))
+  const redis = createMeterRedis(inject('redisUrl'), 10_000)
   const prefix = `test-${randomUUID()}:`
   const meters: Meter[] = []
   return {
@@ -36,7 +36,7 @@ const createStore = async (): Promise<MeterStore> => {
 
 test('a charge keeps a grant and its account in Redis, and the next copy lets them leave again', async () => {
   const store = await createStore()
-  const redis = createMeterRedis(inject('redisUrl'))
+  const redis = createMeterRedis(inject('redisUrl'), 10_000)
   try {
     const meter = store.open('gateway-1')
     await meter.ping()

@@ -25,10 +25,10 @@ beforeAll(async () => {
   for (const admin of admins) {
     await vi.waitFor(
       async () => expect(String(await admin.call('CLUSTER', 'INFO'))).toMatch(/cluster_state:ok.*known_nodes:3/s),
-      { timeout: 20_000, interval: 50 },
+      { timeout: 60_000, interval: 50 },
     )
   }
-  const redis = createMeterRedis(nodes.map(({ url }) => url).join(','))
+  const redis = createMeterRedis(nodes.map(({ url }) => url).join(','), 10_000)
   clients.push(redis)
   meter = createRedisMeter({ redis, instance: 'gateway-1', watermarkIntervalMs: 20 })
   await meter.ping()
@@ -54,7 +54,7 @@ test('works on a Redis Cluster, in every partition, with charges in flight on al
   expect(released).toEqual(payers.map(() => expect.objectContaining({ ok: true })))
   for (const [partition, payer] of payers.entries()) {
     await expect
-      .poll(async () => (await meter.readUsage(partition, 10)).map(({ account }) => account), { timeout: 5_000 })
+      .poll(async () => (await meter.readUsage(partition, 10)).map(({ account }) => account))
       .toEqual([payer.account])
     expect(await meter.read(payer.account, payer.grantId)).toMatchObject({ owed: 10n, accountOutstanding: 10n })
   }

@@ -13,7 +13,7 @@ test('a grant takes at most 2 KB of Redis with its account, 1 KB for each more p
 }, async () => {
   // As in ops/compose/redis.conf.
   const server = await startTestRedis(['--hash-max-listpack-value', '256'])
-  const redis = createMeterRedis(server.url)
+  const redis = createMeterRedis(server.url, 10_000)
   const meter = createRedisMeter({ redis, instance: 'one', requestRetentionMs: 1_000, endedRetentionMs: 1 })
   try {
     await meter.ping()

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import { afterEach, beforeEach, expect, test, vi } from 'vitest'
+import { afterEach, beforeEach, expect, test } from 'vitest'
 import { problem } from '../problem.ts'
 import { createChargesApi } from './chargesApi.ts'
 import type { PaidRequest, Settled, Verdict } from './paymentGate.ts'

@@ -74,7 +74,7 @@ test('what a long stream used becomes final while it runs, so that the journal d
 test('while nobody reads a stream what was delivered is final and nothing is held; who reads on pays on', async () => {
   const { outcomes, reader, writer, pass, journalled, charged } = await start({ stallMs: 20 })
   await pass(new Uint8Array(1_000))
-  await expect.poll(journalled, { timeout: 4_000 }).toBe(1_000n)
+  await expect.poll(journalled).toBe(1_000n)
   expect(await charged()).toBe(1_000n)
   await pass(new Uint8Array(500))
   void writer.close()
@@ -87,7 +87,7 @@ test('who takes nothing of a stream for as long as a segment may be open has lef
   const { clock, reader, writer, charged, journalled } = await start({ stallMs: 20 })
   clock.nowMs = 31_000
   await expect(writer.closed).rejects.toBeUndefined()
-  await expect.poll(charged, { timeout: 4_000 }).toBe(0n)
+  await expect.poll(charged).toBe(0n)
   await expect(reader.read()).rejects.toThrow('nobody read it')
   expect(await journalled()).toBe(0n)
 })
@@ -98,7 +98,7 @@ test('an answer that tells its use at its end costs that, also when nobody read 
   })
   await pass(Buffer.from('{"choices":["'))
   // What it has read, about.
-  await expect.poll(journalled, { timeout: 4_000 }).toBe(10n)
+  await expect.poll(journalled).toBe(10n)
   await pass(Buffer.from('x"],"usage":{"prompt_tokens":70,"completion_tokens":230}}'))
   void writer.close()
   expect((await reader.read()).done).toBe(true)
@@ -111,7 +111,7 @@ test('one that never tells its use costs what was held, also when nobody read it
     ...{ stallMs: 20, pricing: perToken, contentType: 'application/json', requestBytes: 40 },
   })
   await pass(Buffer.from('{"choices":["'))
-  await expect.poll(journalled, { timeout: 4_000 }).toBe(10n)
+  await expect.poll(journalled).toBe(10n)
   void writer.close()
   expect((await reader.read()).done).toBe(true)
   expect(outcomes).toEqual(['unmeasured'])

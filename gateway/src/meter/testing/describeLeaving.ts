@@ -13,7 +13,7 @@ import type { MeterStore } from './describeMeter.ts'
 
 const soonMs = 1
 const longMs = 3_600_000
-const timeout = 30_000
+const timeout = 120_000
 
 /** What of a meter's memory goes when grants end, whatever the meter is made of. */
 export function describeLeaving(name: string, createStore: () => Promise<MeterStore>): void {

@@ -788,7 +788,7 @@ export function describeMeter(name: string, createStore: () => Promise<MeterStor
     /** The readable events of the payer's partition, once there are so many. */
     async function usage(count: number, by: Meter = meter): Promise<UsageEvent[]> {
       const read = () => by.readUsage(partitionOf(payer.account), 100)
-      await expect.poll(async () => (await read()).length, { timeout: 5_000, interval: 5 }).toBe(count)
+      await expect.poll(async () => (await read()).length, { interval: 5 }).toBe(count)
       return read()
     }
 
