@@ -150,12 +150,12 @@ test('waiting ends at once when it is aborted', async () => {
   const bundler = bundlerAt(await serve(() => ({ result: null })))
   const startedAt = performance.now()
   const waiting = waitForTransaction(bundler, userOpHash, {
-    timeoutMs: 20_000,
-    pollMs: 10_000,
+    timeoutMs: 120_000,
+    pollMs: 60_000,
     signal: AbortSignal.timeout(50),
   })
   await expect(waiting).rejects.toThrow(UserOperationTimeoutError)
-  expect(performance.now() - startedAt).toBeLessThan(5_000)
+  expect(performance.now() - startedAt).toBeLessThan(30_000)
 })
 
 test('a bundler of another chain or EntryPoint does not pass the ping', async () => {
@@ -194,7 +194,7 @@ test('a paymaster that is gone is worth another try', async () => {
 
 function bundlerAt(url: string) {
   const chain = { estimateFeesPerGas: async () => ({ maxFeePerGas: 100n, maxPriorityFeePerGas: 4n }) }
-  return createBundler({ url, chainId, entryPoint: entryPoint08, chain: chain as never, timeoutMs: 1_500 })
+  return createBundler({ url, chainId, entryPoint: entryPoint08, chain: chain as never, timeoutMs: 4_000 })
 }
 
 async function failure(promise: Promise<unknown>): Promise<BaseError> {

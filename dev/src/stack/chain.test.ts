@@ -95,7 +95,7 @@ test('the owner of a StreamAccount deploys it and pays somebody with one UserOpe
     entryPointAddress: entryPoint,
     signature: await sign(op),
   })
-  const { success } = await bundlerClient.waitForUserOperationReceipt({ hash, timeout: 20_000 })
+  const { success } = await bundlerClient.waitForUserOperationReceipt({ hash, timeout: 120_000 })
 
   expect(success).toBe(true)
   expect(await publicClient.readContract({ ...token, functionName: 'balanceOf', args: [payee.address] })).toBe(
@@ -130,7 +130,7 @@ test('with a block time, blocks come by themselves', async () => {
   try {
     const { publicClient } = createChainClients(chain.url, devAccounts.operator.account)
     const first = await publicClient.getBlockNumber()
-    await expect.poll(() => publicClient.getBlockNumber(), { timeout: 10_000 }).toBeGreaterThan(first)
+    await expect.poll(() => publicClient.getBlockNumber(), { timeout: 60_000 }).toBeGreaterThan(first)
   } finally {
     await chain.stop()
   }

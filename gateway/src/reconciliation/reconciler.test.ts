@@ -54,7 +54,7 @@ async function mirrorTheChain(): Promise<void> {
 }
 
 const all = async () => (await listReconciliations(database.db)).items
-const soon = { timeout: 15_000, interval: 50 }
+const soon = { timeout: 60_000, interval: 50 }
 
 test('of many processes one makes the scheduled one, and all show what it found', async () => {
   const registries = ['one', 'two', 'three'].map((owner) => start(owner))

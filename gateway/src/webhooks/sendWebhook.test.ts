@@ -96,7 +96,7 @@ describe('reads a bounded part of an answer, in bounded time', () => {
 
   test('of one that stops in the middle', async () => {
     const { port } = await startReceiver((_, response) => response.write('half'))
-    const answer = await senderOf({ timeoutMs: 300 })({ ...request, url: `http://127.0.0.1:${port}/` })
+    const answer = await senderOf({ timeoutMs: 3_000 })({ ...request, url: `http://127.0.0.1:${port}/` })
     expect(answer).toEqual({ statusCode: 200, responseBody: 'half', error: null })
   })
 

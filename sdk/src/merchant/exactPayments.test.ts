@@ -8,7 +8,7 @@ import { exactPayment } from '../testing/testExact.ts'
 import { createTestGrant } from '../testing/testGrant.ts'
 import { PBStream, type PBStreamOptions } from './PBStream.ts'
 
-const soon = { timeout: 10_000 }
+const soon = { timeout: 60_000 }
 const closers: (() => Promise<void>)[] = []
 afterEach(async () => {
   for (const close of closers.splice(0).reverse()) await close()

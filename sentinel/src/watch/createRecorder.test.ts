@@ -3,7 +3,7 @@ import { expect, test } from 'vitest'
 import { createRecorder } from './createRecorder.ts'
 
 const logger = pino({ level: 'silent' })
-const soon = { timeout: 4_000, interval: 2 }
+const soon = { timeout: 60_000, interval: 2 }
 
 function arrange(record: (found: number) => Promise<void>, maxWaiting?: number) {
   const isOutage = (error: unknown) => error instanceof Error && error.message === 'Postgres is gone.'

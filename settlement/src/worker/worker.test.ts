@@ -167,9 +167,15 @@ test('an account that another worker settles is left alone', async () => {
 })
 
 test('what it works on already is not begun again when its lease is given to it a second time', async () => {
-  const { worker, started } = arrange([], { listDue: async () => [dueOf(1, 9)] })
+  let leased = 0
+  const { worker, started } = arrange([], {
+    async listDue() {
+      leased += 1
+      return [dueOf(1, 9)]
+    },
+  })
   await during(worker, async () => {
-    await new Promise((resolve) => setTimeout(resolve, 60))
+    await expect.poll(() => leased).toBeGreaterThan(5)
   })
   expect(started).toEqual(['stl_1 9'])
 })

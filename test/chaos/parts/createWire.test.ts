@@ -36,7 +36,7 @@ test('one that is silent lets nothing through, and what was open then is ended b
   await expect(ask(300)).rejects.toMatchObject({ name: 'TimeoutError' })
   const waiting = ask()
   const ended = expect(waiting).rejects.toThrow('fetch failed')
-  await new Promise((resolve) => setTimeout(resolve, 200))
+  await new Promise((resolve) => setTimeout(resolve, 1_000))
   await wire.mend()
   await ended
   expect(await ask()).toBe('hello')

@@ -15,7 +15,7 @@ function start(name: string, script: string) {
   return supervise({ name, args: ['-e', script], env: {}, cwd: directory.path, logFile })
 }
 const logOf = (name: string) => readFile(join(directory.path, `${name}.log`), 'utf8')
-const soon = { timeout: 20_000, interval: 50 }
+const soon = { timeout: 60_000, interval: 50 }
 
 test('what is killed starts again, the next time with what was added, and after that without', async () => {
   const one = await start('killed', 'console.log("at", process.env.CRASH_AT); setInterval(() => {}, 1000)')
@@ -36,7 +36,7 @@ test('what is killed starts again, the next time with what was added, and after 
 test('what ends by itself starts again, and who waits for that is told how it ended', async () => {
   const one = await start('ending', 'setTimeout(() => process.exit(3), 50)')
   try {
-    expect(await one.untilEnded(20_000)).toEqual({ code: 3, signal: null })
+    expect(await one.untilEnded(60_000)).toEqual({ code: 3, signal: null })
     await expect.poll(one.starts, soon).toBeGreaterThan(2)
   } finally {
     await one.stop()

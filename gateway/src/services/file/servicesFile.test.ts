@@ -10,7 +10,7 @@ import { createServicesFile, ServicesFileError } from './servicesFile.ts'
 
 const token = randomAddress()
 const payee = randomAddress()
-const soon = { timeout: 15_000 }
+const soon = { timeout: 60_000 }
 let database: TestDatabase
 let folder: string
 let path: string
