@@ -130,8 +130,8 @@ test('its owner’s signature lets a grant go on, on probation: a lapse stops it
 
   // On probation fewer calls are too many.
   await callUntilStopped(budget, pay)
-  const found = (await listIncidents(db, { grantId: budget.grantId })).items
-  expect(found.map(({ rule }) => rule)).toContain('half_open.calls')
+  const found = async () => (await listIncidents(db, { grantId: budget.grantId })).items.map(({ rule }) => rule)
+  await expect.poll(found, soon).toContain('half_open.calls')
   await expect
     .poll(async () => (await kindsOf(budget)).filter((kind) => kind === 'freeze_confirmed').length, soon)
     .toBe(2)

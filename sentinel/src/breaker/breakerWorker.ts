@@ -20,8 +20,8 @@ export type BreakerWorkerDeps = {
   refreshAccepted(): Promise<unknown>
   /** What stopped nothing and was not found again for long is closed. */
   closeQuiet(): Promise<unknown>
-  /** Who goes on and is watched more closely. */
-  onProbation(grants: readonly OnProbation[]): void
+  /** Who goes on and is watched more closely, from when this resolves. */
+  onProbation(grants: readonly OnProbation[]): Promise<void>
   /** There is something new to stop. */
   wake(): void
   policy: BreakerPolicy
@@ -58,11 +58,12 @@ export function createBreakerWorker(deps: BreakerWorkerDeps): BreakerWorker {
       const page = await deps.listViews({ after, stopsSince, limit: pageSize })
       for (const view of page) {
         const { grantId, since, liftedAt } = view
-        const state = await step(view)
+        const at = new Date(clock())
+        const state = await step(view, at)
         if (state === 'open' || state === 'half_open') seen[state]++
         if (state !== 'half_open') continue
         const isNew = view.state !== 'half_open'
-        onProbation.push({ grantId, since: isNew ? new Date(clock()) : since })
+        onProbation.push({ grantId, since: isNew ? at : since })
         if (isNew || liftedAt === null) toLift.push(grantId)
       }
       after = page.at(-1)?.grantId
@@ -70,15 +71,16 @@ export function createBreakerWorker(deps: BreakerWorkerDeps): BreakerWorker {
     }
     if (signal.aborted) return
     counts = seen
-    deps.onProbation(onProbation)
+    // Before anybody is served again: no call is to go unwatched.
+    await deps.onProbation(onProbation)
     await liftAll(toLift)
   }
 
   /** The state after it. */
-  async function step(view: BreakerView): Promise<BreakerView['state']> {
+  async function step(view: BreakerView, at: Date): Promise<BreakerView['state']> {
     const { grantId, account, state } = view
-    const next = decideBreaker(view, clock(), policy)
-    if (!next || !(await deps.move(view, next, new Date(clock())))) return state
+    const next = decideBreaker(view, at.getTime(), policy)
+    if (!next || !(await deps.move(view, next, at))) return state
     logger.warn({ grantId, account, from: state, ...next }, 'the breaker moves')
     if (next.to !== 'revoke' && next.to !== 'stop_again') return next.to
     deps.wake()
