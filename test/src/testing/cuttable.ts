@@ -1,5 +1,5 @@
-import type { AddressInfo } from 'node:net'
 import { connect, createServer, type Socket } from 'node:net'
+import { freePort } from '@protocolbanks/stream-dev'
 
 /** A way to a server that can be cut and mended: what an outage looks like to a program that uses it. */
 export type Cuttable = {
@@ -44,8 +44,9 @@ export async function createCuttable(target: string): Promise<Cuttable> {
     for (const socket of sockets) socket.destroy()
     await closed
   }
-  await listen(0)
-  const { port } = server.address() as AddressInfo
+  // Nobody takes it while the way is cut.
+  const port = await freePort()
+  await listen(port)
   const url = new URL(target)
   url.host = `127.0.0.1:${port}`
   return {

@@ -8,7 +8,7 @@ import { createOwner, grantBudget, type TestGrant, type TestOwner } from './spon
 
 export type Budget = TestOwner & TestGrant & { agentGrant: AgentGrant }
 
-const mirrorTimeoutMs = 30_000
+const mirrorTimeoutMs = 120_000
 
 /**
  * A new owner with 100 USDC gives a new session key 50 of them for the shop; the gateway has seen it. Or the owner of a

@@ -14,7 +14,7 @@ export async function manage<body = { code?: string }>(
     method,
     headers: { authorization: `Bearer ${apiKey}`, 'content-type': 'application/json' },
     ...(json === undefined ? {} : { body: JSON.stringify(json) }),
-    signal: AbortSignal.timeout(15_000),
+    signal: AbortSignal.timeout(60_000),
   })
   const body = (await response.json()) as body
   return { status: response.status, contentType: response.headers.get('content-type'), body }

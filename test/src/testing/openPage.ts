@@ -30,7 +30,7 @@ const launchArgs = [
 /** The page at a URL in a Chromium of its own. `errors`: what went wrong in it beside what it returned. */
 export async function openPage(url: string): Promise<{ page: Page; browser: Browser; errors: string[] }> {
   const executablePath = process.env.CHROMIUM_PATH ?? '/usr/bin/chromium'
-  const browser = await chromium.launch({ executablePath, args: launchArgs, timeout: 30_000 })
+  const browser = await chromium.launch({ executablePath, args: launchArgs, timeout: 120_000 })
   const errors: string[] = []
   const page = await browser.newPage()
   page.on('pageerror', (error) => errors.push(error.message))

@@ -17,6 +17,10 @@ export type PostgresOutage = {
   end(): Promise<void>
 }
 
+const stopMs = 60_000
+/** It may have to read its log again. */
+const startMs = 120_000
+
 export async function createPostgresOutage({ url }: Pick<Postgres, 'url'>): Promise<PostgresOutage> {
   const data = await dataDirectoryOf(url)
   // What the server was started with, each argument in quotes: the server keeps it for pg_ctl.
@@ -32,9 +36,9 @@ export async function createPostgresOutage({ url }: Pick<Postgres, 'url'>): Prom
   const signal = async (which: NodeJS.Signals) => {
     const [pid] = (await readFile(join(data, 'postmaster.pid'), 'utf8')).split('\n')
     process.kill(Number(pid), which)
-    const deadline = Date.now() + 10_000
+    const deadline = Date.now() + stopMs
     while (await listens(port)) {
-      if (Date.now() > deadline) throw new Error(`PostgreSQL (process ${pid}) did not stop within 10 s.`)
+      if (Date.now() > deadline) throw new Error(`PostgreSQL (process ${pid}) did not stop within ${stopMs} ms.`)
       await delay(20)
     }
   }
@@ -54,6 +58,7 @@ export async function createPostgresOutage({ url }: Pick<Postgres, 'url'>): Prom
         cwd: data,
         logFile: join(log.path, 'postgres.log'),
         ready: readyWhenLogged('database system is ready to accept connections'),
+        timeoutMs: startMs,
         stopSignal: 'SIGINT',
       })
       stops.push(() => server.stop())

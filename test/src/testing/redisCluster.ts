@@ -33,7 +33,7 @@ export async function startRedisCluster(count: number): Promise<RedisCluster> {
         expect(info).toContain('cluster_state:ok')
         expect(info).toContain(`cluster_slots_ok:${slots}`)
       }
-      await vi.waitFor(isWhole, { timeout: 30_000, interval: 50 })
+      await vi.waitFor(isWhole, { timeout: 120_000, interval: 50 })
     }
   }
   await untilWhole()

@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url'
 export type PbResult = { code: number | null; stdout: string; stderr: string }
 
 const root = fileURLToPath(new URL('../../../', import.meta.url))
-const timeoutMs = 60_000
+const timeoutMs = 120_000
 
 /** Runs the command as an operator does, as a process of its own; any exit code is an answer. */
 export function runPb(args: readonly string[], env: { PB_URL?: string; PB_KEY?: string }): Promise<PbResult> {

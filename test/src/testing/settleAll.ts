@@ -38,7 +38,7 @@ export async function readBooks(
 
 /**
  * Asks for settlement of what is charged and waits until the meter, the journal, the mirror and the merchant's balance
- * say `expected`, or 60 s are over: what they say then is for the test to judge.
+ * say `expected`, or two minutes are over: what they say then is for the test to judge.
  */
 export async function settleAll(
   stack: Stack,
@@ -46,7 +46,7 @@ export async function settleAll(
   budget: Pick<Budget, 'terms' | 'grantId'>,
   expected: bigint,
 ): Promise<Books> {
-  const deadline = Date.now() + 60_000
+  const deadline = Date.now() + 120_000
   for (;;) {
     const books = await readBooks(stack, shop, budget)
     const { live, charged, settled, received } = books

@@ -247,7 +247,7 @@ export async function grantBudget(
       ...(deposit === undefined ? { allowance: 100_000_000n } : { reserve: reserveOf(module), deposit }),
     }),
   })
-  const { success, receipt } = await bundlerClient.waitForUserOperationReceipt({ hash, timeout: 20_000 })
+  const { success, receipt } = await bundlerClient.waitForUserOperationReceipt({ hash, timeout: 120_000 })
   if (!success) throw new Error(`The owner's setup ${hash} reverted.`)
   const grantId = grantIdOf({ chainId: anvil.chainId, module, account: account.address, epoch }, terms)
   return { grantId, terms, sessionPrivateKey, payees, blockNumber: receipt.blockNumber }

@@ -13,19 +13,20 @@ export type Traffic = {
   refusals: Map<string, number>
   /** Answers above 399 that are not problem+json with a code, and errors that are no refusal and no lost connection. */
   surprises: string[]
-  /** Until so many more calls were served. @throws after a minute, with what came instead */
+  /** Until so many more calls were served. @throws after two minutes, with what came instead */
   untilServed(more: number): Promise<void>
-  /** Until an answer of this kind has come, `status code`. @throws after a minute */
+  /** Until an answer of this kind has come, `status code`. @throws after two minutes */
   untilRefused(kind: string): Promise<void>
   /** Ends when the last call has ended. */
   stop(): Promise<void>
 }
 
 const inFlight = 4
-const pauseMs = 20
-/** Half of the budget. */
-const maxCalls = 2_500
-const waitMs = 60_000
+/** Short of the budget. */
+const maxCalls = 4_500
+const waitMs = 120_000
+/** Longer with every call: an agent calls on for minutes, however fast its calls and however slow what the test waits for. */
+const pauseMs = (calls: number) => 20 + calls / 10
 
 export function startTraffic(shop: Shop, { agentGrant, sessionPrivateKey }: Budget): Traffic {
   const refusals = new Map<string, number>()
@@ -38,7 +39,7 @@ export function startTraffic(shop: Shop, { agentGrant, sessionPrivateKey }: Budg
   const payingFetch = createPayingFetch({
     grant: agentGrant,
     sessionKey: sessionPrivateKey,
-    answerTimeoutMs: 15_000,
+    answerTimeoutMs: 60_000,
     async fetch(input, init) {
       const response = await fetch(input, init)
       if (response.status >= 400) await note(response.clone())
@@ -69,7 +70,7 @@ export function startTraffic(shop: Shop, { agentGrant, sessionPrivateKey }: Budg
         // A connection that broke is undici's TypeError.
         if (!(error instanceof PaymentRefusedError || error instanceof TypeError)) surprises.push(String(error))
       }
-      await delay(pauseMs)
+      await delay(pauseMs(calls))
     }
   }
   const workers = Array.from({ length: inFlight }, work)
