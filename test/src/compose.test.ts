@@ -39,7 +39,7 @@ beforeAll(async () => {
   raw = read.raw
   const stages = await readDockerfile(join(root, 'Dockerfile'))
   image = stages.at(-1) as Stage
-}, 60_000)
+}, 120_000)
 afterAll(() => secrets?.remove())
 
 /** Services that run our image, by the program that they name. */

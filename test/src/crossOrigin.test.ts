@@ -10,7 +10,7 @@ import { settleAll } from './testing/settleAll.ts'
 /** The bundle's global in the page. */
 declare const streamPage: typeof import('./testing/browserPage.ts')
 
-const timeout = 120_000
+const timeout = 480_000
 
 let stack: Stack
 let shop: Shop
@@ -30,7 +30,7 @@ afterAll(async () => {
   pages?.close()
   await shop?.stop()
   await stack?.stop()
-}, 60_000)
+}, 240_000)
 
 test('an agent in a page of another origin pays at the gateway: each call once, with its receipt, and settled', {
   timeout,
