@@ -47,7 +47,7 @@ afterAll(async () => {
   await shop?.stop()
   await db?.close()
   await stack?.stop()
-}, 120_000)
+}, 240_000)
 
 test('twenty grants that run away at once are frozen in a transaction or two, each proven by its own event', {
   timeout,

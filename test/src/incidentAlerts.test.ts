@@ -54,7 +54,7 @@ afterAll(async () => {
   await db?.close()
   await stack?.stop()
   await Promise.all([mail?.stop(), bot?.stop()])
-}, 120_000)
+}, 240_000)
 
 type Owner = { budget: Budget; token: string; path: string }
 type Channel = { id: string; state: string; address: string; startUrl: string; disabled: { reason: string } | null }

@@ -39,7 +39,7 @@ afterAll(async () => {
   await shop?.stop()
   await db?.close()
   await stack?.stop()
-}, 120_000)
+}, 240_000)
 
 type Made = { id: string }
 type Shown = { state: string; result: { charges: number; matched: number; stoppedCalls: number } | null }

@@ -33,7 +33,7 @@ afterAll(async () => {
   await shop?.stop()
   await db?.close()
   await stack?.stop()
-}, 120_000)
+}, 240_000)
 
 test('a key that runs away is refused within its next calls, frozen on the chain by the guardian, and only its owner lets it go on', {
   timeout,

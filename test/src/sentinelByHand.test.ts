@@ -44,7 +44,7 @@ afterAll(async () => {
   await shop?.stop()
   await db?.close()
   await stack?.stop()
-}, 120_000)
+}, 240_000)
 
 test('calls from a host that is new to a grant are held to stricter limits, and the explanation says so', {
   timeout,

@@ -14,8 +14,8 @@ import { startGateway } from './testing/startGateway.ts'
 
 // A gateway whose services come from a file, and which keeps merchants out of private networks as in production.
 
-const timeout = 120_000
-const soon = { timeout: 60_000, interval: 100 }
+const timeout = 480_000
+const soon = { timeout: 120_000, interval: 100 }
 const payee = privateKeyToAddress(generatePrivateKey())
 
 let stack: Stack
@@ -43,7 +43,7 @@ afterAll(async () => {
   upstream?.server.closeAllConnections()
   await new Promise((resolve) => upstream?.server.close(resolve))
   await rm(folder, { recursive: true })
-}, 60_000)
+}, 240_000)
 
 /** The file with this price, put there in one step. */
 async function write(price: string): Promise<void> {

@@ -20,7 +20,7 @@ import { signPayment } from './testing/signPayment.ts'
 
 // Servers with x402's own packages have their payments verified and settled by the gateway.
 
-const timeout = 180_000
+const timeout = 480_000
 const network = 'eip155:31337'
 
 let stack: Stack
@@ -35,7 +35,7 @@ beforeAll(async () => {
 afterAll(async () => {
   for (const close of closers.splice(0).reverse()) await close()
   await stack?.stop()
-}, 60_000)
+}, 240_000)
 
 function facilitatorOf(apiKey: string): HTTPFacilitatorClient {
   const headers = { Authorization: `Bearer ${apiKey}` }
