@@ -19,7 +19,7 @@ export type StartProcessOptions = {
   /** Gets standard output and standard error, appended. */
   logFile: string
   ready: ReadyCheck
-  /** How long the program may take until it is ready. 30 seconds by default. */
+  /** How long the program may take until it is ready. 60 seconds by default. */
   timeoutMs?: number
   /** What asks the program to end. SIGTERM by default. */
   stopSignal?: NodeJS.Signals
@@ -51,7 +51,7 @@ const logLinesInErrors = 30
  * @throws ProcessStartError when it cannot be run, ends early, or is not ready in time. It is gone then.
  */
 export async function startProcess(options: StartProcessOptions): Promise<RunningProcess> {
-  const { name, command, args, logFile, ready, timeoutMs = 30_000 } = options
+  const { name, command, args, logFile, ready, timeoutMs = 60_000 } = options
   const { stopSignal = 'SIGTERM', stopTimeoutMs = 5_000 } = options
 
   const log = openSync(logFile, 'a', 0o600)

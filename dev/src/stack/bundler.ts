@@ -59,7 +59,7 @@ export async function startBundler(options: BundlerOptions): Promise<Bundler> {
     cwd: directory.path,
     logFile: join(directory.path, 'bundler.log'),
     ready: readyWhenHttpOk(`http://127.0.0.1:${port}/health`),
-    timeoutMs: 60_000,
+    timeoutMs: 120_000,
   })
   return {
     url: `http://127.0.0.1:${port}`,

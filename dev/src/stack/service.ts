@@ -42,7 +42,7 @@ export async function startService(name: ServiceName, options: ServiceOptions): 
     cwd: root,
     logFile: join(options.logDirectory, `${label}.log`),
     ready: readyWhenHttpOk(`${url}/ready`),
-    timeoutMs: 60_000,
+    timeoutMs: 120_000,
     stopTimeoutMs: 15_000,
   })
   return { url, process: process_, stop: process_.stop }
