@@ -23,13 +23,13 @@ export type DbOptions = {
   url: string
   /** 10 by default. */
   maxConnections?: number | undefined
+  /** How long a query waits for a connection, a new one or one of the pool's. 2,000 by default. */
+  connectionTimeoutMs?: number | undefined
   /** Postgres cancels a statement after this; the driver gives up one second later. 10,000 by default. */
   statementTimeoutMs?: number | undefined
   /** An idle connection broke. The pool replaces it; nothing has to be done but to tell. */
   onError(error: Error): void
 }
-
-const connectionTimeoutMs = 2_000
 
 /**
  * A pool whose connections run as the role `stream_service`, which sees every merchant's rows; `withTenant` narrows.
@@ -39,7 +39,8 @@ const connectionTimeoutMs = 2_000
  * await migrate({ url })
  * const db = createDb({ url, onError: (error) => log.warn({ error }, 'postgres connection lost') })
  */
-export function createDb({ url, maxConnections = 10, statementTimeoutMs = 10_000, onError }: DbOptions): Db {
+export function createDb(options: DbOptions): Db {
+  const { url, maxConnections = 10, connectionTimeoutMs = 2_000, statementTimeoutMs = 10_000, onError } = options
   const pool = new pg.Pool({
     connectionString: url,
     max: maxConnections,

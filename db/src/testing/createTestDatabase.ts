@@ -12,6 +12,8 @@ export type TestDatabase = {
   drop(): Promise<void>
 }
 
+const patienceMs = 60_000
+
 /**
  * A fresh, migrated database on the tests' Postgres server. One for each test file, so that files can run at once.
  *
@@ -28,7 +30,14 @@ export async function createTestDatabase(
   const url = new URL(serverUrl)
   url.pathname = `/${name}`
   await migrate({ url: url.href, upTo: options.upTo })
-  const db = createDb({ url: url.href, maxConnections: 8, onError: ignoreBrokenConnection })
+  const db = createDb({
+    url: url.href,
+    maxConnections: 8,
+    // Nothing is to fail because the machine is busy.
+    connectionTimeoutMs: patienceMs,
+    statementTimeoutMs: patienceMs,
+    onError: ignoreBrokenConnection,
+  })
   const login = connectAsLogin(url.href)
   return {
     url: url.href,
@@ -43,7 +52,7 @@ export async function createTestDatabase(
 
 /** Statements as the login user, past row-level security and privileges, on a database that somebody else made. */
 export function connectAsLogin(url: string): Pick<TestDatabase, 'query'> & { close(): Promise<void> } {
-  const login = new pg.Pool({ connectionString: url, max: 2, connectionTimeoutMillis: 5_000 })
+  const login = new pg.Pool({ connectionString: url, max: 2, connectionTimeoutMillis: patienceMs })
   login.on('error', ignoreBrokenConnection)
   return {
     async query<Row extends object>(text: string, values: unknown[] = []) {
@@ -54,7 +63,7 @@ export function connectAsLogin(url: string): Pick<TestDatabase, 'query'> & { clo
 }
 
 async function onServer(url: string, text: string): Promise<void> {
-  const client = new pg.Client({ connectionString: url, connectionTimeoutMillis: 5_000 })
+  const client = new pg.Client({ connectionString: url, connectionTimeoutMillis: patienceMs })
   await client.connect()
   try {
     await client.query(text)

@@ -162,11 +162,18 @@ test('after three lost answers it gives up, counts the call as charged, and lear
 })
 
 test('a server that does not answer in time counts as lost', async () => {
+  let second = () => {}
+  const untilSecond = new Promise<void>((resolve) => {
+    second = resolve
+  })
   const { gateway, payingFetch } = await setUp({
     gateway: {
-      onArrival: ({ number }) => (number === 1 ? new Promise((resolve) => setTimeout(resolve, 400)) : undefined),
+      onArrival({ number }) {
+        if (number === 1) return untilSecond
+        second()
+      },
     },
-    agent: { answerTimeoutMs: 150, sleep: (ms) => new Promise((resolve) => setTimeout(resolve, ms * 2)) },
+    agent: { answerTimeoutMs: 2_000 },
   })
   const answer = await payingFetch(`${gateway.url}/paid`)
   expect(answer.status).toBe(200)

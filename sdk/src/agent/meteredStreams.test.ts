@@ -355,7 +355,7 @@ test.each<[string, string, (stream: Stream) => Promise<void> | void, bigint[]]>(
     [10_000n],
   ],
 ])('one that %s is stopped', async (_, reason, serve, vouchers) => {
-  const { call, signed } = await setUp(serve, { answerTimeoutMs: 1_000 })
+  const { call, signed } = await setUp(serve, { answerTimeoutMs: 4_000 })
   await expect((await call()).text()).rejects.toMatchObject({ code: 'stream.stopped', reason })
   expect(signed()).toEqual(vouchers)
 })

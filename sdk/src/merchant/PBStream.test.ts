@@ -3,7 +3,7 @@ import { createServer, type RequestListener } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import express, { type Express } from 'express'
 import { Hono } from 'hono'
-import { afterEach, describe, expect, test, vi } from 'vitest'
+import { afterEach, describe, expect, test } from 'vitest'
 import { createPayingFetch } from '../agent/createPayingFetch.ts'
 import { problem, startTestGateway, type TestGateway } from '../testing/startTestGateway.ts'
 import { createTestGrant } from '../testing/testGrant.ts'
@@ -109,7 +109,7 @@ async function setUp(
 }
 
 async function reported(gateway: TestGateway, ...reports: string[]): Promise<void> {
-  await vi.waitFor(() => expect(gateway.reports).toEqual(reports))
+  await expect.poll(() => gateway.reports).toEqual(reports)
 }
 
 describe.each([
@@ -142,7 +142,7 @@ describe.each([
     const answers = await Promise.all(Array.from({ length: 20 }, () => payingFetch(`${merchant.url}/paid/x`)))
     expect(answers.map(({ status }) => status)).toEqual(Array(20).fill(200))
     expect(gateway.charged).toBe(400_000n)
-    await vi.waitFor(() => expect(gateway.reports).toHaveLength(20))
+    await expect.poll(() => gateway.reports).toHaveLength(20)
   })
 
   test('without a payment the answer is the 402 of the gateway, and the handler does not run', async () => {
@@ -259,7 +259,7 @@ describe.each([
     })
     expect((await merchant.call(`${merchant.url}/paid/x`)).status).toBe(500)
     expect(errors).toEqual([])
-    await vi.waitFor(() => expect(errors[0]?.message).toContain('Ticket: t1\nTries: 3'), { timeout: 5_000 })
+    await expect.poll(() => errors[0]?.message).toContain('Ticket: t1\nTries: 3')
     expect(releases).toBe(3)
   })
 

@@ -178,11 +178,11 @@ test.each<[string, string | undefined]>([
     const path = request.url?.split('/').at(-1) ?? ''
     asked.push(path)
     if (path === 'charges') {
-      response.end(JSON.stringify({ outcome: 'charged', ticket: 't1', headers: {}, settleSeconds: 0.1 }))
+      response.end(JSON.stringify({ outcome: 'charged', ticket: 't1', headers: {}, settleSeconds: 3 }))
     } else if (path === 'release') response.end('{}')
     else if (body !== undefined) response.end(body)
   })
-  const { stream, errors } = createStream(gatewayUrl, { timeoutMs: 2_000 })
+  const { stream, errors } = createStream(gatewayUrl, { timeoutMs: 60_000 })
   const route = stream.route(() => new Response('good'))
   const request = new Request('http://merchant.test/paid', { headers: { 'payment-signature': exactPayment('one') } })
   const answer = await route(request)
