@@ -1,9 +1,12 @@
 import {
   appendCharges,
   claimSettlement,
+  closeX402Settlement,
   createService,
   openOwnerSession,
+  recordX402Transaction,
   type Service,
+  takeX402Payment,
   updateGrantStates,
   upsertAccountsFromChain,
 } from '@protocolbanks/stream-db'
@@ -96,6 +99,27 @@ async function charge({ grantId, account }: Arranged, { merchant, service }: Sho
   return event
 }
 
+/** A call that was paid by one authorisation, and moved the money in `txHash`. */
+async function payExact({ merchant, service }: Shop, payer: Address, paymentIdentifier: string | null) {
+  const [now, owner] = [new Date(), 'gateway-1']
+  const payment = await takeX402Payment(
+    database.db,
+    {
+      ...{ origin: 'gateway', merchantId: merchant.id, serviceId: service.id, token: chain.token, payer },
+      ...{ payee: merchant.payee, amount: 20_000n, validAfter: 0n, validBefore: 4_000_000_000n, nonce: randomHex(32) },
+      ...{ signature: randomHex(65), paymentIdentifier, fingerprint: randomHex(32) },
+    },
+    { owner, leaseMs: 60_000, now },
+  )
+  const [id, txHash] = [payment?.id ?? '', randomHex(32)]
+  await recordX402Transaction(database.db, {
+    ...{ id, owner, purpose: 'transfer', sender: randomAddress(), now, chainNonce: 0 },
+    sign: async () => ({ rawTransaction: '0x01', hash: txHash }),
+  })
+  await closeX402Settlement(database.db, { id, outcome: { state: 'settled', txHash, blockNumber: 7n } })
+  return { id, txHash }
+}
+
 const newRequestId = () => `request-${randomHex(8)}`
 
 test('a charge is found by its request id, with a receipt that proves itself and says what was charged when', async () => {
@@ -157,6 +181,67 @@ test('it is seen by its merchant, its owner and the operator, and by nobody else
     await api.get(`/owner/receipts?grantId=${given.grantId}`, stranger),
   ]
   for (const list of lists) expect(list).toMatchObject({ status: 200, body: { receipts: [] } })
+})
+
+test('a payment by exact is seen by its merchant, its payer and the operator, and by no other merchant', async () => {
+  const [shop, other] = [await arrangeShop('Shop'), await arrangeShop('Other')]
+  const payer = randomAddress()
+  const token = await signIn(payer)
+  const requestId = newRequestId()
+  const { id, txHash } = await payExact(shop, payer, requestId)
+  const stranger = await signIn(randomAddress())
+  for (const name of [requestId, id, txHash]) {
+    const one = { status: 200, body: { requestId: name, receipts: [{ scheme: 'exact', requestId, paymentId: id }] } }
+    expect(await api.get(`/receipts/${name}`, shop.merchant.key)).toMatchObject(one)
+    expect(await api.get(`/receipts/${name}`, operatorApiKey)).toMatchObject(one)
+    expect(await api.get(`/owner/receipts/${name}`, token)).toMatchObject(one)
+    expect(await api.get(`/receipts/${name}`, other.merchant.key)).toMatchObject(unknown)
+    expect(await api.get(`/owner/receipts/${name}`, stranger)).toMatchObject(unknown)
+    expect(await api.get(`/receipts/${name}?payee=${other.merchant.payee}`, operatorApiKey)).toMatchObject(unknown)
+    expect(await api.get(`/receipts/${name}?grantId=${randomHex(32)}`, operatorApiKey)).toMatchObject(unknown)
+  }
+  const list = async (path: string, key: string) => (await api.get(path, key)).body.receipts
+  const listed = [{ scheme: 'exact', requestId, paymentId: id, txHash, amount: '0.02', account: payer }]
+  expect(await list('/receipts?scheme=exact', shop.merchant.key)).toMatchObject(listed)
+  expect(await list(`/receipts?scheme=exact&serviceId=${shop.service.id}`, operatorApiKey)).toMatchObject(listed)
+  expect(await list('/owner/receipts?scheme=exact', token)).toMatchObject(listed)
+  expect(await list('/receipts?scheme=exact', other.merchant.key)).toEqual([])
+  expect(await list(`/receipts?scheme=exact&serviceId=${shop.service.id}`, other.merchant.key)).toEqual([])
+  expect(await list('/owner/receipts?scheme=exact', stranger)).toEqual([])
+  // What is charged and what is paid at once are two lists.
+  expect(await list('/receipts', shop.merchant.key)).toEqual([])
+})
+
+test('its receipt proves itself, and names the transaction that settled it', async () => {
+  const shop = await arrangeShop('Shop')
+  const payer = randomAddress()
+  const { id, txHash } = await payExact(shop, payer, null)
+  const { body } = await api.get(`/receipts/${id}`, shop.merchant.key)
+  const [found] = body.receipts
+  expect(found).toMatchObject({
+    ...{ requestId: id, account: payer, payee: shop.merchant.payee, merchantId: shop.merchant.id },
+    ...{ serviceId: shop.service.id, amount: '0.02', amountAtomic: '20000', occurredAt: expect.any(String) },
+    settlement: { state: 'settled', last: { id, state: 'settled', txHash } },
+  })
+  expect(found.receipt).toEqual({
+    ...{ success: true, transaction: txHash, network: 'eip155:31337', payer, amount: '20000' },
+    extra: {
+      ...{ paymentId: id, requestId: id, service: shop.service.id, payee: shop.merchant.payee },
+      signature: expect.any(String),
+    },
+  })
+  for (const form of [found.header, found.receipt]) {
+    expect(await verifyReceipt(form, [receiptSigner.key])).toMatchObject({ ok: true, receipt: found.receipt })
+  }
+})
+
+test('a request id that named a charge and a payment by exact finds both, the newest first', async () => {
+  const given = await arrange()
+  const requestId = newRequestId()
+  await charge(given, given.shop, 1, requestId)
+  await payExact(given.shop, given.account, requestId)
+  const { body } = await api.get(`/owner/receipts/${requestId}`, given.token)
+  expect(body.receipts).toMatchObject([{ scheme: 'exact' }, { scheme: 'session' }])
 })
 
 test('one request id at two payees is two receipts, which payee or grant narrow to one', async () => {
@@ -263,10 +348,17 @@ test('lists go by grant, service and time, newest first, each once over all page
   expect((await list(`/owner/receipts`, given.token)).ids).toEqual(ids)
 })
 
-test.each(['limit=0', 'limit=101', 'grantId=0x12', 'serviceId=weather', 'from=yesterday', 'cursor=!', 'unknown=1'])(
-  'a list refuses %s',
-  async (query) => {
-    const answer = await api.get(`/receipts?${query}`, operatorApiKey)
-    expect(answer).toMatchObject({ status: 400, body: { code: 'request.invalid' } })
-  },
-)
+test.each([
+  'limit=0',
+  'limit=101',
+  'scheme=other',
+  `scheme=exact&grantId=0x${'ab'.repeat(32)}`,
+  'grantId=0x12',
+  'serviceId=weather',
+  'from=yesterday',
+  'cursor=!',
+  'unknown=1',
+])('a list refuses %s', async (query) => {
+  const answer = await api.get(`/receipts?${query}`, operatorApiKey)
+  expect(answer).toMatchObject({ status: 400, body: { code: 'request.invalid' } })
+})

@@ -12,7 +12,7 @@ import { refusePayment } from '../payment/offer.ts'
 import type { PaidRequest, Settled, Verdict } from '../payment/paymentGate.ts'
 import type { PaymentRefusal } from '../payment/refusals.ts'
 import { problem } from '../problem.ts'
-import type { Service } from '../services/serviceTable.ts'
+import { exactReceipt } from './exactReceipt.ts'
 import { x402Reasons } from './exactRefusals.ts'
 
 type Refused = Extract<Verdict, { kind: 'refused' }>
@@ -38,21 +38,8 @@ export function createExactAnswers(
   }
 
   /** Value of PAYMENT-RESPONSE of a payment that was settled. */
-  function receipt(payment: X402Payment, service: Service): string {
-    const settled: SettleResponse = {
-      success: true,
-      transaction: payment.txHash ?? '',
-      network,
-      payer: payment.payer,
-      amount: payment.amount.toString(),
-      extra: {
-        paymentId: payment.id,
-        service: service.id,
-        payee: payment.payee,
-        requestId: payment.paymentIdentifier ?? undefined,
-      },
-    }
-    return encodeReceipt(settled, receiptSigner)
+  function receipt(payment: X402Payment): string {
+    return encodeReceipt(exactReceipt(network, payment), receiptSigner)
   }
 
   /** Value of PAYMENT-RESPONSE of a payment that was not. */
@@ -91,13 +78,13 @@ export function createExactAnswers(
       )
     },
 
-    answered(payment: X402Payment, service: Service): Refused {
+    answered(payment: X402Payment): Refused {
       return answer(
         'request.answered',
         problem(409, 'request.answered', 'This request was paid and answered before.', {
           detail: `Transaction ${payment.txHash}; the answer is not kept here.`,
           hint: 'Sign a new authorisation to call again. Who sends a payment-identifier can have the answer again.',
-          headers: { 'payment-response': receipt(payment, service), 'cache-control': 'no-store' },
+          headers: { 'payment-response': receipt(payment), 'cache-control': 'no-store' },
         }),
       )
     },

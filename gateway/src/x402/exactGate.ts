@@ -218,9 +218,9 @@ export function createExactGate(deps: ExactGateDeps): ExactGate {
     const name = nameOf(request, payment)
     const outcome = name === undefined ? undefined : await answers.find(name, 0)
     if (outcome !== undefined && outcome !== 'pending' && outcome.state === 'kept') {
-      return { kind: 'replay', answer: outcome.answer, receipt: say.receipt(known, request.service) }
+      return { kind: 'replay', answer: outcome.answer, receipt: say.receipt(known) }
     }
-    if (known.answeredAt !== null || answered.has(known.id)) return say.answered(known, request.service)
+    if (known.answeredAt !== null || answered.has(known.id)) return say.answered(known)
     const resumed = await resumeX402Payment(db, {
       ...{ id: known.id, owner, leaseMs: deps.leaseMs },
       now: new Date(clock()),
@@ -238,8 +238,8 @@ export function createExactGate(deps: ExactGateDeps): ExactGate {
     const { from: payer, nonce } = payment.authorization
     const settled = await findX402Payment(db, { token: request.service.token, payer, nonce })
     if (settled?.state !== 'settled') return say.inProgress()
-    if (outcome.state === 'given') return say.answered(settled, request.service)
-    return { kind: 'replay', answer: outcome.answer, receipt: say.receipt(settled, request.service) }
+    if (outcome.state === 'given') return say.answered(settled)
+    return { kind: 'replay', answer: outcome.answer, receipt: say.receipt(settled) }
   }
 
   /** @param plan undefined: it is settled already, and its answer is owed */
@@ -260,14 +260,14 @@ export function createExactGate(deps: ExactGateDeps): ExactGate {
 
     async function settle(): Promise<Settled> {
       if (!plan) {
-        return { ok: true, receipt: say.receipt(payment, request.service), transaction: payment.txHash ?? undefined }
+        return { ok: true, receipt: say.receipt(payment), transaction: payment.txHash ?? undefined }
       }
       deps.crashPoint('exact.served')
       const end = await settleChecked(payment, plan)
       if (end.state === 'settled') {
         settled = true
         const { txHash: transaction } = end
-        return { ok: true, receipt: say.receipt({ ...payment, txHash: transaction }, request.service), transaction }
+        return { ok: true, receipt: say.receipt({ ...payment, txHash: transaction }), transaction }
       }
       finish({ state: 'released' })
       const reason = end.state === 'failed' ? end.reason : undefined
