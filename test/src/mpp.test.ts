@@ -165,6 +165,9 @@ describe('a stock mppx client pays', () => {
     const transaction = await stack.clients.publicClient.getTransactionReceipt({ hash: receipt.reference as Hex })
     expect(transaction).toMatchObject({ status: 'success', from: devAccounts.relayer.address.toLowerCase() })
     expect(response.headers.get('payment-response')).not.toBeNull()
+    const found = await manage(stack, shop.apiKey, `GET /receipts/${receipt.reference}`)
+    const settlement = { state: 'settled', last: { txHash: receipt.reference } }
+    expect(found).toMatchObject({ status: 200, body: { receipts: [{ amountAtomic: `${price}`, settlement }] } })
     expect(shop.calls.map(({ url }) => url)).toEqual(['/x?y=1'])
     expect(shop.calls[0]?.headers).not.toHaveProperty('authorization')
   })

@@ -373,6 +373,39 @@ describe('one authorisation', () => {
   }
 })
 
+describe('a receipt', () => {
+  type Found = { code?: string; receipts: { receipt: Receipt; settlement: unknown; requestId: string }[] }
+  type Receipt = { transaction: string; extra: Record<string, unknown> }
+  const find = (shop: Shop, name: unknown) => manage<Found>(stack, shop.apiKey, `GET /receipts/${name}`)
+
+  test('is found again by the request id it says, signed anew, and by no other merchant', { timeout }, async () => {
+    const [shop, other] = [await openShop(), await openShop()]
+    const payer = await newPayer()
+    const url = `${shop.url}/x`
+    const name = `id_${bytesToHex(randomBytes(16)).slice(2)}`
+    const [named, unnamed] = [
+      await send(url, withIdentifier(await stockPayment(payer, url), name)),
+      await send(url, await stockPayment(payer, url)),
+    ]
+    expect(named.receipt).toMatchObject({ extra: { requestId: name } })
+    for (const { receipt } of [named, unnamed]) {
+      const { transaction, extra = {} } = receipt ?? {}
+      for (const by of [extra.requestId, extra.paymentId, transaction]) {
+        const found = await find(shop, by)
+        // The same payment: only the signature is another.
+        const expected = { ...receipt, extra: { ...extra, signature: expect.any(String) } }
+        expect(found).toMatchObject({ status: 200, body: { receipts: [{ receipt: expected }] } })
+        expect(found.body.receipts).toMatchObject([
+          { scheme: 'exact', settlement: { state: 'settled', last: { txHash: transaction } } },
+        ])
+        expect(await find(other, by)).toMatchObject({ status: 404, body: { code: 'receipt.unknown' } })
+      }
+    }
+    const list = await manage<Found>(stack, shop.apiKey, 'GET /receipts?scheme=exact')
+    expect(list.body.receipts.map(({ requestId }) => requestId)).toEqual([unnamed.receipt?.extra?.requestId, name])
+  })
+})
+
 describe('a payment identifier', () => {
   const newId = () => `id_${bytesToHex(randomBytes(16)).slice(2)}`
 
