@@ -26,12 +26,15 @@ beforeAll(async () => {
 afterAll(() => database.drop())
 
 const owner = privateKeyToAccount(generatePrivateKey())
+/** Of all charges of a test: they are within one day, whatever the time is. */
+let chargedAtMs: number
 let grant: { grantId: Hex; account: Address; sessionKey: Address }
 let limitsOfKey: string
 let limitsOfOwner: string
 let token: string
 beforeEach(async () => {
   grant = await arrangeGrant(owner.address)
+  chargedAtMs = Date.now()
   limitsOfKey = `/session-keys/${grant.sessionKey}/limits`
   limitsOfOwner = `/owner/grants/${grant.grantId}/limits`
   token = await signIn()
@@ -74,7 +77,7 @@ async function charge(amount: bigint): Promise<string> {
     cumulativeAmount: 50_000_000n,
     requestId: randomHex(16),
     fingerprint: 'f',
-    nowMs: Date.now(),
+    nowMs: chargedAtMs,
     settlementMarginSeconds: 600,
     event: { service: 'svc_1', merchant: shop.id, signature: randomHex(65) },
   })

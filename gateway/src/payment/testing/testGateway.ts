@@ -75,7 +75,7 @@ export function createTestGateway({
     price,
     pathPrefix: '/weather',
     upstream,
-    upstreamTimeoutMs: 1_500,
+    upstreamTimeoutMs: 5_000,
     maxAmountPerCall: undefined,
     maxCallsPerMinute: undefined,
     ...change,
@@ -131,7 +131,7 @@ export function createTestGateway({
     maxChainAgeMs: 30_000,
     instance,
     settlementMarginSeconds: 600,
-    retryWaitMs: 2_000,
+    retryWaitMs: 60_000,
     now: () => state.nowMs,
   })
   const serviceOf = (path: string) => services.match(path)

@@ -21,7 +21,7 @@ export async function startTestUpstream(): Promise<TestUpstream> {
       response.end()
     } else if (path === '/stream-dies') {
       response.writeHead(200, { 'content-type': 'text/event-stream' }).write('data: one\n\n')
-      setTimeout(() => request.socket.destroy(), 20)
+      setTimeout(() => request.socket.destroy(), 200)
     } else if (path === '/slow') {
       setTimeout(() => response.writeHead(200, { 'content-type': 'application/json' }).end('{"slow":true}'), 100)
     } else if (path === '/echo') {
