@@ -33,7 +33,7 @@ import { startSettler } from './testing/startSettler.ts'
 // Settlement as a process of its own, with the paymaster, a bundler and a chain. The journal is written by the tests.
 
 // Processes start slowly where many do at once.
-vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 })
+vi.setConfig({ testTimeout: 480_000, hookTimeout: 240_000 })
 
 let sponsored: SponsoredChain
 beforeAll(async () => {
@@ -73,7 +73,7 @@ test('what is owed is paid to every payee with one operation, and the records sh
 
   // Its gas is shared equally by the merchants.
   await expect
-    .poll(() => sharesOf(settlement.userOpHash ?? '0x'), { timeout: 30_000 })
+    .poll(() => sharesOf(settlement.userOpHash ?? '0x'), { timeout: 120_000 })
     .toEqual([expect.any(BigInt), expect.any(BigInt), expect.any(BigInt)])
   const shares = await sharesOf(settlement.userOpHash ?? '0x')
   expect(shares.reduce((sum, share) => (sum ?? 0n) + (share ?? 0n), 0n)).toBe(settlement.gasCostWei)
@@ -127,7 +127,7 @@ test('killed at any moment and started again, it pays once', async () => {
     const { items: claims = [] } = (await getSettlement(sponsored.database.db, items[0]?.id ?? '')) ?? {}
     expect(claims.map(({ paid }) => paid)).toEqual([10_000_000n])
   }
-}, 240_000)
+}, 600_000)
 
 test('a grant frozen on-chain after it was claimed waits, and is settled when its owner unfreezes it', async () => {
   const seller = await createSeller(sponsored)
@@ -136,11 +136,11 @@ test('a grant frozen on-chain after it was claimed waits, and is settled when it
   // The mirror does not know of it yet.
   await asGuardian(sponsored, 'freeze', account, grant.grantId)
   const worker = await startWorker()
-  await expect.poll(() => logOf(worker, 'grant.frozen'), { timeout: 30_000 }).toBe(true)
+  await expect.poll(() => logOf(worker, 'grant.frozen'), { timeout: 120_000 }).toBe(true)
   const newest = async () => (await listSettlements(sponsored.database.db, { grantId: grant.grantId })).items[0]
   // It is looked at again and again, and between two looks it is this.
   await expect
-    .poll(newest, { timeout: 30_000 })
+    .poll(newest, { timeout: 120_000 })
     .toMatchObject({ state: 'failed', failureReason: 'grant_frozen', attempts: 0 })
   const open = await newest()
   const module = sponsored.contracts.sessionKeyValidator
@@ -148,7 +148,7 @@ test('a grant frozen on-chain after it was claimed waits, and is settled when it
     account: person.account,
     calls: [unfreezeCall({ module, grantId: grant.grantId })],
   })
-  await person.bundlerClient.waitForUserOperationReceipt({ hash, timeout: 20_000 })
+  await person.bundlerClient.waitForUserOperationReceipt({ hash, timeout: 120_000 })
   await sponsored.database.query('update settlement set next_attempt_at = now() where id = $1', [open?.id])
   await settled(grant, 'confirmed')
   expect(await balanceOf(sponsored, seller.merchant.payee)).toBe(10_000_000n)
@@ -170,7 +170,7 @@ test('a settlement that a reorganisation closed is confirmed with what it paid w
   )
   const read = () => getSettlement(sponsored.database.db, id)
   const expected = { state: 'confirmed', txHash, blockNumber, errorCode: null, writtenOffAt: null }
-  await expect.poll(read, { timeout: 20_000 }).toMatchObject(expected)
+  await expect.poll(read, { timeout: 120_000 }).toMatchObject(expected)
   const again = await read()
   expect(again?.items.map(({ paid }) => paid)).toEqual([10_000_000n])
   expect(await balanceOf(sponsored, seller.merchant.payee)).toBe(10_000_000n)
@@ -194,15 +194,15 @@ test('without a bundler it is not ready, loses nothing, and goes on by itself wh
   await stopped.stop()
   await charge(sponsored, { grant, account }, [[seller, 10_000_000n]])
   await expect
-    .poll(() => readiness(worker), { timeout: 30_000 })
+    .poll(() => readiness(worker), { timeout: 120_000 })
     .toMatchObject({ status: 503, bundler: expect.not.stringMatching(/^ok$/) })
-  await expect.poll(() => stateOf(grant), { timeout: 30_000 }).toBe('pending')
+  await expect.poll(() => stateOf(grant), { timeout: 120_000 }).toBe('pending')
   sponsored.bundler = await startBundler({ rpcUrl: sponsored.anvil.url, entryPoint: sponsored.entryPoint, port })
   const settlement = await settled(grant, 'confirmed')
   expect(settlement.attempts).toBe(0)
   expect(await balanceOf(sponsored, seller.merchant.payee)).toBe(10_000_000n)
-  await expect.poll(() => readiness(worker), { timeout: 30_000 }).toMatchObject({ status: 200 })
-}, 240_000)
+  await expect.poll(() => readiness(worker), { timeout: 120_000 }).toMatchObject({ status: 200 })
+}, 600_000)
 
 test.each(['DATABASE_URL', 'RPC_URL', 'PAYMASTER_URL'])(
   'while %s leads nowhere it loses nothing, and goes on by itself afterwards',
@@ -216,13 +216,13 @@ test.each(['DATABASE_URL', 'RPC_URL', 'PAYMASTER_URL'])(
       await charge(sponsored, { grant, account }, [[seller, 10_000_000n]])
       // The paymaster is asked only when there is something to sponsor.
       const status = name === 'PAYMASTER_URL' ? 200 : 503
-      await expect.poll(() => readiness(worker), { timeout: 30_000 }).toMatchObject({ status })
+      await expect.poll(() => readiness(worker), { timeout: 120_000 }).toMatchObject({ status })
       if (name === 'PAYMASTER_URL')
-        await expect.poll(() => logOf(worker, 'sponsor.unavailable'), { timeout: 30_000 }).toBe(true)
+        await expect.poll(() => logOf(worker, 'sponsor.unavailable'), { timeout: 120_000 }).toBe(true)
       await way.mend()
       expect((await settled(grant, 'confirmed')).attempts).toBe(0)
       expect(await balanceOf(sponsored, seller.merchant.payee)).toBe(10_000_000n)
-      await expect.poll(() => readiness(worker), { timeout: 30_000 }).toMatchObject({ status: 200 })
+      await expect.poll(() => readiness(worker), { timeout: 120_000 }).toMatchObject({ status: 200 })
       worker.process.signal('SIGTERM')
       expect(await worker.process.exited).toEqual({ code: 0, signal: null })
     } finally {
@@ -246,7 +246,7 @@ test('two workers share the work: each grant is settled once, accounts side by s
   await Promise.all([startWorker(), startWorker()])
   for (const { grant } of grants) expect((await settled(grant, 'confirmed')).attempts).toBe(0)
   expect(await balanceOf(sponsored, seller.merchant.payee)).toBe(60_000_000n)
-}, 240_000)
+}, 600_000)
 
 test('a request settles below the threshold, and a stop drains with exit code 0', async () => {
   const seller = await createSeller(sponsored)
@@ -270,7 +270,7 @@ test('later settlements of a grant pay the difference only, in the same lane', a
   await charge(sponsored, { grant, account }, [[seller, 12_000_000n]], { before: 10_000_000n })
   await expect
     .poll(async () => (await settlementsOf(sponsored, grant)).filter(({ state }) => state === 'confirmed').length, {
-      timeout: 60_000,
+      timeout: 120_000,
     })
     .toBe(2)
   const second = (await settlementsOf(sponsored, grant)).find(({ id }) => id !== first.id)
@@ -289,10 +289,14 @@ async function stateOf(grant: TestGrant): Promise<SettlementState | undefined> {
   return (await settlementsOf(sponsored, grant))[0]?.state
 }
 
-/** The grant's newest settlement, once it is in this state. */
+/** The grant's newest settlement as it was when it was in this state: the next look may move it on. */
 async function settled(grant: TestGrant, state: SettlementState): Promise<Settlement> {
-  await expect.poll(() => stateOf(grant), { timeout: 60_000, interval: 50 }).toBe(state)
-  const [settlement] = await settlementsOf(sponsored, grant)
+  let settlement: Settlement | undefined
+  const read = async () => {
+    ;[settlement] = await settlementsOf(sponsored, grant)
+    return settlement?.state
+  }
+  await expect.poll(read, { timeout: 120_000, interval: 50 }).toBe(state)
   if (!settlement) throw new Error('There is no settlement.')
   return settlement
 }
