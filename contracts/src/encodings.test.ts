@@ -129,6 +129,6 @@ function balanceOf(owner: Address): Promise<bigint> {
 async function send(to: Address, data: Hex): Promise<void> {
   const { publicClient, walletClient } = chain.clients
   const hash = await walletClient.sendTransaction({ chain: foundry, to, data })
-  const { status } = await publicClient.waitForTransactionReceipt({ hash, timeout: 10_000 })
+  const { status } = await publicClient.waitForTransactionReceipt({ hash, timeout: 120_000 })
   expect(status).toBe('success')
 }
