@@ -4,7 +4,7 @@ import { devAccounts, type Stack, startStack } from '@protocolbanks/stream-dev'
 import { decodeHeader, sessionReceiptSchema, settleResponseSchema } from '@protocolbanks/stream-protocol'
 import { type OtlpReceiver, type ReceivedSpan, startOtlpReceiver } from '@protocolbanks/stream-runtime/testing'
 import { createPayingFetch } from '@protocolbanks/stream-sdk'
-import { afterAll, beforeAll, expect, test } from 'vitest'
+import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import { type Budget, giveBudget } from './testing/giveBudget.ts'
 import { openShop, priceAtomic, type Shop } from './testing/openShop.ts'
 import { runPb } from './testing/runPb.ts'
@@ -12,7 +12,8 @@ import { settleAll } from './testing/settleAll.ts'
 
 // One correlation id, followed through every process from the request's header to the transaction that paid for it.
 
-const timeout = 240_000
+const timeout = 480_000
+const soon = { timeout: 120_000, interval: 50 }
 const traceId = '0af7651916cd43dd8448eb211c80319c'
 const callerSpanId = 'b7ad6b7169203331'
 
@@ -42,12 +43,15 @@ beforeAll(async () => {
   requestId = extra.requestId
   const books = await settleAll(stack, shop, budget, priceAtomic)
   expect(books).toMatchObject({ charged: priceAtomic, settled: priceAtomic, received: priceAtomic })
+  // The mirror may know of the payment before the worker has seen it.
+  const isIncluded = async () => expect((await settlementOf(traceId)).state).toMatch(/^(included|confirmed)$/)
+  await vi.waitFor(isIncluded, { timeout: 120_000, interval: 500 })
 }, timeout)
 afterAll(async () => {
   await shop?.stop()
   await stack?.stop()
   await receiver?.stop()
-}, 60_000)
+}, 240_000)
 
 type Trace = {
   charges: { requestId: string; traceId: string; journalledAt: string; settlementIds: string[] }[]
@@ -131,7 +135,7 @@ test(
       userOpHash: settlement.userOpHash,
     })
     await expect
-      .poll(async () => find(await readLog('settlement'), 'confirmed', ofTrace), { timeout: 30_000 })
+      .poll(async () => find(await readLog('settlement'), 'confirmed', ofTrace), soon)
       .toMatchObject({ settlement: settlement.id, userOpHash: settlement.userOpHash, txHash: settlement.txHash })
   },
   timeout,
@@ -142,12 +146,16 @@ test(
   async () => {
     const settlement = await settlementOf(traceId)
     const rootId = settlement.traceId.slice(16)
-    await expect.poll(() => named(settlement.traceId, 'settlement'), { timeout: 30_000 }).toBeDefined()
-    await expect.poll(() => named(traceId, 'journal'), { timeout: 30_000 }).toBeDefined()
+    // Each process sends its spans when it has some together.
+    const missing = (inTrace: string, names: string[]) => names.filter((name) => !named(inTrace, name))
+    const parts = ['estimate', 'sponsor', 'send', 'inclusion']
+    await expect.poll(() => missing(settlement.traceId, ['settlement', 'reserve', ...parts]), soon).toEqual([])
+    await expect.poll(() => missing(traceId, ['charge', 'serve', 'journal']), soon).toEqual([])
 
-    const request = receiver.spans.find(
-      (span) => span.traceId === traceId && span.attributes['http.response.status_code'] === 200,
-    )
+    const paidRequest = () =>
+      receiver.spans.find((span) => span.traceId === traceId && span.attributes['http.response.status_code'] === 200)
+    await expect.poll(paidRequest, soon).toBeDefined()
+    const request = paidRequest()
     expect(request).toMatchObject({ service: 'protocol-banks-gateway', name: 'request', parentSpanId: callerSpanId })
     for (const name of ['charge', 'serve', 'journal']) {
       const part = receiver.spans.find((span) => span.parentSpanId === request?.spanId && span.name === name)
@@ -157,14 +165,14 @@ test(
     const whole = named(settlement.traceId, 'settlement')
     expect(whole).toMatchObject({ spanId: rootId, parentSpanId: undefined, links: [traceId] })
     expect(whole?.attributes).toMatchObject({ 'stream.transaction.hash': settlement.txHash })
-    const looks = receiver.spans.filter((span) => span.traceId === settlement.traceId && span.name === 'settle')
-    expect(looks.every(({ parentSpanId }) => parentSpanId === rootId)).toBe(true)
-    const lookIds = looks.map(({ spanId }) => spanId)
-    for (const name of ['estimate', 'sponsor', 'send', 'inclusion']) {
-      expect(lookIds).toContain(named(settlement.traceId, name)?.parentSpanId)
-    }
+    const looks = () => receiver.spans.filter((span) => span.traceId === settlement.traceId && span.name === 'settle')
+    const parents = parts.map((name) => named(settlement.traceId, name)?.parentSpanId)
+    await expect.poll(() => looks().map(({ spanId }) => spanId), soon).toEqual(expect.arrayContaining(parents))
+    expect(looks().every(({ parentSpanId }) => parentSpanId === rootId)).toBe(true)
     const sponsor = named(settlement.traceId, 'sponsor')
-    const sponsored = receiver.spans.find(({ parentSpanId }) => parentSpanId === sponsor?.spanId)
+    const sponsoredRequest = () => receiver.spans.find(({ parentSpanId }) => parentSpanId === sponsor?.spanId)
+    await expect.poll(sponsoredRequest, soon).toBeDefined()
+    const sponsored = sponsoredRequest()
     expect(sponsored).toMatchObject({
       service: 'protocol-banks-paymaster',
       name: 'request',
