@@ -35,7 +35,7 @@ type Control = {
 }
 
 const good: Behaviour = { kind: 'answer', status: 200, body: { answer: 42 } }
-const soon = { timeout: 20_000, interval: 20 }
+const soon = { timeout: 60_000, interval: 20 }
 
 describe.each<[string, StartMerchant]>([
   ['Hono', startHono],
@@ -56,7 +56,7 @@ describe.each<[string, StartMerchant]>([
     gateway = await startTestGateway({ grant, sessionKey })
     control = await startControl()
     merchant = await startMerchant({ gatewayUrl: gateway.url, controlUrl: control.url })
-  }, 400_000)
+  }, 900_000)
   afterAll(async () => {
     await merchant?.close()
     await gateway?.close()
@@ -106,7 +106,8 @@ describe.each<[string, StartMerchant]>([
     expect(answer.headers.get('payment-response')).toBeTruthy()
     expect(control.calls).toMatchObject([{ body: { city: 'Oslo' } }])
     expect(gateway.charged - before).toBe(20_000n)
-    await vi.waitFor(() => expect(gateway.reports).toEqual([expect.stringMatching(/^served /)]), soon)
+    await vi.waitFor(() => expect(gateway.reports).toContainEqual(expect.stringMatching(/^served /)), soon)
+    expect(gateway.reports.filter((report) => report.startsWith('release '))).toEqual([])
   })
 
   test('ten calls at once are charged ten times', async () => {
@@ -153,7 +154,10 @@ describe.each<[string, StartMerchant]>([
     const before = gateway.charged
     control.behave = () => behaviour
     const answer = await agent()(url())
-    expect(gateway.reports).toEqual([expect.stringMatching(/^release /)])
+    // Reports of calls before it, which were served, may come late.
+    const released = gateway.reports.filter((report) => report.startsWith('release '))
+    expect(released).toHaveLength(1)
+    expect(gateway.reports).not.toContain(released[0]?.replace('release', 'served'))
     expect(answer.status).toBe(status)
     expect(answer.headers.get('payment-response')).toBe(null)
     if (behaviour.kind === 'answer') expect(await answer.json()).toEqual(behaviour.body)
@@ -206,7 +210,7 @@ describe.each<[string, StartMerchant]>([
     leaving.abort(new Error('enough'))
     await expect(left).rejects.toThrow('enough')
     // Time for the server to learn of it before the handler has an answer.
-    await new Promise((resolve) => setTimeout(resolve, 300))
+    await new Promise((resolve) => setTimeout(resolve, 2_000))
     answerNow(good)
     await vi.waitFor(() => expect(gateway.charged).toBe(charged), soon)
   })

@@ -12,7 +12,7 @@ export type ExactSetUp = {
   behave(next: () => Behaviour | Promise<Behaviour>): void
 }
 
-const soon = { timeout: 20_000, interval: 20 }
+const soon = { timeout: 60_000, interval: 20 }
 const good: Behaviour = { kind: 'answer', status: 200, body: { answer: 42 } }
 let payments = 0
 
@@ -130,7 +130,7 @@ export function describeExact({ gateway, url, calls, behave }: ExactSetUp): void
       leaving.abort(new Error('enough'))
       await expect(left).rejects.toThrow('enough')
       // Time for the server to learn of it before the handler has an answer.
-      await new Promise((resolve) => setTimeout(resolve, 300))
+      await new Promise((resolve) => setTimeout(resolve, 2_000))
       answerNow(good)
       await vi.waitFor(() => expect(reports()).toEqual(['release']), soon)
       expect(moved()).toBe(0)

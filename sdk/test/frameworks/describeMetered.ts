@@ -15,7 +15,7 @@ export type MeteredSetUp = {
   behave(behaviour: Behaviour): void
 }
 
-const soon = { timeout: 20_000, interval: 20 }
+const soon = { timeout: 60_000, interval: 20 }
 const post = { method: 'POST', headers: { 'content-type': 'application/json' } }
 
 /** Prices by use, in any framework. */
