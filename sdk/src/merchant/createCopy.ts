@@ -1,3 +1,4 @@
+import { joinBytes } from './joinBytes.ts'
 import { maxKeptBytes } from './keptHeaders.ts'
 
 /** What was written, while it is small. */
@@ -13,14 +14,7 @@ export function createCopy() {
     },
     /** All of it, or undefined when it was too much. */
     bytes(): Uint8Array<ArrayBuffer> | undefined {
-      if (!chunks) return undefined
-      const joined = new Uint8Array(size)
-      let offset = 0
-      for (const chunk of chunks) {
-        joined.set(chunk, offset)
-        offset += chunk.byteLength
-      }
-      return joined
+      return chunks && joinBytes(chunks)
     },
   }
 }

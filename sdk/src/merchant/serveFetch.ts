@@ -1,4 +1,5 @@
 import type { Admission, AdmittedCall } from './admit.ts'
+import { joinBytes } from './joinBytes.ts'
 import type { KeptAnswer } from './keptAnswers.ts'
 import { maxKeptBytes, withoutTransport } from './keptHeaders.ts'
 import { serveMeteredFetch } from './serveMeteredFetch.ts'
@@ -74,7 +75,7 @@ function copyOf(
       return value
     }
     if (size > maxKeptBytes) end('given')
-    else keep(new Uint8Array(await new Blob(chunks).arrayBuffer()))
+    else keep(joinBytes(chunks))
     return undefined
   }
 

@@ -1,6 +1,7 @@
 import { isEventStream } from '@protocolbanks/stream-protocol'
 import type { AdmittedCall } from './admit.ts'
 import { createCopy } from './createCopy.ts'
+import { joinBytes } from './joinBytes.ts'
 import { withoutTransport } from './keptHeaders.ts'
 import type { MeteredCall } from './meteredCall.ts'
 import type { StreamCharge } from './passStream.ts'
@@ -23,7 +24,7 @@ export async function serveMeteredFetch(
   }
 
   if (!start.rest) {
-    const body = new Uint8Array(await new Blob(start.chunks).arrayBuffer())
+    const body = joinBytes(start.chunks)
     add(await metered.complete({ status, contentType: type, body }))
     call.end({ status, headers: withoutTransport(headers), body })
     return new Response(response.body === null ? null : body, { status, headers })
