@@ -11,11 +11,16 @@ test('a grant is refused from the answer on, and served again when nobody record
   const payer = createPayer()
   await meter.mirror(accountStateOf(payer))
   let looks = 0
+  let look = () => {}
+  const untilSeen = new Promise<void>((resolve) => {
+    look = resolve
+  })
   const refuse = createRefuseAtOnce({
     meter,
     logger,
     recordWithinMs: 20,
     async mirrorAccount() {
+      await untilSeen
       looks++
       if (looks === 1) throw new Error('Postgres is gone.')
       await meter.mirror(accountStateOf(payer))
@@ -24,6 +29,7 @@ test('a grant is refused from the answer on, and served again when nobody record
   })
   await refuse([payer])
   expect(await meter.charge(useOf(payer))).toMatchObject({ ok: false, code: 'grant.frozen' })
+  look()
   await expect.poll(async () => (await meter.charge(useOf(payer))).ok).toBe(true)
   expect(looks).toBe(2)
 })
