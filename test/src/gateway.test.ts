@@ -20,10 +20,10 @@ import { startTraffic } from './testing/startTraffic.ts'
 
 // The gateway as a process, on a real chain, Redis and Postgres.
 
-const stalenessSeconds = 10
+const stalenessSeconds = 30
 const env = { MAX_CHAIN_STALENESS_SECONDS: `${stalenessSeconds}` }
-const timeout = 120_000
-const soon = { timeout: 30_000, interval: 50 }
+const timeout = 600_000
+const soon = { timeout: 120_000, interval: 50 }
 
 let stack: Stack
 let again: Service | undefined
@@ -33,7 +33,7 @@ beforeAll(async () => {
 afterAll(async () => {
   await again?.stop()
   await stack?.stop()
-}, 60_000)
+}, 240_000)
 
 async function startGatewayAgain(): Promise<void> {
   again = await startGateway(stack, env)
@@ -108,14 +108,21 @@ describe('a guardian who freezes the grant on-chain', () => {
     })
     expect((await publicClient.waitForTransactionReceipt({ hash: freezing })).status).toBe('success')
     const frozenAt = Date.now()
-    await expect.poll(outcome, soon).toBe('grant.frozen')
-    expect(Date.now() - frozenAt).toBeLessThan(stalenessSeconds * 1_000)
+    let lastServedAt = frozenAt
+    const noted = async () => {
+      const askedAt = Date.now()
+      const is = await outcome()
+      if (is === 200) lastServedAt = askedAt
+      return is
+    }
+    await expect.poll(noted, soon).toBe('grant.frozen')
+    expect(lastServedAt - frozenAt).toBeLessThan(stalenessSeconds * 1_000)
     const calls = shop.calls.length
     expect(await outcome()).toBe('grant.frozen')
     expect(shop.calls).toHaveLength(calls)
 
     const hash = await bundlerClient.sendUserOperation({ account, calls: [unfreezeCall({ module, grantId })] })
-    expect((await bundlerClient.waitForUserOperationReceipt({ hash, timeout: 20_000 })).success).toBe(true)
+    expect((await bundlerClient.waitForUserOperationReceipt({ hash, timeout: 120_000 })).success).toBe(true)
     await expect.poll(outcome, soon).toBe(200)
   })
 })
