@@ -27,7 +27,10 @@ async function startNode(status: number, body: string, held: Promise<void> = Pro
   servers.push(server)
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
-  return { client: createPublicClient({ transport: http(url, { retryCount: 0, timeout: 60_000 }) }), asked: () => asked }
+  return {
+    client: createPublicClient({ transport: http(url, { retryCount: 0, timeout: 60_000 }) }),
+    asked: () => asked,
+  }
 }
 
 const owner = privateKeyToAccount(generatePrivateKey())
