@@ -55,8 +55,8 @@ import { settleAll } from './testing/settleAll.ts'
 // The whole life of a budget on every kind of account there is an adapter for: through all services, the bundler and the
 // EntryPoint of each. The tests of a kind are one story: each goes on where the one before ended.
 
-const timeout = 120_000
-const soon = { timeout: 30_000, interval: 50 }
+const timeout = 480_000
+const soon = { timeout: 120_000, interval: 50 }
 const fundsAtomic = 100_000_000n
 const depositAtomic = 20_000_000n
 const { guardian, settler } = devAccounts
@@ -65,7 +65,7 @@ let stack: Stack
 beforeAll(async () => {
   stack = await startStack({ withSafes: true })
 }, 240_000)
-afterAll(() => stack?.stop(), 60_000)
+afterAll(() => stack?.stop(), 240_000)
 
 describe.each(accountKinds)('$title', { timeout }, (kind) => {
   const { adapter } = kind
@@ -233,7 +233,7 @@ describe.each(accountKinds)('$title', { timeout }, (kind) => {
   async function byOwner(calls: readonly Call[], payer: 'paymaster' | 'itself' = 'paymaster'): Promise<void> {
     const client = payer === 'paymaster' ? sponsoredClient(account) : plainClient(account)
     const hash = await client.sendUserOperation({ account, calls: [...calls] })
-    const { success, reason } = await client.waitForUserOperationReceipt({ hash, timeout: 30_000 })
+    const { success, reason } = await client.waitForUserOperationReceipt({ hash, timeout: 120_000 })
     expect([success, reason]).toEqual([true, undefined])
   }
 
@@ -298,7 +298,7 @@ describe.each(accountKinds)('$title', { timeout }, (kind) => {
       args: [packUserOperation(userOperation)],
     })
     expect([hashed, await bundler.send(userOperation)]).toEqual([userOpHash, userOpHash])
-    const receipt = await waitForTransaction(bundler, userOpHash, { timeoutMs: 30_000, pollMs: 50 })
+    const receipt = await waitForTransaction(bundler, userOpHash, { timeoutMs: 120_000, pollMs: 50 })
     return readSettlementOutcome(receipt, { entryPoint, module, userOpHash, account: account.address, grantId: id })
   }
 

@@ -13,8 +13,8 @@ import { tableChecksums } from './testing/tableChecksums.ts'
 
 // What somebody asks for who may not: refused with a clear error, nothing changed in any table, and written down.
 
-const timeout = 120_000
-const soon = { timeout: 30_000, interval: 200 }
+const timeout = 480_000
+const soon = { timeout: 120_000, interval: 200 }
 
 let stack: Stack
 let login: ReturnType<typeof connectAsLogin>
@@ -52,7 +52,7 @@ afterAll(async () => {
   for (const close of closers.splice(0).reverse()) await close()
   await login?.close()
   await stack?.stop()
-}, 60_000)
+}, 240_000)
 
 type Entry = { actor: string; action: string; outcome: string; subject: string; errorCode: string | null }
 
@@ -75,7 +75,7 @@ async function ask(key: string, request: `${'POST' | 'PATCH'} /${string}`, json:
     method,
     headers: { authorization: `Bearer ${key}`, 'content-type': 'application/json' },
     body: JSON.stringify(json),
-    signal: AbortSignal.timeout(20_000),
+    signal: AbortSignal.timeout(60_000),
   })
   return { status: response.status, type: response.headers.get('content-type'), body: await response.json() }
 }

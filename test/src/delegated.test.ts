@@ -34,8 +34,8 @@ import { readBooks, settleAll } from './testing/settleAll.ts'
 // An EOA that has a key, USDC and nothing else, from its first signature to the end of its delegation (EIP-7702), through
 // all services, the bundler and the chain. The tests are one story: each goes on where the one before ended.
 
-const timeout = 120_000
-const soon = { timeout: 30_000, interval: 50 }
+const timeout = 480_000
+const soon = { timeout: 120_000, interval: 50 }
 const fundsAtomic = 100_000_000n
 
 let stack: Stack
@@ -77,7 +77,7 @@ beforeAll(async () => {
 afterAll(async () => {
   await shop?.stop()
   await stack?.stop()
-}, 60_000)
+}, 240_000)
 
 test('a fresh EOA without ETH delegates, installs, approves and grants with one sponsored operation', {
   timeout,
@@ -108,7 +108,7 @@ test('a fresh EOA without ETH delegates, installs, approves and grants with one 
     calls: grantSetupCalls({ account: eoa.address, module, guardian, token, allowance: fundsAtomic, terms }),
     ...(authorization && { authorization }),
   })
-  const { success, receipt } = await bundlerClient.waitForUserOperationReceipt({ hash, timeout: 20_000 })
+  const { success, receipt } = await bundlerClient.waitForUserOperationReceipt({ hash, timeout: 120_000 })
   expect(success).toBe(true)
 
   const { authorizationList } = await publicClient.getTransaction({ hash: receipt.transactionHash })
@@ -196,7 +196,7 @@ test("a guardian's freeze stops the agent, and the EOA resumes with an operation
   await expect.poll(outcomeOfCall, soon).toBe('grant.frozen')
 
   const hash = await bundlerClient.sendUserOperation({ account, calls: [unfreezeCall({ module, grantId })] })
-  const { success, receipt } = await bundlerClient.waitForUserOperationReceipt({ hash, timeout: 20_000 })
+  const { success, receipt } = await bundlerClient.waitForUserOperationReceipt({ hash, timeout: 120_000 })
   expect(success).toBe(true)
   expect((await publicClient.getTransaction({ hash: receipt.transactionHash })).authorizationList).toBeUndefined()
   await expect.poll(outcomeOfCall, soon).toBe(200)
@@ -231,7 +231,7 @@ test('and it delegates once more, without ETH, to end what it granted', { timeou
     calls: [revokeAllCall({ module, account: eoa.address })],
     ...(authorization && { authorization }),
   })
-  expect((await bundlerClient.waitForUserOperationReceipt({ hash, timeout: 20_000 })).success).toBe(true)
+  expect((await bundlerClient.waitForUserOperationReceipt({ hash, timeout: 120_000 })).success).toBe(true)
   await expect.poll(outcomeOfCall, soon).toBe('grant.revoked')
   const { charged } = await readBooks(stack, shop, budget())
   expect(await settleDirectly(charged + priceAtomic)).toBe('reverted')

@@ -12,17 +12,17 @@ import { settleAll } from './testing/settleAll.ts'
 
 // A merchant who hosts everything: the gateway in their own process, on a real chain, Redis and Postgres, and settlement.
 
-const timeout = 120_000
+const timeout = 480_000
 let stack: Stack
 beforeAll(async () => {
   stack = await startStack()
 }, timeout)
-afterAll(() => stack?.stop(), 60_000)
+afterAll(() => stack?.stop(), 240_000)
 
 const closers: (() => Promise<void>)[] = []
 afterEach(async () => {
   for (const close of closers.splice(0).reverse()) await close()
-}, 60_000)
+}, 120_000)
 
 const payee = privateKeyToAddress(generatePrivateKey())
 
@@ -45,7 +45,7 @@ async function startGateway(options: { tokenDecimals?: number } = {}): Promise<E
   })
   closers.push(gateway.stop)
   const ready = { database: 'ok', meter: 'ok', chain: 'ok' }
-  await expect.poll(gateway.readiness, { timeout: 30_000 }).toEqual(ready)
+  await expect.poll(gateway.readiness, { timeout: 120_000 }).toEqual(ready)
   return gateway
 }
 
@@ -142,4 +142,4 @@ test('prices have the decimals of the token on the chain, and a merchant who say
   const gateway = await startGateway({ tokenDecimals: 6 })
   expect(gateway.connection.decimals).toBe(6)
   await expect(startGateway({ tokenDecimals: 18 })).rejects.toMatchObject({ code: 'token.decimals_differ' })
-}, 60_000)
+}, 120_000)

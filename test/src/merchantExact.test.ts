@@ -16,7 +16,7 @@ import { startGateway } from './testing/startGateway.ts'
 
 // A stock x402 client pays merchants who serve their API themselves, behind the SDK's middleware.
 
-const timeout = 180_000
+const timeout = 480_000
 const network = 'eip155:31337'
 const price = 20_000n
 
@@ -29,7 +29,7 @@ beforeAll(async () => {
 afterAll(async () => {
   for (const close of closers.splice(0).reverse()) await close()
   await stack?.stop()
-}, 60_000)
+}, 240_000)
 
 type Answer = { status: number; body: object }
 
@@ -116,7 +116,7 @@ async function openMerchant(serveWith: Serve, gatewayUrl = stack.gateway.url): P
       next = change
     },
   }
-  await expect.poll(() => schemesOf(merchant.url), { timeout: 30_000 }).toEqual(['session', 'exact'])
+  await expect.poll(() => schemesOf(merchant.url), { timeout: 120_000 }).toEqual(['session', 'exact'])
   return merchant
 }
 
@@ -173,7 +173,7 @@ async function send(url: string, payment: string) {
 /** Another gateway for the same clients. */
 const gatewayEnv = () => ({ RELAYER_KEY: devAccounts.relayer.privateKey, PUBLIC_URL: stack.gateway.url })
 
-const soon = { timeout: 90_000, interval: 500 }
+const soon = { timeout: 180_000, interval: 500 }
 
 test('what was settled and not served is owed by the gateway that settled it, once', { timeout }, async () => {
   const { url, payee, apiKey, service } = await openMerchant(serveExpress)

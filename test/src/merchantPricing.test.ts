@@ -9,17 +9,17 @@ import { giveBudget } from './testing/giveBudget.ts'
 
 // Prices by use in a merchant's own server: the SDK's two sides with a real gateway, Redis and Postgres between them.
 
-const timeout = 120_000
+const timeout = 480_000
 let stack: Stack
 beforeAll(async () => {
   stack = await startStack()
 }, timeout)
-afterAll(() => stack?.stop(), 60_000)
+afterAll(() => stack?.stop(), 240_000)
 
 const closers: (() => Promise<void>)[] = []
 afterEach(async () => {
   for (const close of closers.splice(0).reverse()) await close()
-}, 60_000)
+}, 120_000)
 
 const payee = privateKeyToAddress(generatePrivateKey())
 
@@ -44,7 +44,7 @@ async function startGateway(): Promise<EmbeddedGateway> {
   })
   closers.push(gateway.stop)
   const ready = { database: 'ok', meter: 'ok', chain: 'ok' }
-  await expect.poll(gateway.readiness, { timeout: 30_000 }).toEqual(ready)
+  await expect.poll(gateway.readiness, { timeout: 120_000 }).toEqual(ready)
   return gateway
 }
 

@@ -18,8 +18,8 @@ import { startWebhookReceiver, type WebhookReceiver } from './testing/webhookRec
 
 // Owners sign in with real accounts of every kind, as docs/owners.md tells them to, and see and stop what is theirs.
 
-const timeout = 120_000
-const soon = { timeout: 60_000, interval: 100 }
+const timeout = 480_000
+const soon = { timeout: 120_000, interval: 100 }
 
 type Signer = { address: Address; signMessage(of: { message: string }): Promise<Hex> }
 type SignIn = (gateway: string, origin: string, account: Signer) => Promise<{ token: string; expiresAt: string }>
@@ -31,7 +31,7 @@ beforeAll(async () => {
   const sample = await runDocumentSample<{ signIn: SignIn }>('docs/owners.md')
   signIn = async (account) => (await sample.signIn(stack.gateway.url, new URL(stack.gateway.url).origin, account)).token
 }, 240_000)
-afterAll(() => stack?.stop(), 60_000)
+afterAll(() => stack?.stop(), 240_000)
 
 const closers: (() => Promise<void>)[] = []
 afterEach(async () => {
@@ -48,7 +48,7 @@ async function ask(token: string, request: `${'GET' | 'POST' | 'PATCH' | 'DELETE
     method,
     headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
     ...(json === undefined ? {} : { body: JSON.stringify(json) }),
-    signal: AbortSignal.timeout(20_000),
+    signal: AbortSignal.timeout(60_000),
   })
   const text = await response.text()
   return { status: response.status, body: text === '' ? undefined : JSON.parse(text) } as Answer

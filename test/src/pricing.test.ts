@@ -16,8 +16,8 @@ import { startGateway } from './testing/startGateway.ts'
 
 // Calls priced by use, through two gateways with one Redis, paid by the agent of the SDK and by hand.
 
-const timeout = 180_000
-const soon = { timeout: 60_000, interval: 100 }
+const timeout = 480_000
+const soon = { timeout: 120_000, interval: 100 }
 
 let stack: Stack
 let other: Service
@@ -31,7 +31,7 @@ afterAll(async () => {
   await shop?.stop()
   await other?.stop()
   await stack?.stop()
-}, 60_000)
+}, 240_000)
 
 const tokens = (prompt: number, completion: number) => ({
   usage: { prompt_tokens: prompt, completion_tokens: completion },

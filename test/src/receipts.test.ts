@@ -29,7 +29,7 @@ beforeAll(async () => {
 afterAll(async () => {
   await shop?.stop()
   await stack?.stop()
-}, 60_000)
+}, 240_000)
 
 function agent(): PayingFetch {
   const { agentGrant: grant, sessionPrivateKey: sessionKey } = budget
@@ -58,7 +58,7 @@ test('a receipt is found again by its request id, signed anew, until it names th
   await payingFetch(`${shop.url}/b`)
   const [{ paymentResponse, requestId } = { paymentResponse: undefined, requestId: '' }] = payingFetch.receipts()
   const find = () => manage<Found>(stack, shop.apiKey, `GET /receipts/${requestId}`)
-  await expect.poll(async () => (await find()).status, { timeout: 30_000 }).toBe(200)
+  await expect.poll(async () => (await find()).status, { timeout: 120_000 }).toBe(200)
   const [found] = (await find()).body.receipts
   expect(await verifyReceipt(found?.header ?? '', keys)).toMatchObject({ ok: true, receipt: found?.receipt })
   // The same charge at the same moment: only the signature is another.
@@ -68,12 +68,12 @@ test('a receipt is found again by its request id, signed anew, until it names th
   const { live } = await readBooks(stack, shop, budget)
   await settleAll(stack, shop, budget, live)
   await expect
-    .poll(async () => (await find()).body.receipts[0]?.settlement, { timeout: 60_000 })
+    .poll(async () => (await find()).body.receipts[0]?.settlement, { timeout: 120_000 })
     .toMatchObject({
       state: 'settled',
       last: { state: 'confirmed', txHash: expect.stringMatching(/^0x[0-9a-f]{64}$/) },
     })
-}, 180_000)
+}, 480_000)
 
 test('an agent takes no receipt that somebody changed on the way, and keeps what it said', async () => {
   const { agentGrant: grant, sessionPrivateKey: sessionKey } = budget
@@ -116,4 +116,4 @@ test("a merchant's server charges with a key that may do nothing else, and with 
     body: '{}',
   })
   expect(facilitated.status).toBe(403)
-}, 60_000)
+}, 120_000)

@@ -25,7 +25,7 @@ import { startGateway } from './testing/startGateway.ts'
 
 // x402's own packages, as they are published, against the gateway as a process on a real chain.
 
-const timeout = 180_000
+const timeout = 480_000
 const network = 'eip155:31337'
 const price = 20_000n
 
@@ -41,7 +41,7 @@ afterAll(async () => {
   for (const close of closers.splice(0).reverse()) await close()
   await login?.close()
   await stack?.stop()
-}, 60_000)
+}, 240_000)
 
 type Shop = {
   name: string
@@ -203,7 +203,7 @@ describe('a 402', () => {
     expect((await change({ exactPrice: '0.0001' })).status).toBe(400)
     expect((await change({ exactPrice: null })).status).toBe(200)
     await expect
-      .poll(async () => (await offerOf(`${shop.url}/x`)).accepts.map(({ scheme }) => scheme), { timeout: 20_000 })
+      .poll(async () => (await offerOf(`${shop.url}/x`)).accepts.map(({ scheme }) => scheme), { timeout: 120_000 })
       .toEqual(['session'])
     expect(await send(`${shop.url}/x`, payment)).toMatchObject({ status: 402, body: { code: 'scheme.unsupported' } })
     expect(shop.calls).toEqual([])
@@ -259,7 +259,7 @@ describe('one authorisation', () => {
     const payment = await stockPayment(await newPayer(), `${shop.url}/x`)
     const urls = [`${shop.url}/x`, `${other.url}/${shop.name}/x`]
     // Until the other offers it, it would refuse the scheme.
-    await expect.poll(async () => (await offerOf(urls[1] ?? '')).accepts.length, { timeout: 30_000 }).toBe(2)
+    await expect.poll(async () => (await offerOf(urls[1] ?? '')).accepts.length, { timeout: 120_000 }).toBe(2)
     const header = encodeHeader(payment)
     const results = new Map<string, number>()
     let left = 1_000
@@ -600,13 +600,13 @@ describe('a gateway that dies', () => {
     const dying: Service = await startGateway(stack, env, { label: `dying-${point}` })
     closers.push(dying.stop)
     const url = `${dying.url}/${shop.name}/x`
-    await expect.poll(async () => (await offerOf(url)).accepts.length, { timeout: 30_000 }).toBe(2)
+    await expect.poll(async () => (await offerOf(url)).accepts.length, { timeout: 120_000 }).toBe(2)
     const payment = await stockPayment(await newPayer(), `${shop.url}/x`)
     await expect(send(url, payment)).rejects.toThrow()
     await dying.process.exited
 
     // Another gateway answers once the first is known to be gone.
-    const soon = { timeout: 90_000, interval: 500 }
+    const soon = { timeout: 180_000, interval: 500 }
     await expect.poll(async () => (await send(`${shop.url}/x`, payment)).status, soon).toBe(200)
     expect(await balanceOf(shop.payee)).toBe(price)
     expect(await send(`${shop.url}/x`, payment)).toMatchObject({ status: 409, body: { code: 'request.answered' } })
