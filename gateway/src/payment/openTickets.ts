@@ -20,42 +20,59 @@ export type OpenTicket = {
 
 export type OpenTickets = {
   /** The merchant's own alone. */
-  find(ticket: string, merchantId: string): OpenTicket | undefined
+  find(id: string, merchantId: string): OpenTicket | undefined
   /** True: it was opened or given up before. */
-  isUsed(ticket: string, merchantId: string): boolean
+  isUsed(id: string, merchantId: string): boolean
   /** @param ttlMs Its time from now; without end for 0, and that of a report when left out. */
-  keep(ticket: string, entry: OpenTicket, ttlMs?: number): void
-  has(ticket: string): boolean
+  keep(id: string, ticket: OpenTicket, ttlMs?: number): void
+  has(id: string): boolean
   /** It is over. */
-  end(ticket: string): void
+  end(id: string): void
   /** Released before it was charged: the answer to the charge was given up before it was made. */
-  cancel(ticket: string, merchantId: string): void
+  cancel(id: string, merchantId: string): void
 }
 
 /** Charges in flight at merchants who ask from their own process. */
 const maxOpenTickets = 100_000
 
-/** @param outcomeTimeoutMs A charge whose outcome nobody reported within this time is over; see `abandonCharge`. */
-export function createOpenTickets(outcomeTimeoutMs: number): OpenTickets {
-  const open = new LRUCache<string, OpenTicket>({
-    max: maxOpenTickets,
-    ttl: outcomeTimeoutMs,
-    ttlAutopurge: true,
-    dispose({ charge, settling }, _, reason) {
-      if (reason === 'expire' || reason === 'evict') abandonCharge(charge, settling)
-    },
-  })
-  const cancelled = new LRUCache<string, true>({ max: maxOpenTickets, ttl: outcomeTimeoutMs })
+/**
+ * @param outcomeTimeoutMs A charge whose outcome nobody reported within this time is over; see `abandonCharge`.
+ * @param maxOpen Beyond it the oldest is over.
+ */
+export function createOpenTickets(outcomeTimeoutMs: number, maxOpen = maxOpenTickets): OpenTickets {
+  // In the order they were kept. A cache of the library clears all of its room whenever the last entry goes: at each call of a
+  // merchant who is asked one at a time.
+  const open = new Map<string, { ticket: OpenTicket; timer: NodeJS.Timeout | undefined }>()
+
+  function drop(id: string): OpenTicket | undefined {
+    const kept = open.get(id)
+    clearTimeout(kept?.timer)
+    open.delete(id)
+    return kept?.ticket
+  }
+
+  function abandon(id: string): void {
+    const ticket = drop(id)
+    if (ticket) abandonCharge(ticket.charge, ticket.settling)
+  }
+
+  const cancelled = new LRUCache<string, true>({ max: maxOpen, ttl: outcomeTimeoutMs })
 
   return {
-    find(ticket, merchantId) {
-      const entry = open.get(ticket)
-      return entry?.merchantId === merchantId ? entry : undefined
+    find(id, merchantId) {
+      const ticket = open.get(id)?.ticket
+      return ticket?.merchantId === merchantId ? ticket : undefined
     },
-    isUsed: (ticket, merchantId) => open.has(ticket) || cancelled.has(`${merchantId} ${ticket}`),
-    keep: (ticket, entry, ttlMs = outcomeTimeoutMs) => void open.set(ticket, entry, { ttl: ttlMs }),
-    has: (ticket) => open.has(ticket),
-    end: (ticket) => void open.delete(ticket),
-    cancel: (ticket, merchantId) => void cancelled.set(`${merchantId} ${ticket.slice(0, 64)}`, true),
+    isUsed: (id, merchantId) => open.has(id) || cancelled.has(`${merchantId} ${id}`),
+    keep(id, ticket, ttlMs = outcomeTimeoutMs) {
+      drop(id)
+      open.set(id, { ticket, timer: ttlMs === 0 ? undefined : setTimeout(() => abandon(id), ttlMs).unref() })
+      if (open.size <= maxOpen) return
+      const [oldest] = open.keys()
+      if (oldest !== undefined) abandon(oldest)
+    },
+    has: (id) => open.has(id),
+    end: (id) => void drop(id),
+    cancel: (id, merchantId) => void cancelled.set(`${merchantId} ${id.slice(0, 64)}`, true),
   }
 }
