@@ -235,8 +235,9 @@ test('a transaction that the chain has become too dear for is replaced under the
   const grants = await arrange(2, [seller])
   const sender = await createSender()
   await node().setAutomine(false)
-  await startWorker(sender, { STUCK_MS: '1000' })
+  // Both before the worker looks: so they are of one transaction.
   for (const one of grants) await charge(sponsored, one, [[seller, 10_000_000n]])
+  await startWorker(sender, { STUCK_MS: '1000' })
   await expect.poll(async () => (await transactionsOf(sender))[0]?.sentAt, { timeout: 120_000 }).toBeInstanceOf(Date)
   const [first] = (await transactionsOf(sender)) as [SettlementTransaction]
   await node().setNextBlockBaseFeePerGas({ baseFeePerGas: parseGwei('50') })
