@@ -32,6 +32,12 @@ const elsewhere: Readonly<Record<string, string>> = {
   retrySettlement: 'operations.test.ts',
   writeOffSettlement: 'operations.test.ts',
   refuseGrants: 'no record: who asks for it records the stop right after',
+  ...Object.fromEntries(
+    ['createCharge', 'captureCharge', 'extendCharge', 'settleCharge', 'serveCharge', 'releaseCharge'].map((id) => [
+      id,
+      'a payment: the journal is its record',
+    ]),
+  ),
 }
 
 type Method = 'POST' | 'PUT' | 'PATCH' | 'DELETE'
