@@ -4,6 +4,23 @@ import { createTestGateway, newRequestId, payment, price } from './testing/testG
 
 const perByte: Pricing = { kind: 'byte', rate: { price: 1n, per: 1n } }
 
+test('a charge is of the shape of all charges, so that nothing of its request outlives it', async () => {
+  const gateway = createTestGateway()
+  await gateway.ready()
+  const { service } = gateway
+  const verdict = await gateway.gate.authorize({
+    service,
+    amount: price,
+    url: 'http://gateway.test/weather',
+    payment: payment(service, price, newRequestId()),
+    fingerprint: () => 'asked',
+  })
+  if (verdict.kind !== 'serve') throw new Error('It is not served.')
+  const own = Object.values(Object.getOwnPropertyDescriptors(verdict.charge))
+  expect(own.filter(({ get }) => get !== undefined)).toEqual([])
+  verdict.charge.served(undefined)
+})
+
 test('the receipt of a retry tells the whole cost, also where that is what the first segment held', async () => {
   const gateway = createTestGateway({ service: { pricing: perByte } })
   await gateway.ready()
