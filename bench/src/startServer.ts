@@ -1,5 +1,4 @@
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import {
   createTempDir,
   freePort,
@@ -9,6 +8,7 @@ import {
   startRedis,
 } from '@protocolbanks/stream-dev'
 import type { Service } from '@protocolbanks/stream-gateway'
+import { compileServer } from './compileServer.ts'
 import { readCpu } from './readCpu.ts'
 import { serviceOf } from './scenario.ts'
 
@@ -21,7 +21,7 @@ export type BenchServer = {
   stop(): Promise<void>
 }
 
-/** The server under load (server.ts) in a process of its own, with a Postgres and a Redis of its own. */
+/** The server under load (server.ts), compiled, in a process of its own, with a Postgres and a Redis of its own. */
 export async function startServer(grants = 1, nodeOptions: readonly string[] = []): Promise<BenchServer> {
   const [postgres, redis, directory, port] = await Promise.all([
     startPostgres(),
@@ -35,15 +35,11 @@ export async function startServer(grants = 1, nodeOptions: readonly string[] = [
   }
   try {
     const url = `http://127.0.0.1:${port}`
+    const program = await compileServer(join(directory.path, 'server'))
     const server = await startProcess({
       name: 'bench server',
       command: process.execPath,
-      args: [
-        ...nodeOptions,
-        '--import',
-        import.meta.resolve('tsx'),
-        join(fileURLToPath(import.meta.url), '..', 'server.ts'),
-      ],
+      args: [...nodeOptions, program],
       env: {
         DATABASE_URL: postgres.url,
         PORT: `${port}`,
