@@ -1,5 +1,7 @@
+import { once } from 'node:events'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
+import { Worker } from 'node:worker_threads'
 import { createDb, type Db, listIncidents } from '@protocolbanks/stream-db'
 import {
   compiledServicesVariable,
@@ -16,6 +18,7 @@ import { sessionKeyValidatorAbi } from '@protocolbanks/stream-protocol/abi/sessi
 import { generatePrivateKey, privateKeyToAddress } from 'viem/accounts'
 import { machine } from '../machine.ts'
 import { type Caller, createCaller } from './createCaller.ts'
+import type { LoadData, LoadReport } from './load.ts'
 import { type OpenGrant, openGrants } from './openGrants.ts'
 
 // Many grants are used at a steady rate; one after the other some of them run away. How long from the charge that breaks the
@@ -37,12 +40,13 @@ const grantsPerAccount = 25
 const connections = 64
 /** Calls of a grant that runs away, at once. */
 const offenderInFlight = 4
-const tickMs = 10
+/** Of a grant that runs away: nobody stops it then. */
 const mostCalls = 2_000
 /** Of a grant that does not run away: from 100 on a rule stops it. */
 const mostPerMinute = 80
 const frozenTimeoutMs = 60_000
-const warmUpMs = 5_000
+/** Node compiles what runs often while it runs. */
+const warmUpMs = 30_000
 /** Its multiples spread over a block without a pattern. */
 const goldenRatio = 0.618
 
@@ -69,7 +73,7 @@ async function measure(
 ): Promise<object> {
   // As an image has them: services that go through a loader of TypeScript take an eighth more of the cores.
   const compiled = join(directory, 'compiled')
-  await compileServices(compiled, ['sdk', 'examples/src'])
+  await compileServices(compiled, ['sdk', 'examples/src', 'bench/src'])
   process.env[compiledServicesVariable] = compiled
   const stack = await startStack({
     withSentinel: true,
@@ -97,17 +101,18 @@ async function measure(
   const grants = await openGrants(stack, { accounts, perAccount: grantsPerAccount, payee: shop.payee })
   console.log(`${grants.length} grants of ${accounts} accounts are on the chain`)
   await makeBlocksEvery(stack, blockSeconds)
-  // Whoever runs away has connections of their own.
-  const callers: Caller[] = []
-  for (const count of [connections, offenderInFlight]) {
-    const caller = await createCaller(stack, { url: shop.url, payee: shop.payee, connections: count })
-    callers.push(caller)
-    stops.push(caller.close)
+  const calls = {
+    ...{ url: shop.url, payee: shop.payee },
+    ...{ chainId: stack.chain.chainId, module: stack.contracts.sessionKeyValidator },
   }
-  const [caller, offender] = callers as [Caller, Caller]
+  // Whoever runs away has connections of their own.
+  const offender = await createCaller({ ...calls, connections: offenderInFlight })
+  stops.push(offender.close)
   const [bad, good] = [grants.slice(0, offenders), grants.slice(offenders)]
-  const load = keepCalling(caller, good, rate)
-  stops.push(load.end)
+  const load = await startLoad(join(compiled, 'bench', 'src', 'sentinel', 'load.js'), {
+    ...{ caller: { ...calls, connections }, grants: good, rate },
+  })
+  stops.push(load.stop)
   await delay(warmUpMs)
   const recorded: number[] = []
   const refused: number[] = []
@@ -184,40 +189,23 @@ async function makeBlocksEvery({ clients: { walletClient } }: Stack, seconds: nu
   await ask({ method: 'evm_setIntervalMining', params: [seconds] })
 }
 
-/** Calls in turn under all grants, `rate` a second, whether or not the answers keep up. */
-function keepCalling(caller: Caller, grants: readonly OpenGrant[], rate: number) {
-  const startedAt = performance.now()
-  const waiting = new Set<Promise<void>>()
-  const seen = { sent: 0, refusals: 0, isEnding: false }
-  const running = (async () => {
-    while (!seen.isEnding) {
-      const due = Math.floor(((performance.now() - startedAt) / 1_000) * rate)
-      for (; seen.sent < due; seen.sent++) {
-        const grant = grants[seen.sent % grants.length]
-        if (!grant || waiting.size >= mostCalls) break
-        const call = caller
-          .call(grant)
-          .then(
-            (status) => status === 200,
-            () => false,
-          )
-          .then((isServed) => {
-            if (!isServed) seen.refusals++
-            waiting.delete(call)
-          })
-        waiting.add(call)
-      }
-      await delay(tickMs)
-    }
-    await Promise.all(waiting)
-  })()
+/**
+ * Starts load.ts in a thread of its own, where neither its work nor its garbage holds up the clock of those who run away.
+ *
+ * @param program compiled
+ */
+async function startLoad(program: string, data: LoadData) {
+  const worker = new Worker(program, { workerData: data, execArgv: [] })
+  const ended = once(worker, 'message') as Promise<[LoadReport]>
+  ended.catch(() => {})
+  await once(worker, 'online')
   return {
-    async end() {
-      seen.isEnding = true
-      const seconds = (performance.now() - startedAt) / 1_000
-      await running
-      return { perSecond: Math.round(seen.sent / seconds), refusals: seen.refusals }
+    async end(): Promise<LoadReport> {
+      worker.postMessage('end')
+      const [report] = await ended
+      return report
     },
+    stop: async () => void (await worker.terminate()),
   }
 }
 

@@ -1,11 +1,11 @@
 import { randomUUID } from 'node:crypto'
 import { Agent, request } from 'node:http'
-import type { Stack } from '@protocolbanks/stream-dev'
 import {
   type Address,
   createVoucherHasher,
   decodeHeader,
   encodeHeader,
+  type Hex,
   paymentIdentifierKey,
   paymentRequiredHeader,
   paymentRequiredSchema,
@@ -22,17 +22,23 @@ export type Caller = {
   close(): void
 }
 
-export async function createCaller(
-  { chain, contracts }: Stack,
-  { url, payee, connections }: { url: string; payee: Address; connections: number },
-): Promise<Caller> {
+export type CallerOptions = {
+  /** Of a route that costs the same each time. */
+  url: string
+  payee: Address
+  chainId: number
+  module: Hex
+  connections: number
+}
+
+export async function createCaller({ url, payee, chainId, module, connections }: CallerOptions): Promise<Caller> {
   const asked = await fetch(url)
   await asked.body?.cancel()
   const required = decodeHeader(asked.headers.get(paymentRequiredHeader) ?? '', paymentRequiredSchema)
   const [accepted] = required.ok ? required.value.accepts : []
   if (!accepted) throw new Error(`${url} was answered ${asked.status} without an offer.`)
   const price = BigInt(accepted.amount)
-  const hash = createVoucherHasher({ chainId: chain.chainId, module: contracts.sessionKeyValidator })
+  const hash = createVoucherHasher({ chainId, module })
   const agent = new Agent({ keepAlive: true, maxSockets: connections })
   const calls = new Map<string, number>()
 
