@@ -7,15 +7,12 @@ import {
   compiledServicesVariable,
   compileServices,
   createTempDir,
-  freePort,
-  readyWhenHttpOk,
+  openMerchant,
   type Stack,
-  startProcess,
   startStack,
 } from '@protocolbanks/stream-dev'
 import type { Hex } from '@protocolbanks/stream-protocol'
 import { sessionKeyValidatorAbi } from '@protocolbanks/stream-protocol/abi/sessionKeyValidatorAbi'
-import { generatePrivateKey, privateKeyToAddress } from 'viem/accounts'
 import { machine } from '../machine.ts'
 import { type Caller, createCaller } from './createCaller.ts'
 import type { LoadData, LoadReport } from './load.ts'
@@ -73,7 +70,7 @@ async function measure(
 ): Promise<object> {
   // As an image has them: services that go through a loader of TypeScript take an eighth more of the cores.
   const compiled = join(directory, 'compiled')
-  await compileServices(compiled, ['sdk', 'examples/src', 'bench/src'])
+  await compileServices(compiled, ['bench/src'])
   process.env[compiledServicesVariable] = compiled
   const stack = await startStack({
     withSentinel: true,
@@ -95,14 +92,15 @@ async function measure(
   stops.push(stack.stop)
   const db = createDb({ url: stack.databaseUrl, onError: (error) => console.error(error.message) })
   stops.push(db.close)
-  const shop = await openShop(stack, join(compiled, 'examples', 'src', 'merchant-self-hosted.js'))
-  stops.push(shop.stop)
+  if (!stack.redis) throw new Error('Without redis-server each gateway has a meter of its own.')
+  const merchant = await openMerchant(stack)
+  stops.push(merchant.stop)
   const accounts = Math.ceil(count / grantsPerAccount)
-  const grants = await openGrants(stack, { accounts, perAccount: grantsPerAccount, payee: shop.payee })
+  const grants = await openGrants(stack, { accounts, perAccount: grantsPerAccount, payee: merchant.payee })
   console.log(`${grants.length} grants of ${accounts} accounts are on the chain`)
   await makeBlocksEvery(stack, blockSeconds)
   const calls = {
-    ...{ url: shop.url, payee: shop.payee },
+    ...{ url: `${merchant.serviceUrl}/oslo`, payee: merchant.payee },
     ...{ chainId: stack.chain.chainId, module: stack.contracts.sessionKeyValidator },
   }
   // Whoever runs away has connections of their own.
@@ -146,40 +144,6 @@ async function measure(
     'to the chain, ms': report.toChainMs,
   })
   return report
-}
-
-/**
- * A merchant's own server with the gateway in its process (examples/src/merchant-self-hosted.ts), over the Redis and Postgres of
- * the deployment: the gateway has nothing to do but to tell the sentinel what is charged, and to freeze.
- */
-async function openShop(stack: Stack, program: string) {
-  const payee = privateKeyToAddress(generatePrivateKey())
-  const { chain, contracts, accounts, entryPoint, databaseUrl, redis, logDirectory } = stack
-  if (!redis) throw new Error('Without redis-server each gateway has a meter of its own.')
-  const port = await freePort()
-  const server = await startProcess({
-    name: 'merchant',
-    command: process.execPath,
-    args: ['--enable-source-maps', program],
-    env: {
-      DATABASE_URL: databaseUrl,
-      REDIS_URL: redis.url,
-      RPC_URL: chain.url,
-      CHAIN: JSON.stringify({
-        chainId: chain.chainId,
-        module: contracts.sessionKeyValidator,
-        settler: accounts.settler.address,
-        token: contracts.testUsdc,
-        entryPoint,
-      }),
-      PAYEE: payee,
-      PORT: `${port}`,
-    },
-    logFile: join(logDirectory, 'merchant.log'),
-    ready: readyWhenHttpOk(`http://127.0.0.1:${port}/ready`),
-    timeoutMs: 60_000,
-  })
-  return { payee, url: `http://127.0.0.1:${port}/weather/oslo`, stop: server.stop }
 }
 
 /** From here on blocks come by the clock, as on a real chain. */
