@@ -39,7 +39,7 @@ export async function startServer(grants = 1, nodeOptions: readonly string[] = [
   try {
     const url = `http://127.0.0.1:${port}`
     const compiled = join(directory.path, 'compiled')
-    await compileServices(compiled, ['bench'])
+    await compileServices(compiled, ['bench/src'])
     const server = await startProcess({
       name: 'bench server',
       command: process.execPath,

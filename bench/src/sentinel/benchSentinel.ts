@@ -15,7 +15,7 @@ import type { Hex } from '@protocolbanks/stream-protocol'
 import { sessionKeyValidatorAbi } from '@protocolbanks/stream-protocol/abi/sessionKeyValidatorAbi'
 import { machine } from '../machine.ts'
 import { type Caller, createCaller } from './createCaller.ts'
-import type { LoadData, LoadReport } from './load.ts'
+import type { LoadData, LoadReport } from './loadThread.ts'
 import { type OpenGrant, openGrants } from './openGrants.ts'
 
 // Many grants are used at a steady rate; one after the other some of them run away. How long from the charge that breaks the
@@ -107,7 +107,7 @@ async function measure(
   const offender = await createCaller({ ...calls, connections: offenderInFlight })
   stops.push(offender.close)
   const [bad, good] = [grants.slice(0, offenders), grants.slice(offenders)]
-  const load = await startLoad(join(compiled, 'bench', 'src', 'sentinel', 'load.js'), {
+  const load = await startLoad(join(compiled, 'bench', 'src', 'sentinel', 'loadThread.js'), {
     ...{ caller: { ...calls, connections }, grants: good, rate },
   })
   stops.push(load.stop)
@@ -154,7 +154,7 @@ async function makeBlocksEvery({ clients: { walletClient } }: Stack, seconds: nu
 }
 
 /**
- * Starts load.ts in a thread of its own, where neither its work nor its garbage holds up the clock of those who run away.
+ * Starts loadThread.ts in a thread of its own, where neither its work nor its garbage holds up the clock of those who run away.
  *
  * @param program compiled
  */

@@ -18,7 +18,7 @@ const compileMs = 120_000
  * of the time that TypeScript takes.
  *
  * @param target an empty folder
- * @param others more folders to compile, e.g. of what a test loads into services; a package of ours is found by its name
+ * @param others more folders to compile, e.g. of what a test loads into services
  */
 export async function compileServices(target: string, others: readonly string[] = []): Promise<void> {
   const compile = ['ops/image/compile.mjs', target, ...packages, ...others]
@@ -27,7 +27,7 @@ export async function compileServices(target: string, others: readonly string[] 
   await mkdir(join(target, 'node_modules', ours), { recursive: true })
   // What npm installed stays where it is; our own packages are the compiled ones.
   await link(join(root, 'node_modules'), join(target, 'node_modules'))
-  for (const name of [...packages, ...others.filter((folder) => !folder.includes('/'))]) {
+  for (const name of packages) {
     await symlink(join(target, name), join(target, 'node_modules', ours, `stream-${name}`))
     await mkdir(join(target, name, 'node_modules'), { recursive: true })
     await link(join(root, name, 'node_modules'), join(target, name, 'node_modules'))

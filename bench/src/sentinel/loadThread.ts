@@ -29,15 +29,17 @@ if (!port) throw new Error('This is the program of a worker thread.')
 const caller = await createCaller(options)
 const startedAt = performance.now()
 const waiting = new Set<Promise<void>>()
-const seen = { sent: 0, refusals: 0, isEnding: false }
+let sent = 0
+let refusals = 0
+let isEnding = false
 port.once('message', () => {
-  seen.isEnding = true
+  isEnding = true
 })
 
-while (!seen.isEnding) {
+while (!isEnding) {
   const due = Math.floor(((performance.now() - startedAt) / 1_000) * rate)
-  for (; seen.sent < due && waiting.size < mostCalls; seen.sent++) {
-    const grant = grants[seen.sent % grants.length]
+  for (; sent < due && waiting.size < mostCalls; sent++) {
+    const grant = grants[sent % grants.length]
     if (!grant) break
     const call = caller
       .call(grant)
@@ -46,7 +48,7 @@ while (!seen.isEnding) {
         () => false,
       )
       .then((isServed) => {
-        if (!isServed) seen.refusals++
+        if (!isServed) refusals++
         waiting.delete(call)
       })
     waiting.add(call)
@@ -56,5 +58,5 @@ while (!seen.isEnding) {
 const seconds = (performance.now() - startedAt) / 1_000
 await Promise.all(waiting)
 caller.close()
-const report: LoadReport = { perSecond: Math.round(seen.sent / seconds), refusals: seen.refusals }
+const report: LoadReport = { perSecond: Math.round(sent / seconds), refusals }
 port.postMessage(report)
